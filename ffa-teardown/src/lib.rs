@@ -1,0 +1,4 @@
+//! What a dead VM still owes the FF-A secure world, and what to do about it next
+
+#![no_std]
+#![forbid(unsafe_code)]
