@@ -1,0 +1,163 @@
+use core::fmt;
+
+use crate::{
+    CallError, DirectResponse, FirmwareStatus, Function, FunctionId, MemFragRx, MemFragTx, PartitionId, Regs,
+    Width,
+};
+
+/// An execution context of an endpoint, as w1 of FFA_RUN, FFA_INTERRUPT and FFA_YIELD names it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct RunTarget {
+    /// The endpoint, bits 31:16.
+    pub endpoint: PartitionId,
+    /// Its vCPU, bits 15:0.
+    pub vcpu: u16,
+}
+
+impl RunTarget {
+    /// Reads w1.
+    #[must_use]
+    pub const fn from_word(word: u32) -> Self {
+        let (endpoint, PartitionId(vcpu)) = PartitionId::split(word);
+        Self { endpoint, vcpu }
+    }
+
+    /// The word for w1.
+    #[must_use]
+    pub const fn word(self) -> u32 {
+        PartitionId::pair(self.endpoint, PartitionId(self.vcpu))
+    }
+}
+
+impl fmt::Display for RunTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.endpoint, self.vcpu)
+    }
+}
+
+/// The values of FFA_SUCCESS that the calls of this crate use.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Success {
+    /// Width of the answer; in the 32-bit form the values are cut to 32 bits.
+    pub width: Width,
+    /// x2.
+    pub x2: u64,
+    /// x3.
+    pub x3: u64,
+}
+
+impl Success {
+    /// w2.
+    #[must_use]
+    pub const fn w2(&self) -> u32 {
+        self.x2 as u32
+    }
+
+    /// w3.
+    #[must_use]
+    pub const fn w3(&self) -> u32 {
+        self.x3 as u32
+    }
+}
+
+/// What came back from a call, whatever the call was.
+///
+/// The type is open: firmware may be newer than we are, or wrong, so what fits no row is
+/// [`Unexpected`](Self::Unexpected), and nothing but [`Success`](Self::Success) and
+/// [`DirectResponse`](Self::DirectResponse) is ever one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// FFA_SUCCESS.
+    Success(Success),
+    /// FFA_ERROR with w2.
+    Error(FirmwareStatus),
+    /// FFA_INTERRUPT: the target was preempted and wants FFA_RUN.
+    Interrupt(RunTarget),
+    /// FFA_YIELD: the target wants FFA_RUN, not before so many nanoseconds have passed.
+    Yield {
+        /// Who yielded.
+        target: RunTarget,
+        /// Nanoseconds to wait; zero for whenever it suits (1.1).
+        timeout: u64,
+    },
+    /// FFA_MSG_WAIT: the target of FFA_RUN had nothing to do.
+    MsgWait,
+    /// FFA_MSG_SEND_DIRECT_RESP.
+    DirectResponse(DirectResponse),
+    /// FFA_MEM_FRAG_RX: more of a descriptor is wanted.
+    MemFragRx(MemFragRx),
+    /// FFA_MEM_FRAG_TX: the next part of a descriptor is in RX.
+    MemFragTx(MemFragTx),
+    /// Anything else, malformed answers included.
+    Unexpected {
+        /// w0 as it came.
+        w0: u32,
+    },
+}
+
+impl Answer {
+    /// Decodes the registers that a call left behind. Total: what cannot be decoded is
+    /// [`Unexpected`](Self::Unexpected).
+    #[must_use]
+    #[inline]
+    pub fn from_regs(regs: &Regs) -> Self {
+        let w0 = regs.w::<0>();
+        Self::decode(regs).unwrap_or(Self::Unexpected { w0 })
+    }
+
+    #[inline]
+    fn decode(regs: &Regs) -> Result<Self, CallError> {
+        let w0 = regs.w::<0>();
+        let id = FunctionId::from_w0(w0)?;
+        Ok(match id.function() {
+            Function::Success => Self::Success(Success {
+                width: id.width(),
+                x2: crate::call::cut(id.width(), regs.x::<2>()),
+                x3: crate::call::cut(id.width(), regs.x::<3>()),
+            }),
+            Function::Error => Self::Error(FirmwareStatus::from_code(regs.w::<2>() as i32)),
+            Function::Interrupt => Self::Interrupt(RunTarget::from_word(regs.w::<1>())),
+            Function::Yield => Self::Yield {
+                target: RunTarget::from_word(regs.w::<1>()),
+                timeout: u64::from(regs.w::<3>()) << 32 | u64::from(regs.w::<2>()),
+            },
+            Function::MsgWait => Self::MsgWait,
+            Function::MsgSendDirectResp => Self::DirectResponse(DirectResponse::from_regs(id, regs)?),
+            Function::MemFragRx => Self::MemFragRx(MemFragRx::from_regs(id, regs)?),
+            Function::MemFragTx => Self::MemFragTx(MemFragTx::from_regs(id, regs)?),
+            _ => Self::Unexpected { w0 },
+        })
+    }
+
+    /// Registers of this answer; those it does not define are zero.
+    #[must_use]
+    pub fn to_regs(&self) -> Regs {
+        const fn word(function: Function) -> u64 {
+            FunctionId::smc32(function).w0() as u64
+        }
+        match self {
+            Self::Success(success) => {
+                let id = match success.width {
+                    Width::Smc32 => FunctionId::smc32(Function::Success),
+                    Width::Smc64 => FunctionId::smc64(Function::Success),
+                };
+                let cut = |x| crate::call::cut(success.width, x);
+                Regs::new([u64::from(id.w0()), 0, cut(success.x2), cut(success.x3)])
+            }
+            Self::Error(status) => Regs::new([word(Function::Error), 0, u64::from(status.code() as u32)]),
+            Self::Interrupt(target) => Regs::new([word(Function::Interrupt), u64::from(target.word())]),
+            Self::Yield { target, timeout } => Regs::new([
+                word(Function::Yield),
+                u64::from(target.word()),
+                timeout & 0xffff_ffff,
+                timeout >> 32,
+            ]),
+            Self::MsgWait => Regs::new([word(Function::MsgWait)]),
+            Self::DirectResponse(response) => response.to_regs(),
+            Self::MemFragRx(rx) => rx.to_regs(),
+            Self::MemFragTx(tx) => tx.to_regs(),
+            Self::Unexpected { w0 } => Regs::new([u64::from(*w0)]),
+        }
+    }
+}

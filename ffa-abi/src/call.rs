@@ -1,0 +1,276 @@
+use crate::{
+    DirectRequest, DirectResponse, FeatureQuery, Function, FunctionId, MemFragRx, MemFragTx, MemReclaim,
+    MemSend, PartitionId, Regs, RunTarget, UnknownFunction, Uuid, Width,
+};
+
+/// One FF-A call, decoded from the registers of whoever makes it.
+///
+/// Parameters that FF-A reserves as zero are refused where the specification says MBZ and ignored where it says
+/// SBZ. What depends on the caller or on its version is not judged here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Call {
+    /// FFA_VERSION; w1 as it came, since a refusal must not hide what was asked.
+    Version(u32),
+    /// FFA_FEATURES.
+    Features(FeatureQuery),
+    /// FFA_ID_GET.
+    IdGet,
+    /// FFA_SPM_ID_GET.
+    SpmIdGet,
+    /// FFA_RXTX_MAP.
+    RxTxMap(RxTxMap),
+    /// FFA_RXTX_UNMAP.
+    RxTxUnmap(RxTxUnmap),
+    /// FFA_RX_RELEASE.
+    RxRelease(RxRelease),
+    /// FFA_PARTITION_INFO_GET.
+    PartitionInfoGet(PartitionInfoGet),
+    /// FFA_MSG_SEND_DIRECT_REQ.
+    DirectRequest(DirectRequest),
+    /// FFA_MSG_SEND_DIRECT_RESP.
+    DirectResponse(DirectResponse),
+    /// FFA_RUN.
+    Run(RunTarget),
+    /// FFA_MEM_SHARE, FFA_MEM_LEND or FFA_MEM_DONATE.
+    MemSend(MemSend),
+    /// FFA_MEM_RECLAIM.
+    MemReclaim(MemReclaim),
+    /// FFA_MEM_FRAG_RX.
+    MemFragRx(MemFragRx),
+    /// FFA_MEM_FRAG_TX.
+    MemFragTx(MemFragTx),
+    /// Any other function of the table; its registers are not looked at.
+    Other(FunctionId),
+}
+
+/// Why registers are not a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// w0 names no function in this width.
+    #[error(transparent)]
+    Unknown(#[from] UnknownFunction),
+    /// A register sets bits that must be zero.
+    #[error("{function}: register {register} = {value:#x} sets bits that must be zero")]
+    Reserved {
+        /// The function called.
+        function: FunctionId,
+        /// Number of the register.
+        register: u8,
+        /// Its value, as wide as the call.
+        value: u64,
+    },
+    /// The handle is the reserved value.
+    #[error("{function}: all ones is not a handle")]
+    Handle {
+        /// The function called.
+        function: FunctionId,
+    },
+}
+
+impl Call {
+    /// Decodes the registers of a request.
+    ///
+    /// # Errors
+    /// [`CallError::Unknown`] if w0 names no function, otherwise the register that is wrong.
+    #[inline]
+    pub fn from_regs(regs: &Regs) -> Result<Self, CallError> {
+        let id = FunctionId::from_w0(regs.w::<0>())?;
+        Ok(match id.function() {
+            Function::Version => Self::Version(regs.w::<1>()),
+            Function::Features => Self::Features(FeatureQuery::from_regs(regs)),
+            Function::IdGet => Self::IdGet,
+            Function::SpmIdGet => Self::SpmIdGet,
+            Function::RxTxMap => Self::RxTxMap(RxTxMap::from_regs(id, regs)?),
+            Function::RxTxUnmap => Self::RxTxUnmap(RxTxUnmap::from_regs(id, regs)?),
+            Function::RxRelease => Self::RxRelease(RxRelease::from_regs(id, regs)?),
+            Function::PartitionInfoGet => Self::PartitionInfoGet(PartitionInfoGet::from_regs(id, regs)?),
+            Function::MsgSendDirectReq => Self::DirectRequest(DirectRequest::from_regs(id, regs)?),
+            Function::MsgSendDirectResp => Self::DirectResponse(DirectResponse::from_regs(id, regs)?),
+            Function::Run => Self::Run(RunTarget::from_word(regs.w::<1>())),
+            Function::MemShare | Function::MemLend | Function::MemDonate => {
+                Self::MemSend(MemSend::from_regs(id, regs)?)
+            }
+            Function::MemReclaim => Self::MemReclaim(MemReclaim::from_regs(id, regs)?),
+            Function::MemFragRx => Self::MemFragRx(MemFragRx::from_regs(id, regs)?),
+            Function::MemFragTx => Self::MemFragTx(MemFragTx::from_regs(id, regs)?),
+            _ => Self::Other(id),
+        })
+    }
+
+    /// Registers that make this call; those it does not use are zero.
+    ///
+    /// [`Call::Other`] gives the function ID alone.
+    #[must_use]
+    pub fn to_regs(&self) -> Regs {
+        const fn plain(function: Function, w1: u32) -> Regs {
+            Regs::new([FunctionId::smc32(function).w0() as u64, w1 as u64])
+        }
+        match self {
+            Self::Version(word) => plain(Function::Version, *word),
+            Self::Features(query) => query.to_regs(),
+            Self::IdGet => plain(Function::IdGet, 0),
+            Self::SpmIdGet => plain(Function::SpmIdGet, 0),
+            Self::RxTxMap(map) => map.to_regs(),
+            Self::RxTxUnmap(unmap) => unmap.to_regs(),
+            Self::RxRelease(release) => release.to_regs(),
+            Self::PartitionInfoGet(get) => get.to_regs(),
+            Self::DirectRequest(request) => request.to_regs(),
+            Self::DirectResponse(response) => response.to_regs(),
+            Self::Run(target) => plain(Function::Run, target.word()),
+            Self::MemSend(send) => send.to_regs(),
+            Self::MemReclaim(reclaim) => reclaim.to_regs(),
+            Self::MemFragRx(rx) => rx.to_regs(),
+            Self::MemFragTx(tx) => tx.to_regs(),
+            Self::Other(id) => Regs::new([u64::from(id.w0())]),
+        }
+    }
+
+    /// The function that this call invokes.
+    #[must_use]
+    pub fn function(&self) -> Function {
+        match self {
+            Self::Version(_) => Function::Version,
+            Self::Features(_) => Function::Features,
+            Self::IdGet => Function::IdGet,
+            Self::SpmIdGet => Function::SpmIdGet,
+            Self::RxTxMap(_) => Function::RxTxMap,
+            Self::RxTxUnmap(_) => Function::RxTxUnmap,
+            Self::RxRelease(_) => Function::RxRelease,
+            Self::PartitionInfoGet(_) => Function::PartitionInfoGet,
+            Self::DirectRequest(_) => Function::MsgSendDirectReq,
+            Self::DirectResponse(_) => Function::MsgSendDirectResp,
+            Self::Run(_) => Function::Run,
+            Self::MemSend(send) => send.transaction.function(),
+            Self::MemReclaim(_) => Function::MemReclaim,
+            Self::MemFragRx(_) => Function::MemFragRx,
+            Self::MemFragTx(_) => Function::MemFragTx,
+            Self::Other(id) => id.function(),
+        }
+    }
+}
+
+/// `value` of `register`, refused if it sets a bit outside `allowed`.
+pub(crate) fn reserved(id: FunctionId, register: u8, value: u64, allowed: u64) -> Result<u64, CallError> {
+    if value & !allowed == 0 { Ok(value) } else { Err(CallError::Reserved { function: id, register, value }) }
+}
+
+/// `x` cut to what a call of `width` carries.
+pub(crate) const fn cut(width: Width, x: u64) -> u64 {
+    match width {
+        Width::Smc32 => x & 0xffff_ffff,
+        Width::Smc64 => x,
+    }
+}
+
+/// FFA_RXTX_MAP. A hypervisor that maps on behalf of a VM sends all zero with a descriptor in its TX buffer.
+///
+/// # Specification
+/// DEN0077A v1.1 section 13.5.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RxTxMap {
+    /// Width of the call.
+    pub width: Width,
+    /// Address of the TX buffer.
+    pub tx: u64,
+    /// Address of the RX buffer.
+    pub rx: u64,
+    /// Size of each buffer in 4 KiB pages, 0 to 63.
+    pub pages: u8,
+}
+
+impl RxTxMap {
+    fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+        let pages = reserved(id, 3, u64::from(regs.w::<3>()), 0x3f)?;
+        Ok(Self {
+            width: id.width(),
+            tx: cut(id.width(), regs.x::<1>()),
+            rx: cut(id.width(), regs.x::<2>()),
+            pages: pages as u8,
+        })
+    }
+
+    /// Registers of the call.
+    #[must_use]
+    pub fn to_regs(&self) -> Regs {
+        let id = match self.width {
+            Width::Smc32 => FunctionId::smc32(Function::RxTxMap),
+            Width::Smc64 => FunctionId::smc64(Function::RxTxMap),
+        };
+        Regs::new([
+            u64::from(id.w0()),
+            cut(self.width, self.tx),
+            cut(self.width, self.rx),
+            u64::from(self.pages),
+        ])
+    }
+}
+
+/// FFA_RXTX_UNMAP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RxTxUnmap {
+    /// Whose buffers; zero except from hypervisor to SPMC, and from Linux before 7.0.
+    pub endpoint: PartitionId,
+}
+
+impl RxTxUnmap {
+    fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+        let w1 = reserved(id, 1, u64::from(regs.w::<1>()), 0xffff_0000)?;
+        Ok(Self { endpoint: PartitionId((w1 >> 16) as u16) })
+    }
+
+    /// Registers of the call.
+    #[must_use]
+    pub fn to_regs(&self) -> Regs {
+        Regs::new([u64::from(FunctionId::smc32(Function::RxTxUnmap).w0()), u64::from(self.endpoint.0) << 16])
+    }
+}
+
+/// FFA_RX_RELEASE.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RxRelease {
+    /// Whose buffer; zero except from hypervisor to SPMC.
+    pub endpoint: PartitionId,
+}
+
+impl RxRelease {
+    fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+        let w1 = reserved(id, 1, u64::from(regs.w::<1>()), 0xffff)?;
+        Ok(Self { endpoint: PartitionId(w1 as u16) })
+    }
+
+    /// Registers of the call.
+    #[must_use]
+    pub fn to_regs(&self) -> Regs {
+        Regs::new([u64::from(FunctionId::smc32(Function::RxRelease).w0()), u64::from(self.endpoint.0)])
+    }
+}
+
+/// FFA_PARTITION_INFO_GET.
+///
+/// # Specification
+/// DEN0077A v1.1 section 13.8.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PartitionInfoGet {
+    /// Which partitions; nil for all.
+    pub uuid: Uuid,
+    /// Only the number is wanted: no RX buffer takes part.
+    pub count_only: bool,
+}
+
+impl PartitionInfoGet {
+    fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+        let flags = reserved(id, 5, u64::from(regs.w::<5>()), 1)?;
+        let uuid = Uuid::from_words([regs.w::<1>(), regs.w::<2>(), regs.w::<3>(), regs.w::<4>()]);
+        Ok(Self { uuid, count_only: flags != 0 })
+    }
+
+    /// Registers of the call.
+    #[must_use]
+    pub fn to_regs(&self) -> Regs {
+        let [w1, w2, w3, w4] = self.uuid.words().map(u64::from);
+        let w0 = FunctionId::smc32(Function::PartitionInfoGet).w0();
+        Regs::new([u64::from(w0), w1, w2, w3, w4, u64::from(self.count_only)])
+    }
+}
