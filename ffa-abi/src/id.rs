@@ -1,4 +1,5 @@
 use core::fmt;
+use core::num::NonZeroU64;
 
 /// ID of an FF-A endpoint. Every value is legal; bit 15 set means secure world by convention only.
 ///
@@ -43,9 +44,12 @@ impl fmt::Display for PartitionId {
 ///
 /// # Specification
 /// DEN0077A v1.1 section 10.10.2: 64 bits, bit 63 set when the hypervisor allocated it.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
 #[repr(transparent)]
-pub struct Handle(u64);
+pub struct Handle {
+    /// The complement, so that the reserved value is the niche of `Option<Handle>`.
+    complement: NonZeroU64,
+}
 
 /// All ones is no handle.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -62,7 +66,10 @@ impl Handle {
     /// [`InvalidHandle`] for all ones.
     #[inline]
     pub const fn new(raw: u64) -> Result<Self, InvalidHandle> {
-        if raw == Self::INVALID { Err(InvalidHandle) } else { Ok(Self(raw)) }
+        match NonZeroU64::new(!raw) {
+            Some(complement) => Ok(Self { complement }),
+            None => Err(InvalidHandle),
+        }
     }
 
     /// Joins the two registers that carry a handle; upper halves are ignored.
@@ -77,20 +84,26 @@ impl Handle {
     /// The 64-bit value.
     #[must_use]
     pub const fn get(self) -> u64 {
-        self.0
+        !self.complement.get()
     }
 
     /// The low word, then the high word, as registers carry them.
     #[must_use]
     #[inline]
     pub const fn words(self) -> [u64; 2] {
-        [self.0 & 0xffff_ffff, self.0 >> 32]
+        [self.get() & 0xffff_ffff, self.get() >> 32]
     }
 }
 
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
+        write!(f, "{:#x}", self.get())
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({self})")
     }
 }
 
