@@ -1,8 +1,22 @@
-//! FF-A memory transaction descriptors 1.0, 1.1 and 1.2, parsed into checked ranges and built canonically.
-
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod attributes;
+mod builder;
+mod error;
 mod range;
+mod range_set;
+mod receiver;
+mod send;
+mod store;
+mod wire;
 
+pub use attributes::{Cacheability, DeviceType, MemoryAttributes, MemoryType, Shareability};
+pub use builder::{BuildError, SendBuilder, SendHeader};
+pub use error::DescriptorError;
 pub use range::{Guest, IpaRange, PAGE_SIZE, PageRange, PhysRange, Physical, RangeError};
+pub use range_set::{InsertError, RangeSet};
+pub use receiver::{DataAccess, InstructionAccess, MAX_RECEIVERS, Permissions, Receiver};
+pub use send::{Ranges, Receivers, SendDescriptor, SendFlags, SendRules};
+pub use store::{FixedRanges, RangeStore, StoreFull, TrackedRange};

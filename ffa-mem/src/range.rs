@@ -72,6 +72,12 @@ impl<Space> PageRange<Space> {
         Ok(Self { base: address, pages: count, space: PhantomData })
     }
 
+    /// For a base and a count that came out of a range, or passed the same checks.
+    #[inline]
+    pub(crate) const fn from_checked(base: u64, pages: NonZeroU32) -> Self {
+        Self { base, pages, space: PhantomData }
+    }
+
     /// First byte.
     #[must_use]
     #[inline]
@@ -86,6 +92,11 @@ impl<Space> PageRange<Space> {
         self.pages.get()
     }
 
+    #[inline]
+    pub(crate) const fn page_count(&self) -> NonZeroU32 {
+        self.pages
+    }
+
     /// Length in bytes.
     #[must_use]
     #[inline]
@@ -97,7 +108,7 @@ impl<Space> PageRange<Space> {
     #[must_use]
     #[inline]
     pub const fn end(&self) -> u64 {
-        self.base + self.bytes()
+        self.base.wrapping_add(self.bytes()) // `new` refused what would wrap
     }
 
     /// Whether the two have a page in common.

@@ -1,0 +1,295 @@
+use ffa_abi::Status;
+
+use crate::{IpaRange, RangeStore, StoreFull, TrackedRange};
+
+/// The page ranges that are spoken for in one VM, no two of which overlap.
+///
+/// All ranges of one share, or of whatever else holds pages, have one tag. They stand next to each other in the
+/// storage, sorted, with neighbours joined: a *run*. Whether a range is free is answered by the first and the last
+/// range of each run, and by a search within the few runs around it. Nothing here takes quadratic time.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RangeSet<S> {
+    store: S,
+}
+
+/// Why ranges were not inserted. None of them was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InsertError {
+    /// The storage is full.
+    #[error(transparent)]
+    Full(#[from] StoreFull),
+    /// A page is in two of the ranges, or is held already.
+    #[error("page {address:#x} is taken (by tag {with:?})")]
+    Overlap {
+        /// The page's address.
+        address: u64,
+        /// Who holds it; `None` if the ranges overlap each other.
+        with: Option<u32>,
+    },
+    /// The set has ranges with this tag.
+    #[error("tag {tag} is in use")]
+    TagInUse {
+        /// The tag.
+        tag: u32,
+    },
+}
+
+impl InsertError {
+    /// The status for a guest whose ranges these were: NO_MEMORY, INVALID_PARAMETERS for ranges that overlap each
+    /// other, DENIED for pages that are held.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Full(StoreFull) => Status::NoMemory,
+            Self::Overlap { with: None, .. } => Status::InvalidParameters,
+            Self::Overlap { with: Some(_), .. } | Self::TagInUse { .. } => Status::Denied,
+        }
+    }
+}
+
+impl<S: RangeStore> RangeSet<S> {
+    /// An empty set in `store`; whatever was in there is dropped.
+    #[inline]
+    pub fn new(mut store: S) -> Self {
+        store.truncate(0);
+        Self { store }
+    }
+
+    /// Inserts `ranges` in any order under `tag`, all or none.
+    ///
+    /// Ranges that touch become one where they come one after the other. Sorted ranges go in without more ado;
+    /// others are sorted first.
+    ///
+    /// # Errors
+    /// [`InsertError::TagInUse`], [`InsertError::Overlap`] with the lowest such page of the run first in storage,
+    /// or [`InsertError::Full`], counted before ranges that came out of order are joined.
+    pub fn insert(
+        &mut self,
+        tag: u32,
+        ranges: impl IntoIterator<Item = IpaRange>,
+    ) -> Result<(), InsertError> {
+        let held = self.store.as_slice().len();
+        let result = self.append(held, tag, ranges);
+        if result.is_err() {
+            self.store.truncate(held);
+        }
+        result
+    }
+
+    /// Appends behind the `held` ranges and checks; on an error the caller cuts off what was appended.
+    #[inline]
+    fn append(
+        &mut self,
+        held: usize,
+        tag: u32,
+        ranges: impl IntoIterator<Item = IpaRange>,
+    ) -> Result<(), InsertError> {
+        let mut ranges = ranges.into_iter();
+        let Some(mut last) = ranges.next() else { return Ok(()) };
+        let mut sorted = true;
+        for range in ranges {
+            if let Some(joined) = last.join(&range) {
+                last = joined;
+            } else {
+                sorted &= last.end() <= range.base();
+                self.store.try_push(TrackedRange::new(last, tag))?;
+                last = range;
+            }
+        }
+        self.store.try_push(TrackedRange::new(last, tag))?;
+        if !sorted {
+            let kept = sort_and_join(self.store.as_mut_slice().get_mut(held..).unwrap_or_default())?;
+            self.store.truncate(held.saturating_add(kept));
+        }
+        let (old, new) = self.store.as_slice().split_at_checked(held).unwrap_or_default();
+        for run in runs(old) {
+            let with = run.tag();
+            if with == tag {
+                return Err(InsertError::TagInUse { tag });
+            }
+            if let Some(address) = run.first_common(new) {
+                return Err(InsertError::Overlap { address, with: Some(with) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the ranges with `tag` and gives their number.
+    pub fn remove(&mut self, tag: u32) -> usize {
+        let (start, len) = self.find(tag);
+        if len != 0 {
+            let slice = self.store.as_mut_slice();
+            let kept = slice.len().saturating_sub(len);
+            // `find` gave a part of the slice.
+            slice.copy_within(start.saturating_add(len).., start);
+            self.store.truncate(kept);
+        }
+        len
+    }
+
+    /// Puts the ranges with tag `old` under `new` and gives their number.
+    ///
+    /// # Errors
+    /// [`InsertError::TagInUse`] if `new` has ranges already; nothing changes then.
+    pub fn retag(&mut self, old: u32, new: u32) -> Result<usize, InsertError> {
+        let (start, len) = self.find(old);
+        if old != new && len != 0 {
+            if self.find(new).1 != 0 {
+                return Err(InsertError::TagInUse { tag: new });
+            }
+            for range in self.store.as_mut_slice().iter_mut().skip(start).take(len) {
+                *range = range.with_tag(new);
+            }
+        }
+        Ok(len)
+    }
+
+    /// The ranges with `tag`, in ascending order; none if the tag is not in use.
+    #[must_use]
+    pub fn ranges(&self, tag: u32) -> impl ExactSizeIterator<Item = IpaRange> + Clone {
+        let run = runs(self.store.as_slice()).find(|run| run.tag() == tag);
+        run.map_or(&[][..], |run| run.ranges).iter().map(TrackedRange::range)
+    }
+
+    /// The tag of a range that has a page in common with `range`.
+    #[must_use]
+    pub fn overlapping(&self, range: IpaRange) -> Option<u32> {
+        let range = [TrackedRange::new(range, 0)];
+        runs(self.store.as_slice()).find(|run| run.first_common(&range).is_some()).map(|run| run.tag())
+    }
+
+    /// All ranges, run after run.
+    #[must_use]
+    #[inline]
+    pub fn as_slice(&self) -> &[TrackedRange] {
+        self.store.as_slice()
+    }
+
+    /// Number of ranges.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.store.as_slice().len()
+    }
+
+    /// Whether there is no range.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.store.as_slice().is_empty()
+    }
+
+    /// Gives the storage back.
+    #[must_use]
+    pub fn into_store(self) -> S {
+        self.store
+    }
+
+    /// Where the run of `tag` begins and how long it is; of length 0 if there is none.
+    fn find(&self, tag: u32) -> (usize, usize) {
+        let mut start = 0_usize;
+        for run in runs(self.store.as_slice()) {
+            if run.tag() == tag {
+                return (start, run.ranges.len());
+            }
+            start = start.saturating_add(run.ranges.len());
+        }
+        (start, 0)
+    }
+}
+
+/// The ranges of one tag: at least one, sorted, disjoint.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    first: &'a TrackedRange,
+    ranges: &'a [TrackedRange],
+}
+
+/// Cuts `ranges` into its runs.
+#[inline]
+fn runs(mut ranges: &[TrackedRange]) -> impl Iterator<Item = Run<'_>> {
+    core::iter::from_fn(move || {
+        let first = ranges.first()?;
+        let len = leading(ranges, |range| range.tag() == first.tag());
+        let (run, rest) = ranges.split_at_checked(len)?;
+        ranges = rest;
+        Some(Run { first, ranges: run })
+    })
+}
+
+impl Run<'_> {
+    #[inline]
+    fn tag(&self) -> u32 {
+        self.first.tag()
+    }
+
+    #[inline]
+    fn end(&self) -> u64 {
+        self.ranges.last().unwrap_or(self.first).end()
+    }
+
+    /// The lowest page that is in `other`, sorted and disjoint, too.
+    #[inline]
+    fn first_common(&self, other: &[TrackedRange]) -> Option<u64> {
+        let (first, last) = (other.first()?, other.last()?);
+        if last.end() <= self.first.base() || self.end() <= first.base() {
+            return None;
+        }
+        first_common(self.ranges, other)
+    }
+}
+
+/// The lowest page that two sorted lists of disjoint ranges have in common.
+///
+/// Each range of the shorter list is looked up in what is left of the longer one, so the cost is that of a merge at
+/// most and that of a few binary searches where one list is short.
+fn first_common(left: &[TrackedRange], right: &[TrackedRange]) -> Option<u64> {
+    let (few, mut many) = if left.len() <= right.len() { (left, right) } else { (right, left) };
+    for range in few {
+        let below = leading(many, |other| other.end() <= range.base());
+        many = many.get(below..)?;
+        let other = many.first()?;
+        if other.base() < range.end() {
+            return Some(other.base().max(range.base()));
+        }
+    }
+    None
+}
+
+/// How many ranges at the front are as `holds` says, where none behind them is. Logarithmic in the answer.
+#[inline]
+fn leading(ranges: &[TrackedRange], holds: impl Fn(&TrackedRange) -> bool) -> usize {
+    let mut bound = 0_usize; // all before it are
+    let mut probe = 0_usize;
+    while ranges.get(probe).is_some_and(&holds) {
+        bound = probe.saturating_add(1);
+        probe = probe.saturating_add(bound);
+    }
+    let unknown = ranges.get(bound..probe.min(ranges.len())).unwrap_or_default();
+    if unknown.is_empty() { bound } else { bound.saturating_add(unknown.partition_point(holds)) }
+}
+
+/// Sorts `run`, joins what touches and gives how many ranges remain at its front.
+#[inline(never)]
+fn sort_and_join(run: &mut [TrackedRange]) -> Result<usize, InsertError> {
+    run.sort_unstable_by_key(TrackedRange::base);
+    let cells = core::cell::Cell::from_mut(run).as_slice_of_cells();
+    let mut kept = cells.iter();
+    let Some(mut slot) = kept.next() else { return Ok(0) };
+    let mut len = 1_usize;
+    for cell in cells.iter().skip(1) {
+        let (last, next) = (slot.get(), cell.get());
+        if next.base() < last.end() {
+            return Err(InsertError::Overlap { address: next.base(), with: None });
+        }
+        if let Some(joined) = last.range().join(&next.range()) {
+            slot.set(TrackedRange::new(joined, last.tag()));
+        } else if let Some(free) = kept.next() {
+            free.set(next);
+            slot = free;
+            len = len.saturating_add(1);
+        }
+    }
+    Ok(len)
+}
