@@ -3,6 +3,28 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod arena;
+mod duty;
+mod engine;
+mod guest;
+mod index;
+mod policy;
+mod queue;
+mod report;
+mod secure_call;
+mod subscribers;
+mod table;
 mod time;
+mod vm;
 
+pub use duty::{DutySlot, LastAnswer, Standing};
+pub use engine::{Action, CreateError, Created, Decision, End, Engine, Judgement, Unexpected};
+pub use guest::{BeginError, Begun, CallId, ReclaimOutcome, SendOutcome, ShareId, StandingId};
+pub use index::Storage;
+pub use policy::{Disposal, IdReuse, Policy};
+pub use report::{Obligation, Progress, Subject};
+pub use secure_call::SecureCall;
+pub use subscribers::{Subscribers, Subscription, TooManySps};
+pub use table::{AnswerClass, AnswerTable, Pace, Row, Verdict};
 pub use time::{Span, Time};
+pub use vm::{Phase, VmKey, VmSlot};

@@ -1,0 +1,116 @@
+//! Lists of duties and the index of handles, inside the lent slots.
+
+use ffa_abi::Handle;
+
+use crate::duty::{Duty, DutySlot, State};
+use crate::index::Index;
+use crate::vm::VmSlot;
+
+/// The vacant slots of the lent duty storage.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub(crate) struct Arena {
+    vacant: Option<Index>,
+}
+
+impl Arena {
+    /// Links all of `slots` as vacant; the first is taken first.
+    pub(crate) fn new(slots: &mut [DutySlot]) -> Self {
+        let mut vacant = None;
+        for position in (0..slots.len()).rev() {
+            slots[position] = DutySlot { next: vacant, ..DutySlot::VACANT };
+            vacant = Index::new(position);
+        }
+        Self { vacant }
+    }
+
+    /// Takes a slot for `duty` in `state` and puts it into its stage's list of `vm`; `None` if none is vacant.
+    pub(crate) fn add(
+        &mut self,
+        slots: &mut [DutySlot],
+        vm: &mut VmSlot,
+        duty: Duty,
+        state: State,
+    ) -> Option<Index> {
+        let index = self.vacant?;
+        let list = &mut vm.lists[duty.stage()];
+        let slot = &mut slots[index.get()];
+        self.vacant = slot.next;
+        *slot =
+            DutySlot { duty: Some(duty), state, prev: list.tail, bucket: slot.bucket, ..DutySlot::VACANT };
+        match list.tail.replace(index) {
+            Some(tail) => slots[tail.get()].next = Some(index),
+            None => list.head = Some(index),
+        }
+        Some(index)
+    }
+
+    /// Takes a duty out of the list of `vm` and makes its slot vacant. A walk that was about to examine it goes on
+    /// with the next.
+    pub(crate) fn remove(&mut self, slots: &mut [DutySlot], vm: &mut VmSlot, index: Index) {
+        let slot = &slots[index.get()];
+        let Some(duty) = slot.duty else { return };
+        let (prev, next) = (slot.prev, slot.next);
+        if let Duty::Share { handle: Some(handle), .. } = duty {
+            Self::forget_handle(slots, handle, index);
+        }
+        let list = &mut vm.lists[duty.stage()];
+        match prev {
+            Some(prev) => slots[prev.get()].next = next,
+            None => list.head = next,
+        }
+        match next {
+            Some(next) => slots[next.get()].prev = prev,
+            None => list.tail = prev,
+        }
+        if vm.pass.cursor == Some(index) {
+            vm.pass.cursor = next;
+        }
+        // The bucket belongs to the position, not to the duty that stood there.
+        let bucket = slots[index.get()].bucket;
+        slots[index.get()] = DutySlot { next: self.vacant, bucket, ..DutySlot::VACANT };
+        self.vacant = Some(index);
+    }
+
+    /// Whether any share has `handle`.
+    pub(crate) fn knows_handle(slots: &[DutySlot], handle: Handle) -> bool {
+        let mut at = slots[Self::bucket(slots, handle)].bucket;
+        while let Some(index) = at {
+            let slot = &slots[index.get()];
+            if matches!(slot.duty, Some(Duty::Share { handle: Some(known), .. }) if known == handle) {
+                return true;
+            }
+            at = slot.chain;
+        }
+        false
+    }
+
+    /// Enters the share at `index` under `handle`.
+    pub(crate) fn learn_handle(slots: &mut [DutySlot], handle: Handle, index: Index) {
+        let bucket = Self::bucket(slots, handle);
+        let first = slots[bucket].bucket.replace(index);
+        slots[index.get()].chain = first;
+    }
+
+    fn forget_handle(slots: &mut [DutySlot], handle: Handle, index: Index) {
+        let bucket = Self::bucket(slots, handle);
+        let after = slots[index.get()].chain.take();
+        if slots[bucket].bucket == Some(index) {
+            slots[bucket].bucket = after;
+            return;
+        }
+        let mut at = slots[bucket].bucket;
+        while let Some(before) = at {
+            at = slots[before.get()].chain;
+            if at == Some(index) {
+                slots[before.get()].chain = after;
+                return;
+            }
+        }
+    }
+
+    /// Hafnium counts from 0, TF-A up from 0xffff_ffc0, OP-TEE sets bits 16 to 44: multiply, and take the top.
+    fn bucket(slots: &[DutySlot], handle: Handle) -> usize {
+        let mixed = handle.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        (mixed * slots.len() as u64 >> 32) as usize
+    }
+}

@@ -1,0 +1,230 @@
+use core::mem::size_of;
+
+use ffa_abi::{Answer, FirmwareStatus, Handle, PartitionId, RunTarget, VmAvailability, VmAvailabilityAnswer};
+
+use crate::index::Index;
+use crate::{AnswerClass, AnswerTable, Row, SecureCall, Time, Verdict};
+
+/// What the SPMC keeps for a VM besides shares, each to be undone by a call of its own.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Standing {
+    /// The VM owns its RX buffer as far as the SPMC knows: FFA_RX_RELEASE.
+    RxOwned,
+    /// The VM's RX/TX buffers were forwarded: FFA_RXTX_UNMAP.
+    RxTxMapped,
+    /// The VM has a notification bitmap: FFA_NOTIFICATION_BITMAP_DESTROY.
+    Bitmap,
+}
+
+/// Whether an SP was told VM_CREATED.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Told {
+    /// It wants to be and was not.
+    NotYet,
+    /// It was, or does not want to be, or nobody knows: it is owed VM_DESTROYED if it wants that.
+    MaySo,
+}
+
+/// One thing that the secure world is owed for a VM.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Duty {
+    /// A direct request of vCPU `vcpu` to `sp` that has not ended.
+    Call { vcpu: u16, sp: PartitionId },
+    /// See [`Standing`].
+    Standing(Standing),
+    /// `sp` must hear of the VM's creation or end. `destroyed`: it wants VM_DESTROYED.
+    Sp { sp: PartitionId, told: Told, destroyed: bool },
+    /// A memory transaction. `named`: the guest knows the handle.
+    Share { handle: Option<Handle>, named: bool },
+}
+
+/// The order in which teardown works: a list of duties per stage.
+pub(crate) const STAGES: usize = 5;
+pub(crate) const STAGE_CALL: usize = 0;
+pub(crate) const STAGE_SP: usize = 3;
+pub(crate) const STAGE_SHARE: usize = 4;
+
+impl Duty {
+    pub(crate) const fn stage(&self) -> usize {
+        match self {
+            Self::Call { .. } => STAGE_CALL,
+            Self::Standing(Standing::RxOwned | Standing::RxTxMapped) => 1,
+            Self::Standing(Standing::Bitmap) => 2,
+            Self::Sp { .. } => STAGE_SP,
+            Self::Share { .. } => STAGE_SHARE,
+        }
+    }
+
+    /// The call that would meet this duty, or `None` for a share without a handle.
+    pub(crate) fn call(&self, vm: PartitionId, resume: Option<RunTarget>) -> Option<SecureCall> {
+        if let Some(target) = resume {
+            return Some(SecureCall::Run { target });
+        }
+        Some(match *self {
+            Self::Call { .. } => return None,
+            Self::Standing(Standing::RxOwned) => SecureCall::RxRelease { vm },
+            Self::Standing(Standing::RxTxMapped) => SecureCall::RxTxUnmap { vm },
+            Self::Standing(Standing::Bitmap) => SecureCall::BitmapDestroy { vm },
+            Self::Sp { sp, told, .. } => SecureCall::Tell { sp, vm, event: told.event() },
+            Self::Share { handle, .. } => SecureCall::MemReclaim { handle: handle? },
+        })
+    }
+
+    fn row<'a>(&self, table: &'a AnswerTable) -> &'a Row {
+        match self {
+            Self::Call { .. } => &table.call,
+            Self::Standing(Standing::RxOwned | Standing::RxTxMapped) => &table.buffers,
+            Self::Standing(Standing::Bitmap) => &table.bitmap_destroy,
+            Self::Sp { told: Told::NotYet, .. } => &table.vm_created,
+            Self::Sp { told: Told::MaySo, .. } => &table.vm_destroyed,
+            Self::Share { .. } => &table.mem_reclaim,
+        }
+    }
+
+    /// The class of an answer to this duty's own call, resumed or not.
+    pub(crate) fn classify(&self, vm: PartitionId, answer: &Answer) -> AnswerClass {
+        match (self, answer) {
+            // An SP can only be resumed as itself.
+            (
+                Self::Sp { sp, .. } | Self::Call { sp, .. },
+                Answer::Interrupt(target) | Answer::Yield { target, .. },
+            ) if target.endpoint != *sp => AnswerClass::Malformed,
+            (Self::Sp { sp, told, .. }, Answer::DirectResponse(_)) => {
+                match told.event().message(*sp, vm).answer(answer) {
+                    Ok(VmAvailabilityAnswer::Accepted) => AnswerClass::Success,
+                    Ok(VmAvailabilityAnswer::Refused(status)) => AnswerClass::of_status(status),
+                    Ok(VmAvailabilityAnswer::Malformed) | Err(_) => AnswerClass::Malformed,
+                }
+            }
+            (Self::Call { sp, .. }, Answer::DirectResponse(response))
+                if response.sender == *sp && response.receiver == vm =>
+            {
+                AnswerClass::Success
+            }
+            (Self::Standing(_) | Self::Share { .. }, Answer::Success(_)) => AnswerClass::Success,
+            _ => AnswerClass::of_refusal(answer),
+        }
+    }
+
+    /// The verdict on an answer, and whether what was being resumed is still to be resumed.
+    pub(crate) fn judge(
+        &self,
+        table: &AnswerTable,
+        class: AnswerClass,
+        running: bool,
+        answer: &Answer,
+    ) -> (Verdict, bool) {
+        // What ends the resumed call speaks for that call; all else is FFA_RUN's own answer.
+        let ends = matches!(answer, Answer::DirectResponse(_) | Answer::Success(_));
+        if running && !ends {
+            let verdict = table.run.verdict(class);
+            if matches!(verdict, Verdict::Retry(_) | Verdict::Limited(_) | Verdict::Resume) {
+                return (verdict, true);
+            }
+        }
+        (self.row(table).verdict(class), false)
+    }
+}
+
+impl Told {
+    pub(crate) const fn event(self) -> VmAvailability {
+        match self {
+            Self::NotYet => VmAvailability::Created,
+            Self::MaySo => VmAvailability::Destroyed,
+        }
+    }
+}
+
+/// Makes the framework message of an event.
+pub(crate) trait EventMessage {
+    fn message(self, sp: PartitionId, vm: PartitionId) -> ffa_abi::VmMessage;
+}
+
+impl EventMessage for VmAvailability {
+    fn message(self, sp: PartitionId, vm: PartitionId) -> ffa_abi::VmMessage {
+        ffa_abi::VmMessage { event: self, sp, vm, vm_handle: 0 }
+    }
+}
+
+/// Where an obligation stands. Met ones leave the list.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum State {
+    /// A call that may bring it about, or that a guest makes to meet it, is in flight.
+    Guest,
+    /// Due as soon as the VM is created or torn down.
+    Owed,
+    /// A call of the engine's own is in flight.
+    InFlight,
+    /// To be tried again.
+    Waiting { until: Time },
+    /// A share that is no more, and whose pages are on their way back.
+    Returning,
+    /// Given up at that time. For a share: quarantined.
+    GivenUp { at: Time },
+}
+
+/// The last answer to an obligation's call.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct LastAnswer {
+    /// Its class.
+    pub class: AnswerClass,
+    /// Its status code, or zero if it carried none.
+    pub code: i32,
+}
+
+impl LastAnswer {
+    pub(crate) fn new(class: AnswerClass, answer: &Answer) -> Self {
+        let code = match answer {
+            Answer::Error(status) => status.code(),
+            Answer::DirectResponse(response) => match response.message {
+                ffa_abi::Message::Framework { payload, .. } => payload[0] as u32 as i32,
+                ffa_abi::Message::Partition(_) => 0,
+            },
+            _ => 0,
+        };
+        Self { class, code }
+    }
+
+    /// The status code, if the answer carried one.
+    #[must_use]
+    pub fn status(&self) -> Option<FirmwareStatus> {
+        (self.code != 0 || self.class == AnswerClass::OtherStatus)
+            .then(|| FirmwareStatus::from_code(self.code))
+    }
+}
+
+/// Room for one obligation, in storage that the caller lends. At most 64 bytes.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct DutySlot {
+    pub(crate) duty: Option<Duty>,
+    pub(crate) state: State,
+    pub(crate) last: Option<LastAnswer>,
+    pub(crate) prev: Option<Index>,
+    /// Next of the VM's stage, or next vacant slot.
+    pub(crate) next: Option<Index>,
+    /// First of the shares whose handles hash to this slot's position.
+    pub(crate) bucket: Option<Index>,
+    /// Next share in this slot's own bucket.
+    pub(crate) chain: Option<Index>,
+    /// The SP to resume instead of calling anew.
+    pub(crate) resume: Option<RunTarget>,
+    pub(crate) step: u8,
+    pub(crate) tries: u8,
+}
+const _: () = assert!(size_of::<DutySlot>() <= 64);
+
+impl DutySlot {
+    /// An empty slot.
+    pub const VACANT: Self = Self {
+        duty: None,
+        state: State::Owed,
+        last: None,
+        prev: None,
+        next: None,
+        bucket: None,
+        chain: None,
+        resume: None,
+        step: 0,
+        tries: 0,
+    };
+}

@@ -1,0 +1,375 @@
+//! What guests bring about while their VM lives: each obligation has its place before the call that may incur it.
+
+use ffa_abi::{Answer, FirmwareStatus, Handle, PartitionId, RunTarget, Status, Width};
+
+use crate::arena::Arena;
+use crate::duty::{Duty, DutySlot, LastAnswer, STAGE_CALL, STAGE_SHARE, Standing, State};
+use crate::index::Index;
+use crate::vm::{Phase, VmKey, VmSlot};
+use crate::{AnswerClass, Engine, Storage, Time, Unexpected, Verdict};
+
+/// Names one share of a VM, in the mediator's own tables.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ShareId(pub(crate) Index);
+
+impl ShareId {
+    /// A small number of its own while the share exists: position of its slot in the lent storage.
+    #[must_use]
+    pub const fn position(self) -> usize {
+        self.0.get()
+    }
+}
+
+/// Names one direct request of a vCPU while it lasts.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct CallId(Index);
+
+/// Names one [`Standing`] of a VM.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct StandingId(Index);
+
+/// An obligation that is about to be incurred.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Begun<Id> {
+    /// Its name.
+    pub id: Id,
+    /// Take the VM reference now: this is the first obligation.
+    pub take_reference: bool,
+}
+
+/// Why nothing can be incurred.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BeginError {
+    /// The VM does not live.
+    #[error(transparent)]
+    NotLive(#[from] Unexpected),
+    /// The lent storage is full.
+    #[error("no room for another obligation")]
+    NoRoom,
+    /// The VM has nothing that fits: no such share that is not in use, no such call of this vCPU.
+    #[error("the VM has nothing of that name")]
+    NotFound,
+}
+
+/// What became of a memory transaction that a guest sent.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[must_use]
+pub enum SendOutcome {
+    /// The secure world has it, under this handle.
+    Sent(Handle),
+    /// Nothing was sent: release the pages, then call [`Engine::released`].
+    Refused(FirmwareStatus),
+    /// Nobody can tell: the pages stay held. With a handle they are reclaimed when the VM dies, without one they are
+    /// quarantined.
+    Unknown {
+        /// The handle that the answer gave, if it can be used.
+        handle: Option<Handle>,
+    },
+    /// An SP was preempted: make FFA_RUN and report its answer the same way.
+    Resume(RunTarget),
+}
+
+/// What became of a reclaim that a guest asked for.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[must_use]
+pub enum ReclaimOutcome {
+    /// The secure world has let go: release the pages, then call [`Engine::released`].
+    Confirmed,
+    /// It has not. The share stands as before.
+    Refused(FirmwareStatus),
+    /// An SP was preempted: make FFA_RUN and report its answer the same way.
+    Resume(RunTarget),
+}
+
+impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
+    /// A guest is about to send memory. Its pages are held from now on.
+    ///
+    /// # Errors
+    /// [`BeginError`]; nothing has changed.
+    pub fn begin_send(&mut self, vm: VmKey) -> Result<Begun<ShareId>, BeginError> {
+        let duty = Duty::Share { handle: None, named: false };
+        self.begin(vm, duty).map(|(index, take_reference)| Begun { id: ShareId(index), take_reference })
+    }
+
+    /// The guest's transaction does not happen after all: no call was made. Release what pages were held,
+    /// then call [`released`](Self::released).
+    ///
+    /// # Errors
+    /// [`Unexpected`] if it is not being sent.
+    pub fn abandon_send(&mut self, vm: VmKey, share: ShareId) -> Result<(), Unexpected> {
+        self.guest_duty(vm, share.0)?.state = State::Returning;
+        Ok(())
+    }
+
+    /// Reports the answer to the call that sends memory, or to the FFA_RUN that resumes it.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if it is not being sent.
+    pub fn send_answered(
+        &mut self,
+        vm: VmKey,
+        share: ShareId,
+        answer: &Answer,
+        now: Time,
+    ) -> Result<SendOutcome, Unexpected> {
+        let tries = self.policy.tries;
+        let row = self.policy.answers.mem_send;
+        let (class, handle) = match *answer {
+            Answer::Success(success) => {
+                let handle = Handle::from_words(success.w2(), success.w3()).ok();
+                // A handle that is in use says that the secure world has lost count.
+                let handle = handle.filter(|&handle| !Arena::knows_handle(&self.duties, handle));
+                match (success.width, handle) {
+                    (Width::Smc32, Some(_)) => (AnswerClass::Success, handle),
+                    _ => (AnswerClass::Malformed, handle),
+                }
+            }
+            Answer::MemFragRx(rx) => {
+                let fresh = !Arena::knows_handle(&self.duties, rx.handle);
+                (AnswerClass::Malformed, fresh.then_some(rx.handle))
+            }
+            _ => (AnswerClass::of_refusal(answer), None),
+        };
+        let slot = self.guest_duty(vm, share.0)?;
+        slot.last = Some(LastAnswer::new(class, answer));
+        let resumed = slot.resume.take().is_some();
+        let outcome = match (row.verdict(class), handle) {
+            (Verdict::Done, Some(handle)) => SendOutcome::Sent(handle),
+            // After FFA_RUN an error may be FFA_RUN's own, and say nothing of the transaction.
+            (Verdict::GiveUp | Verdict::Retry(_) | Verdict::Limited(_), None) if !resumed => {
+                slot.state = State::Returning;
+                return Ok(SendOutcome::Refused(status(answer)));
+            }
+            (Verdict::Resume, None) if slot.tries < tries => {
+                if let Answer::Interrupt(target) | Answer::Yield { target, .. } = *answer {
+                    (slot.resume, slot.tries) = (Some(target), slot.tries + 1);
+                    return Ok(SendOutcome::Resume(target));
+                }
+                SendOutcome::Unknown { handle }
+            }
+            _ => SendOutcome::Unknown { handle },
+        };
+        let named = matches!(outcome, SendOutcome::Sent(_));
+        slot.tries = 0;
+        slot.duty = Some(Duty::Share { handle, named });
+        slot.state = match handle {
+            Some(_) => State::Owed,
+            None => State::GivenUp { at: now },
+        };
+        if let Some(handle) = handle {
+            Arena::learn_handle(&mut self.duties, handle, share.0);
+        }
+        self.wake(vm.index);
+        Ok(outcome)
+    }
+
+    /// A guest wants a share of its own back. Gives the SP to resume if an earlier reclaim was preempted, instead of
+    /// a new FFA_MEM_RECLAIM.
+    ///
+    /// # Errors
+    /// [`BeginError::NotFound`] if the guest has no share of that name, or another call works on it.
+    pub fn begin_reclaim(
+        &mut self,
+        vm: VmKey,
+        handle: Handle,
+    ) -> Result<(ShareId, Option<RunTarget>), BeginError> {
+        self.live(vm)?;
+        let mut at = self.vms[vm.index.get()].lists[STAGE_SHARE].head;
+        while let Some(index) = at {
+            let slot = &mut self.duties[index.get()];
+            let found = slot.duty == Some(Duty::Share { handle: Some(handle), named: true });
+            if found && slot.state == State::Owed {
+                slot.state = State::Guest;
+                return Ok((ShareId(index), slot.resume));
+            }
+            at = slot.next;
+        }
+        Err(BeginError::NotFound)
+    }
+
+    /// Reports the answer to a guest's reclaim, or to the FFA_RUN that resumes it.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if it is not being reclaimed.
+    pub fn reclaim_answered(
+        &mut self,
+        vm: VmKey,
+        share: ShareId,
+        answer: &Answer,
+    ) -> Result<ReclaimOutcome, Unexpected> {
+        let (tries, answers) = (self.policy.tries, self.policy.answers);
+        let slot = self.guest_duty(vm, share.0)?;
+        let stale = Unexpected::NotInFlight { vm: vm.id };
+        let duty = slot.duty.ok_or(stale)?;
+        let class = duty.classify(vm.id, answer);
+        slot.last = Some(LastAnswer::new(class, answer));
+        let (verdict, keep_running) = duty.judge(&answers, class, slot.resume.is_some(), answer);
+        let target = match *answer {
+            Answer::Interrupt(target) | Answer::Yield { target, .. } => Some(target),
+            _ => None,
+        };
+        match (verdict, target) {
+            (Verdict::Done, _) => {
+                slot.state = State::Returning;
+                Ok(ReclaimOutcome::Confirmed)
+            }
+            (Verdict::Resume, Some(target)) => {
+                slot.resume = Some(target);
+                if slot.tries < tries {
+                    slot.tries += 1;
+                    return Ok(ReclaimOutcome::Resume(target));
+                }
+                (slot.state, slot.tries) = (State::Owed, 0);
+                self.wake(vm.index);
+                Ok(ReclaimOutcome::Refused(Status::Retry.into()))
+            }
+            _ => {
+                slot.resume = slot.resume.filter(|_| keep_running);
+                (slot.state, slot.tries) = (State::Owed, 0);
+                self.wake(vm.index);
+                Ok(ReclaimOutcome::Refused(status(answer)))
+            }
+        }
+    }
+
+    /// A vCPU is about to send a direct request.
+    ///
+    /// # Errors
+    /// [`BeginError`]; nothing has changed.
+    pub fn begin_call(&mut self, vm: VmKey, vcpu: u16, sp: PartitionId) -> Result<Begun<CallId>, BeginError> {
+        self.begin(vm, Duty::Call { vcpu, sp })
+            .map(|(index, take_reference)| Begun { id: CallId(index), take_reference })
+    }
+
+    /// A vCPU wants a preempted SP to go on: only the vCPU whose request it works for may.
+    ///
+    /// # Errors
+    /// [`BeginError::NotFound`] if that SP works for nobody, or for another vCPU.
+    pub fn begin_run(&mut self, vm: VmKey, vcpu: u16, target: RunTarget) -> Result<CallId, BeginError> {
+        self.live(vm)?;
+        let mut at = self.vms[vm.index.get()].lists[STAGE_CALL].head;
+        while let Some(index) = at {
+            let slot = &mut self.duties[index.get()];
+            let own = matches!(slot.duty, Some(Duty::Call { vcpu: owner, .. }) if owner == vcpu);
+            if own && slot.state == State::Owed && slot.resume == Some(target) {
+                slot.state = State::Guest;
+                return Ok(CallId(index));
+            }
+            at = slot.next;
+        }
+        Err(BeginError::NotFound)
+    }
+
+    /// Reports the answer to a direct request or to the FFA_RUN that resumes it. Returns whether the SP was preempted
+    /// and waits for FFA_RUN.
+    ///
+    /// An error in answer to FFA_RUN that says "not now" leaves the call as it was.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if no such call is in flight.
+    pub fn call_answered(&mut self, vm: VmKey, call: CallId, answer: &Answer) -> Result<bool, Unexpected> {
+        let answers = self.policy.answers;
+        let slot = self.guest_duty(vm, call.0)?;
+        let stale = Unexpected::NotInFlight { vm: vm.id };
+        let duty = slot.duty.ok_or(stale)?;
+        let class = duty.classify(vm.id, answer);
+        let preempted = match *answer {
+            Answer::Interrupt(target) | Answer::Yield { target, .. } if class != AnswerClass::Malformed => {
+                slot.resume = Some(target);
+                true
+            }
+            _ => {
+                let (_, keep_running) = duty.judge(&answers, class, slot.resume.is_some(), answer);
+                keep_running
+            }
+        };
+        if preempted {
+            (slot.state, slot.last) = (State::Owed, Some(LastAnswer::new(class, answer)));
+        } else {
+            self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], call.0);
+        }
+        self.wake(vm.index);
+        Ok(preempted)
+    }
+
+    /// The mediator is about to make the SPMC keep something for a VM that lives or is being created.
+    ///
+    /// # Errors
+    /// [`BeginError`]; nothing has changed.
+    pub fn begin_standing(&mut self, vm: VmKey, standing: Standing) -> Result<Begun<StandingId>, BeginError> {
+        self.begin(vm, Duty::Standing(standing))
+            .map(|(index, take_reference)| Begun { id: StandingId(index), take_reference })
+    }
+
+    /// The SPMC keeps it from now on, as far as anybody knows: unless it certainly does not, say this.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if it is not about to begin.
+    pub fn standing_incurred(&mut self, vm: VmKey, standing: StandingId) -> Result<(), Unexpected> {
+        self.guest_duty(vm, standing.0)?.state = State::Owed;
+        self.wake(vm.index);
+        Ok(())
+    }
+
+    /// The SPMC never kept it, or confirmed to the VM that it no longer does.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if it is neither about to begin nor about to end.
+    pub fn standing_over(&mut self, vm: VmKey, standing: StandingId) -> Result<(), Unexpected> {
+        self.guest_duty(vm, standing.0)?;
+        self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], standing.0);
+        self.wake(vm.index);
+        Ok(())
+    }
+
+    /// The VM itself is about to end it.
+    ///
+    /// # Errors
+    /// [`BeginError`] if the VM does not live, or it is not in force.
+    pub fn end_standing(&mut self, vm: VmKey, standing: StandingId) -> Result<(), BeginError> {
+        self.live(vm)?;
+        let slot = self.duties.get_mut(standing.0.get()).ok_or(BeginError::NotFound)?;
+        if slot.state != State::Owed || !matches!(slot.duty, Some(Duty::Standing(_))) {
+            return Err(BeginError::NotFound);
+        }
+        slot.state = State::Guest;
+        Ok(())
+    }
+
+    fn live(&self, vm: VmKey) -> Result<(), Unexpected> {
+        match self.phase(vm)? {
+            Phase::Live => Ok(()),
+            phase => Err(Unexpected::Phase { vm: vm.id, phase }),
+        }
+    }
+
+    fn begin(&mut self, vm: VmKey, duty: Duty) -> Result<(Index, bool), BeginError> {
+        match self.phase(vm)? {
+            Phase::Live => {}
+            Phase::Creating if matches!(duty, Duty::Standing(_)) => {}
+            phase => return Err(Unexpected::Phase { vm: vm.id, phase }.into()),
+        }
+        let slot = &mut self.vms[vm.index.get()];
+        let index = self.arena.add(&mut self.duties, slot, duty, State::Guest).ok_or(BeginError::NoRoom)?;
+        let take_reference = !core::mem::replace(&mut slot.reference, true);
+        Ok((index, take_reference))
+    }
+
+    /// The duty at `index`, on which a call of the guest must be working.
+    fn guest_duty(&mut self, vm: VmKey, index: Index) -> Result<&mut DutySlot, Unexpected> {
+        self.phase(vm)?;
+        self.duties
+            .get_mut(index.get())
+            .filter(|slot| slot.duty.is_some() && slot.state == State::Guest)
+            .ok_or(Unexpected::NotInFlight { vm: vm.id })
+    }
+}
+
+/// The status that an answer other than success comes down to.
+fn status(answer: &Answer) -> FirmwareStatus {
+    match answer {
+        Answer::Error(status) => *status,
+        _ => Status::Aborted.into(),
+    }
+}

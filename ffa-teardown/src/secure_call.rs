@@ -1,0 +1,79 @@
+use core::fmt;
+
+use ffa_abi::{
+    Call, Function, FunctionId, Handle, MemReclaim, PartitionId, ReclaimFlags, Regs, RunTarget, RxRelease,
+    RxTxUnmap, VmAvailability,
+};
+
+use crate::duty::EventMessage;
+
+/// A call that the engine wants made.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SecureCall {
+    /// FFA_RUN: let a preempted SP finish.
+    Run {
+        /// Who.
+        target: RunTarget,
+    },
+    /// FFA_RX_RELEASE on behalf of the VM.
+    RxRelease {
+        /// The VM.
+        vm: PartitionId,
+    },
+    /// FFA_RXTX_UNMAP on behalf of the VM.
+    RxTxUnmap {
+        /// The VM.
+        vm: PartitionId,
+    },
+    /// FFA_NOTIFICATION_BITMAP_DESTROY.
+    BitmapDestroy {
+        /// The VM.
+        vm: PartitionId,
+    },
+    /// VM_CREATED or VM_DESTROYED to an SP.
+    Tell {
+        /// The SP.
+        sp: PartitionId,
+        /// The VM.
+        vm: PartitionId,
+        /// Which message.
+        event: VmAvailability,
+    },
+    /// FFA_MEM_RECLAIM without flags.
+    MemReclaim {
+        /// The share.
+        handle: Handle,
+    },
+}
+
+impl SecureCall {
+    /// Registers of the call, all 18 of them.
+    #[must_use]
+    pub fn to_regs(&self) -> Regs {
+        match *self {
+            Self::Run { target } => Call::Run(target).to_regs(),
+            Self::RxRelease { vm } => RxRelease { endpoint: vm }.to_regs(),
+            Self::RxTxUnmap { vm } => RxTxUnmap { endpoint: vm }.to_regs(),
+            Self::BitmapDestroy { vm } => Regs::new([
+                u64::from(FunctionId::smc32(Function::NotificationBitmapDestroy).w0()),
+                u64::from(vm.0),
+            ]),
+            Self::Tell { sp, vm, event } => event.message(sp, vm).request().to_regs(),
+            Self::MemReclaim { handle } => MemReclaim { handle, flags: ReclaimFlags::NONE }.to_regs(),
+        }
+    }
+}
+
+impl fmt::Display for SecureCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Run { .. } => "FFA_RUN",
+            Self::RxRelease { .. } => "FFA_RX_RELEASE",
+            Self::RxTxUnmap { .. } => "FFA_RXTX_UNMAP",
+            Self::BitmapDestroy { .. } => "FFA_NOTIFICATION_BITMAP_DESTROY",
+            Self::Tell { event: VmAvailability::Created, .. } => "VM_CREATED",
+            Self::Tell { event: VmAvailability::Destroyed, .. } => "VM_DESTROYED",
+            Self::MemReclaim { .. } => "FFA_MEM_RECLAIM",
+        })
+    }
+}
