@@ -188,7 +188,7 @@ impl<'a> Records<'a> {
     /// of them do not fit `bytes`.
     pub fn new(bytes: &'a [u8], count: u32, stride: u32) -> Result<Self, PartitionInfoError> {
         let stride = if stride == 0 { 8 } else { stride };
-        if !(stride == 8 || stride >= 24 && stride.is_multiple_of(8)) {
+        if !(stride == 8 || stride >= 24 && stride % 8 == 0) {
             return Err(PartitionInfoError::Stride { stride });
         }
         let too_many = PartitionInfoError::TooMany { count, stride, have: bytes.len() };
