@@ -198,7 +198,8 @@ impl SendHeader {
             emad_size: emad_size.into(),
             emad_count: emad_count.into(),
             emad_offset: (size_of::<HeaderV1_1>() as u32).into(),
-            reserved: [0.into(); 3],
+            reserved_36: 0.into(),
+            reserved_40: 0.into(),
         };
         Ok(rest)
     }

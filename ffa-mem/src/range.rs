@@ -1,6 +1,5 @@
 use core::fmt;
 use core::marker::PhantomData;
-use core::num::NonZeroU32;
 
 /// Bytes of an FF-A page, whatever the translation granule.
 pub const PAGE_SIZE: u64 = 4096;
@@ -25,7 +24,7 @@ pub type PhysRange = PageRange<Physical>;
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PageRange<Space> {
     base: u64,
-    pages: NonZeroU32,
+    pages: u32, // not zero
     space: PhantomData<Space>,
 }
 
@@ -65,16 +64,18 @@ impl<Space> PageRange<Space> {
         if address % PAGE_SIZE != 0 {
             return Err(RangeError::Unaligned { address });
         }
-        let Some(count) = NonZeroU32::new(pages) else { return Err(RangeError::Empty { address }) };
+        if pages == 0 {
+            return Err(RangeError::Empty { address });
+        }
         if address.checked_add(pages as u64 * PAGE_SIZE).is_none() {
             return Err(RangeError::Overflow { address, pages });
         }
-        Ok(Self { base: address, pages: count, space: PhantomData })
+        Ok(Self { base: address, pages, space: PhantomData })
     }
 
     /// For a base and a count that came out of a range, or passed the same checks.
     #[inline]
-    pub(crate) const fn from_checked(base: u64, pages: NonZeroU32) -> Self {
+    pub(crate) const fn from_checked(base: u64, pages: u32) -> Self {
         Self { base, pages, space: PhantomData }
     }
 
@@ -89,11 +90,6 @@ impl<Space> PageRange<Space> {
     #[must_use]
     #[inline]
     pub const fn pages(&self) -> u32 {
-        self.pages.get()
-    }
-
-    #[inline]
-    pub(crate) const fn page_count(&self) -> NonZeroU32 {
         self.pages
     }
 
@@ -101,7 +97,7 @@ impl<Space> PageRange<Space> {
     #[must_use]
     #[inline]
     pub const fn bytes(&self) -> u64 {
-        self.pages.get() as u64 * PAGE_SIZE
+        self.pages as u64 * PAGE_SIZE
     }
 
     /// First byte after the range.
@@ -122,7 +118,7 @@ impl<Space> PageRange<Space> {
     #[must_use]
     #[inline]
     pub fn join(&self, next: &Self) -> Option<Self> {
-        let pages = self.pages.checked_add(next.pages.get())?;
+        let pages = self.pages.checked_add(next.pages)?;
         (self.end() == next.base).then_some(Self { base: self.base, pages, space: PhantomData })
     }
 }

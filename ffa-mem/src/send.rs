@@ -1,13 +1,13 @@
-use core::num::NonZeroU32;
 use core::slice;
 
 use ffa_abi::{PartitionId, Transaction, Version};
-use zerocopy::FromBytes;
 
-use crate::wire::{Composite, Constituent, Emad, EmadV1_0, EmadV1_2, HeaderV1_0, HeaderV1_1};
+use self::layout::Header;
+use crate::wire::{Constituent, Emad, EmadV1_0, EmadV1_2};
 use crate::{DescriptorError, IpaRange, MemoryAttributes, Permissions, Receiver};
 
 mod check;
+mod layout;
 
 /// What a send descriptor is held against.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,18 +68,6 @@ enum Emads<'a> {
     V1_2(&'a [EmadV1_2]),
 }
 
-/// The header's fields, whichever its layout.
-struct Header {
-    sender: PartitionId,
-    attributes: u16,
-    flags: u32,
-    handle: u64,
-    tag: u64,
-    emad_size: u32,
-    emad_count: u32,
-    emad_offset: u32,
-}
-
 impl<'a> SendDescriptor<'a> {
     /// Reads a whole descriptor. `bytes` is a private copy of it, exactly as long as the call says (w1 and w2): what
     /// a guest can still write to must not be parsed.
@@ -97,21 +85,16 @@ impl<'a> SendDescriptor<'a> {
     /// # Specification
     /// FF-A v1.0 (DEN0077A issue A) section 5.12; v1.1 (issue E) section 10.11; from v1.2, DEN0140.
     pub fn parse(bytes: &'a [u8], rules: &SendRules) -> Result<Self, DescriptorError> {
-        let header = if rules.version < Version::V1_1 {
-            Header::v1_0(bytes)?
-        } else {
-            Header::v1_1(bytes, rules.version)?
-        };
+        let header = Header::read(bytes, rules.version)?;
         let (attributes, flags) = header.check(rules)?;
-        let (emads, composite_offset) = if header.emad_size == size_of::<EmadV1_0>() as u32 {
-            let emads = header.emads(bytes)?;
-            (Emads::V1_0(emads), check::receivers(emads, rules)?)
+        let (emads, composite_offset, rest) = if header.emad_size == size_of::<EmadV1_0>() as u32 {
+            let (emads, rest) = header.emads(bytes)?;
+            (Emads::V1_0(emads), check::receivers(emads, rules)?, rest)
         } else {
-            let emads = header.emads(bytes)?;
-            (Emads::V1_2(emads), check::receivers(emads, rules)?)
+            let (emads, rest) = header.emads(bytes)?;
+            (Emads::V1_2(emads), check::receivers(emads, rules)?, rest)
         };
-        let (composite, ranges) = composite_at(bytes, composite_offset, header.emads_end())?;
-        let total_pages = composite.total_pages.get();
+        let (total_pages, ranges) = layout::composite(bytes, composite_offset, rest)?;
         check::ranges(ranges, total_pages)?;
         Ok(Self { tag: header.tag, flags, total_pages, sender: header.sender, attributes, emads, ranges })
     }
@@ -167,131 +150,6 @@ impl<'a> SendDescriptor<'a> {
     pub const fn total_pages(&self) -> u32 {
         self.total_pages
     }
-}
-
-impl Header {
-    #[inline]
-    fn v1_0(bytes: &[u8]) -> Result<Self, DescriptorError> {
-        let (wire, _) = HeaderV1_0::ref_from_prefix(bytes)
-            .map_err(|_| truncated("header", 0, size_of::<HeaderV1_0>() as u64, bytes))?;
-        if wire.reserved_3 != 0 {
-            return Err(reserved("header byte 3", u64::from(wire.reserved_3)));
-        }
-        if wire.reserved_24.get() != 0 {
-            return Err(reserved("header bytes 24 to 27", u64::from(wire.reserved_24.get())));
-        }
-        Ok(Self {
-            sender: PartitionId(wire.sender.get()),
-            attributes: u16::from(wire.attributes),
-            flags: wire.flags.get(),
-            handle: wire.handle.get(),
-            tag: wire.tag.get(),
-            emad_size: size_of::<EmadV1_0>() as u32,
-            emad_count: wire.emad_count.get(),
-            emad_offset: size_of::<HeaderV1_0>() as u32,
-        })
-    }
-
-    #[inline]
-    fn v1_1(bytes: &[u8], version: Version) -> Result<Self, DescriptorError> {
-        let (wire, _) = HeaderV1_1::ref_from_prefix(bytes)
-            .map_err(|_| truncated("header", 0, size_of::<HeaderV1_1>() as u64, bytes))?;
-        let [first, second, third] = wire.reserved.map(|word| word.get());
-        if first | second | third != 0 {
-            let low = u64::from(second) << 32 | u64::from(first);
-            return Err(reserved("header bytes 36 to 47", if low != 0 { low } else { u64::from(third) }));
-        }
-        let size = wire.emad_size.get();
-        let is_v1_0 = size == size_of::<EmadV1_0>() as u32;
-        let is_v1_2 = size == size_of::<EmadV1_2>() as u32 && version >= Version::V1_2;
-        if !(is_v1_0 || is_v1_2) {
-            return Err(DescriptorError::EmadSize { size, version });
-        }
-        let offset = wire.emad_offset.get();
-        if offset < size_of::<HeaderV1_1>() as u32 || offset % 16 != 0 {
-            return Err(DescriptorError::EmadOffset { offset });
-        }
-        Ok(Self {
-            sender: PartitionId(wire.sender.get()),
-            attributes: wire.attributes.get(),
-            flags: wire.flags.get(),
-            handle: wire.handle.get(),
-            tag: wire.tag.get(),
-            emad_size: size,
-            emad_count: wire.emad_count.get(),
-            emad_offset: offset,
-        })
-    }
-
-    /// Where the endpoint memory access descriptors end. The factors have 32 and 6 bits.
-    #[inline]
-    fn emads_end(&self) -> u64 {
-        u64::from(self.emad_offset).wrapping_add(self.emads_len())
-    }
-
-    #[inline]
-    fn emads_len(&self) -> u64 {
-        u64::from(self.emad_count).wrapping_mul(u64::from(self.emad_size))
-    }
-
-    /// The endpoint memory access descriptors, of which `E` has the size.
-    #[inline]
-    fn emads<'a, E: Emad>(&self, bytes: &'a [u8]) -> Result<&'a [E], DescriptorError> {
-        let whole = || {
-            truncated("endpoint memory access descriptors", self.emad_offset.into(), self.emads_len(), bytes)
-        };
-        let rest = tail(bytes, self.emad_offset).ok_or_else(whole)?;
-        let count = usize::try_from(self.emad_count).map_err(|_| whole())?;
-        let (emads, _) = <[E]>::ref_from_prefix_with_elems(rest, count).map_err(|_| whole())?;
-        Ok(emads)
-    }
-}
-
-/// The composite at `offset` with its constituents, which must end where `bytes` do.
-#[inline]
-fn composite_at(
-    bytes: &[u8],
-    offset: u32,
-    emads_end: u64,
-) -> Result<(&Composite, &[Constituent]), DescriptorError> {
-    const SIZE: u64 = size_of::<Constituent>() as u64;
-    let start = u64::from(offset);
-    if start < emads_end || offset % 16 != 0 {
-        return Err(DescriptorError::CompositeOffset { offset, after: emads_end });
-    }
-    let (composite, rest) = tail(bytes, offset)
-        .and_then(|rest| Composite::ref_from_prefix(rest).ok())
-        .ok_or_else(|| truncated("composite", start, size_of::<Composite>() as u64, bytes))?;
-    if composite.reserved.get() != 0 {
-        return Err(reserved("composite bytes 8 to 15", composite.reserved.get()));
-    }
-    let need = u64::from(composite.range_count.get()).wrapping_mul(SIZE); // 36 bits
-    if rest.len() as u64 != need {
-        let first = start.wrapping_add(size_of::<Composite>() as u64);
-        return Err(if need > rest.len() as u64 {
-            truncated("constituents", first, need, bytes)
-        } else {
-            DescriptorError::Excess { end: first.wrapping_add(need), have: bytes.len() as u64 }
-        });
-    }
-    let ranges = <[Constituent]>::ref_from_bytes(rest)
-        .map_err(|_| DescriptorError::Excess { end: start, have: bytes.len() as u64 })?;
-    Ok((composite, ranges))
-}
-
-#[inline]
-fn tail(bytes: &[u8], offset: u32) -> Option<&[u8]> {
-    bytes.get(usize::try_from(offset).ok()?..)
-}
-
-#[cold]
-fn truncated(field: &'static str, offset: u64, need: u64, bytes: &[u8]) -> DescriptorError {
-    DescriptorError::Truncated { field, offset, need, have: bytes.len() as u64 }
-}
-
-#[cold]
-fn reserved(field: &'static str, value: u64) -> DescriptorError {
-    DescriptorError::Reserved { field, value }
 }
 
 /// The receivers of a [`SendDescriptor`].
@@ -363,7 +221,5 @@ impl ExactSizeIterator for Ranges<'_> {}
 
 #[inline]
 fn range(constituent: &Constituent) -> IpaRange {
-    // `parse` found no empty one.
-    let pages = NonZeroU32::new(constituent.page_count.get()).unwrap_or(NonZeroU32::MIN);
-    IpaRange::from_checked(constituent.address.get(), pages)
+    IpaRange::from_checked(constituent.address.get(), constituent.page_count.get()) // by `parse`
 }

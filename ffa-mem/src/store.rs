@@ -1,5 +1,4 @@
 use core::fmt;
-use core::num::NonZeroU32;
 
 use crate::{IpaRange, PAGE_SIZE};
 
@@ -7,18 +6,18 @@ use crate::{IpaRange, PAGE_SIZE};
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct TrackedRange {
     base: u64,
-    pages: NonZeroU32,
+    pages: u32, // not zero
     tag: u32,
 }
 const _: () = assert!(size_of::<TrackedRange>() == 16);
 
 impl TrackedRange {
     /// Fills storage that no range is in yet.
-    pub const UNUSED: Self = Self { base: 0, pages: NonZeroU32::MIN, tag: 0 };
+    pub const UNUSED: Self = Self { base: 0, pages: 1, tag: 0 };
 
     #[inline]
     pub(crate) const fn new(range: IpaRange, tag: u32) -> Self {
-        Self { base: range.base(), pages: range.page_count(), tag }
+        Self { base: range.base(), pages: range.pages(), tag }
     }
 
     #[inline]
@@ -51,14 +50,14 @@ impl TrackedRange {
     #[must_use]
     #[inline]
     pub const fn pages(&self) -> u32 {
-        self.pages.get()
+        self.pages
     }
 
     /// First byte after the range.
     #[must_use]
     #[inline]
     pub const fn end(&self) -> u64 {
-        self.base.wrapping_add(self.pages.get() as u64 * PAGE_SIZE) // an `IpaRange` does not wrap
+        self.base.wrapping_add(self.pages as u64 * PAGE_SIZE) // an `IpaRange` does not wrap
     }
 }
 

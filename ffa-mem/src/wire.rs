@@ -31,8 +31,9 @@ pub struct HeaderV1_1 {
     pub tag: U64,
     pub emad_size: U32,
     pub emad_count: U32,
-    pub emad_offset: U32,   // from the start of the descriptor
-    pub reserved: [U32; 3], // MBZ
+    pub emad_offset: U32, // from the start of the descriptor
+    pub reserved_36: U32, // MBZ
+    pub reserved_40: U64, // MBZ
 }
 const _: () = assert!(size_of::<HeaderV1_1>() == 48);
 

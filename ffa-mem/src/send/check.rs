@@ -2,10 +2,13 @@
 
 use ffa_abi::{PartitionId, Transaction};
 
-use super::{Header, SendFlags, SendRules};
+use super::layout::Header;
+use super::{SendFlags, SendRules};
 use crate::range::PAGE_SIZE;
 use crate::wire::{Constituent, Emad};
-use crate::{DescriptorError, InstructionAccess, IpaRange, MAX_RECEIVERS, MemoryAttributes, Permissions};
+use crate::{
+    DataAccess, DescriptorError, InstructionAccess, IpaRange, MAX_RECEIVERS, MemoryAttributes, Permissions,
+};
 
 impl Header {
     /// Checks all but the receivers.
@@ -18,11 +21,13 @@ impl Header {
             return Err(DescriptorError::Handle { handle: self.handle });
         }
         let count = self.emad_count;
-        if count > MAX_RECEIVERS {
-            return Err(DescriptorError::TooManyReceivers { count });
-        }
-        if rules.transaction == Transaction::Donate && count > 1 {
-            return Err(DescriptorError::DonateReceivers { count });
+        if count > 1 {
+            if count > MAX_RECEIVERS {
+                return Err(DescriptorError::TooManyReceivers { count });
+            }
+            if rules.transaction == Transaction::Donate {
+                return Err(DescriptorError::DonateReceivers { count });
+            }
         }
         let attributes = self.attributes(rules.transaction)?;
         let flags = self.flags(rules.transaction)?;
@@ -78,11 +83,43 @@ impl Header {
 }
 
 /// Checks the receivers and gives the composite offset that all of them name.
+///
+/// As with the ranges, a short pass says whether anything may be wrong, and another one finds out what.
 #[inline]
 pub(super) fn receivers<E: Emad>(emads: &[E], rules: &SendRules) -> Result<u32, DescriptorError> {
     let first = emads.first().ok_or(DescriptorError::NoReceivers)?.head().composite_offset.get();
     // One bit per ID modulo 64: as long as no bit is hit twice, no ID is.
     let mut seen = 0_u64;
+    for emad in emads {
+        let head = emad.head();
+        let id = head.receiver.get();
+        let access = u16::from_le_bytes([head.permissions, head.flags]);
+        let bit = 1 << (id % 64);
+        let good = id != rules.sender.0
+            && id != PartitionId::HYPERVISOR.0
+            && seen & bit == 0
+            && match rules.transaction {
+                Transaction::Share | Transaction::Lend => access == READ_ONLY || access == READ_WRITE,
+                Transaction::Donate => access == 0,
+            }
+            && emad.reserved() == 0
+            && head.composite_offset.get() == first;
+        if !good {
+            find_bad_receiver(emads, rules, first)?;
+            break;
+        }
+        seen |= bit;
+    }
+    Ok(first)
+}
+
+const READ_ONLY: u16 = Permissions::READ_ONLY.bits() as u16;
+const READ_WRITE: u16 = Permissions::READ_WRITE.bits() as u16;
+
+/// Names the first bad receiver, if there is one.
+#[cold]
+#[inline(never)]
+fn find_bad_receiver<E: Emad>(emads: &[E], rules: &SendRules, first: u32) -> Result<(), DescriptorError> {
     for (index, emad) in (0_u32..).zip(emads) {
         let head = emad.head();
         let id = PartitionId(head.receiver.get());
@@ -92,23 +129,10 @@ pub(super) fn receivers<E: Emad>(emads: &[E], rules: &SendRules) -> Result<u32, 
         if id == PartitionId::HYPERVISOR {
             return Err(DescriptorError::HypervisorReceiver { index });
         }
-        let bit = 1 << (id.0 % 64);
-        if seen & bit != 0 && emads.iter().zip(0..index).any(|(other, _)| other.head().receiver.get() == id.0)
-        {
+        if emads.iter().zip(0..index).any(|(other, _)| other.head().receiver.get() == id.0) {
             return Err(DescriptorError::DuplicateReceiver { index, id });
         }
-        seen |= bit;
-        let permitted = match rules.transaction {
-            Transaction::Share | Transaction::Lend => {
-                let read_only = const { Permissions::READ_ONLY.bits() };
-                let read_write = const { Permissions::READ_WRITE.bits() };
-                head.permissions == read_only || head.permissions == read_write
-            }
-            Transaction::Donate => head.permissions == 0,
-        };
-        if !permitted {
-            return Err(bad_permissions(index, head.permissions, rules.transaction));
-        }
+        check_permissions(index, head.permissions, rules.transaction)?;
         if head.flags != 0 {
             return Err(DescriptorError::ReceiverFlags { index, flags: head.flags });
         }
@@ -120,21 +144,20 @@ pub(super) fn receivers<E: Emad>(emads: &[E], rules: &SendRules) -> Result<u32, 
             return Err(DescriptorError::CompositeMismatch { index, offset, first });
         }
     }
-    Ok(first)
+    Ok(())
 }
 
-/// Says why `permissions` are not what a sender may give.
-#[cold]
-fn bad_permissions(index: u32, permissions: u8, transaction: Transaction) -> DescriptorError {
-    match Permissions::from_bits(permissions) {
-        None => DescriptorError::Permissions { index, permissions },
-        Some(Permissions { data, instruction: InstructionAccess::Unspecified }) => {
-            DescriptorError::DataAccess { index, access: data, transaction }
-        }
-        Some(Permissions { instruction, .. }) => {
-            DescriptorError::InstructionAccess { index, access: instruction }
-        }
+fn check_permissions(index: u32, bits: u8, transaction: Transaction) -> Result<(), DescriptorError> {
+    let permissions =
+        Permissions::from_bits(bits).ok_or(DescriptorError::Permissions { index, permissions: bits })?;
+    if permissions.instruction != InstructionAccess::Unspecified {
+        return Err(DescriptorError::InstructionAccess { index, access: permissions.instruction });
     }
+    let is_specified = permissions.data != DataAccess::Unspecified;
+    if is_specified == (transaction == Transaction::Donate) {
+        return Err(DescriptorError::DataAccess { index, access: permissions.data, transaction });
+    }
+    Ok(())
 }
 
 /// Checks every constituent and that their page counts add up to `total`.
