@@ -1,0 +1,94 @@
+//! Physical CPUs: what each of them sets up, and the life of the second one.
+
+use aarch64_rt::{Stack, start_core};
+use arm_sysregs::el1::accessors::{read_midr_el1, read_mpidr_el1};
+use arm_sysregs::el2::accessors::*;
+use arm_sysregs::el2::registers::*;
+use ffa_el2::lock::let_others_go_first;
+use ffa_el2::println;
+use smccc::Smc;
+use smccc::psci::{self, AffinityState, LowestAffinityLevel};
+
+use crate::{interrupts, stage1, stage2, world_switch};
+
+/// On this machine, a CPU's affinity fields above the first are zero.
+const SECOND: u64 = 1;
+const STACK_PAGES: usize = 16;
+
+/// The affinity of every vCPU, as it reads it: the first of its VM. Bit 31 is always set.
+const GUEST_AFFINITY: u64 = 1 << 31;
+
+/// The stack of the second CPU; that of the first is provided by `aarch64-rt`.
+#[unsafe(link_section = ".stack.second")]
+static mut SECOND_STACK: Stack<STACK_PAGES> = Stack::new();
+
+/// The number of this CPU.
+pub fn current() -> usize {
+    (read_mpidr_el1().bits() & 0xff) as usize
+}
+
+/// Prepares this CPU to run guests.
+pub fn start_this() {
+    stage1::activate();
+    world_switch::install_vectors();
+    confine_guests();
+    interrupts::start_cpu(current());
+}
+
+/// Starts the second CPU at `main`. To run without it is no error: the machine may have only one.
+pub fn start_second(main: fn()) {
+    // SAFETY: This is called once, and nothing else uses the stack. The CPU starts with the same page table as this one
+    // did, which maps it in the same way.
+    match unsafe { start_core::<Smc, _, STACK_PAGES>(SECOND, &raw mut SECOND_STACK, main) } {
+        Ok(()) => {}
+        Err(error) => println!("running on one CPU: PSCI CPU_ON says {error}"),
+    }
+}
+
+/// Ends the second CPU, which calls this.
+pub fn stop_second() -> ! {
+    // It returns only if it fails, and then there is nothing else to do.
+    _ = psci::cpu_off::<Smc>();
+    ffa_el2::exit::park()
+}
+
+/// Waits until the second CPU is off, or was never on.
+pub fn wait_for_second_to_stop() {
+    while let Ok(AffinityState::On | AffinityState::OnPending) =
+        psci::affinity_info::<Smc>(SECOND, LowestAffinityLevel::All)
+    {
+        let_others_go_first();
+    }
+}
+
+/// Decides what EL1 may do without asking, on this CPU: use its own memory, its own system registers and the counter.
+fn confine_guests() {
+    let traps = HcrEl2::VM
+        | HcrEl2::SWIO
+        | HcrEl2::PTW
+        | HcrEl2::FMO
+        | HcrEl2::IMO
+        | HcrEl2::AMO
+        | HcrEl2::DC
+        | HcrEl2::TWI
+        | HcrEl2::TSC
+        | HcrEl2::TIDCP
+        | HcrEl2::TACR
+        | HcrEl2::RW;
+    let debug = MdcrEl2::TPM | MdcrEl2::TPMCR | MdcrEl2::TDE | MdcrEl2::TDA | MdcrEl2::TDOSA | MdcrEl2::TDRA;
+    // SAFETY: All of this is about EL1 and EL0, which run nothing yet. EL2 itself uses no floating point, which is
+    // trapped at EL2 too: its registers are not part of a vCPU.
+    unsafe {
+        write_hcr_el2(traps);
+        write_cptr_el2(CptrEl2::RES1 | CptrEl2::TFP | CptrEl2::TZ | CptrEl2::TSM);
+        write_vtcr_el2(stage2::control());
+        write_vmpidr_el2(VmpidrEl2::from_bits_retain(GUEST_AFFINITY));
+        write_vpidr_el2(VpidrEl2::from_bits_retain(read_midr_el1().bits()));
+        write_cntvoff_el2(CntvoffEl2::from_bits_retain(0));
+        write_ich_hcr_el2(IchHcrEl2::TC | IchHcrEl2::TALL0 | IchHcrEl2::TALL1);
+    }
+    write_mdcr_el2(debug);
+    write_hstr_el2(0);
+    // The bit has this name when EL2 is a host; here it lets EL1 read the counter, and the physical timer is trapped.
+    write_cnthctl_el2(CnthctlEl2::EL0PCTEN);
+}

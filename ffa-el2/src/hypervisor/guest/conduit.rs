@@ -1,0 +1,124 @@
+//! Calls out of a guest, and a call that watches all registers.
+
+use core::arch::{asm, naked_asm};
+
+use smccc::{Call, Hvc};
+
+/// x0 to x30.
+pub type AllRegisters = [u64; 31];
+
+/// How a guest makes a call: by which instruction.
+pub type Conduit = unsafe extern "C" fn(&mut AllRegisters);
+
+/// Calls `function` of the hypervisor and returns x0.
+pub fn hvc(function: u32, arguments: &[u64]) -> u64 {
+    let mut registers = [0; 17];
+    registers[..arguments.len()].copy_from_slice(arguments);
+    Hvc::call64(function, registers)[0]
+}
+
+/// Loads the registers, executes HVC, and stores what it left in them.
+pub const HVC: Conduit = hvc_with_all_registers;
+/// Loads the registers, executes SMC, and stores what it left in them.
+pub const SMC: Conduit = smc_with_all_registers;
+
+macro_rules! call_with_all_registers {
+    ($name:ident, $instruction:literal) => {
+        /// x0 is stored by the very next instruction, so it keeps its old value if that is skipped.
+        ///
+        /// # Safety
+        /// The call leaves the caller's memory and stack pointer alone.
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(registers: &mut AllRegisters) {
+            naked_asm!(
+                "stp x19, x20, [sp, #-112]!",
+                "stp x21, x22, [sp, #16]",
+                "stp x23, x24, [sp, #32]",
+                "stp x25, x26, [sp, #48]",
+                "stp x27, x28, [sp, #64]",
+                "stp x29, x30, [sp, #80]",
+                "mov x30, x0",
+                "ldr x0, [x30]",
+                "stp x30, x0, [sp, #96]",
+                "ldp x1, x2, [x30, #8 * 1]",
+                "ldp x3, x4, [x30, #8 * 3]",
+                "ldp x5, x6, [x30, #8 * 5]",
+                "ldp x7, x8, [x30, #8 * 7]",
+                "ldp x9, x10, [x30, #8 * 9]",
+                "ldp x11, x12, [x30, #8 * 11]",
+                "ldp x13, x14, [x30, #8 * 13]",
+                "ldp x15, x16, [x30, #8 * 15]",
+                "ldp x17, x18, [x30, #8 * 17]",
+                "ldp x19, x20, [x30, #8 * 19]",
+                "ldp x21, x22, [x30, #8 * 21]",
+                "ldp x23, x24, [x30, #8 * 23]",
+                "ldp x25, x26, [x30, #8 * 25]",
+                "ldp x27, x28, [x30, #8 * 27]",
+                "ldp x29, x30, [x30, #8 * 29]",
+                $instruction,
+                "str x0, [sp, #104]",
+                "ldr x0, [sp, #96]",
+                "stp x1, x2, [x0, #8 * 1]",
+                "stp x3, x4, [x0, #8 * 3]",
+                "stp x5, x6, [x0, #8 * 5]",
+                "stp x7, x8, [x0, #8 * 7]",
+                "stp x9, x10, [x0, #8 * 9]",
+                "stp x11, x12, [x0, #8 * 11]",
+                "stp x13, x14, [x0, #8 * 13]",
+                "stp x15, x16, [x0, #8 * 15]",
+                "stp x17, x18, [x0, #8 * 17]",
+                "stp x19, x20, [x0, #8 * 19]",
+                "stp x21, x22, [x0, #8 * 21]",
+                "stp x23, x24, [x0, #8 * 23]",
+                "stp x25, x26, [x0, #8 * 25]",
+                "stp x27, x28, [x0, #8 * 27]",
+                "stp x29, x30, [x0, #8 * 29]",
+                "ldr x1, [sp, #104]",
+                "str x1, [x0]",
+                "ldp x21, x22, [sp, #16]",
+                "ldp x23, x24, [sp, #32]",
+                "ldp x25, x26, [sp, #48]",
+                "ldp x27, x28, [sp, #64]",
+                "ldp x29, x30, [sp, #80]",
+                "ldp x19, x20, [sp], #112",
+                "ret",
+            )
+        }
+    };
+}
+
+call_with_all_registers!(hvc_with_all_registers, "hvc #0");
+call_with_all_registers!(smc_with_all_registers, "smc #0");
+
+macro_rules! time_refused_call {
+    ($name:ident, $instruction:literal) => {
+        /// Ticks of the counter that one call takes which nobody knows.
+        pub fn $name() -> u64 {
+            const UNKNOWN: u64 = 0x8200_0000;
+            let (before, nothing, start, end): (u64, u64, u64, u64);
+            // SAFETY: The hypervisor refuses the call; of the registers, SMCCC lets it change x0 to x3.
+            unsafe {
+                asm!(
+                    "mrs {before}, cntvct_el0",
+                    "mrs {nothing}, cntvct_el0",
+                    "mrs {start}, cntvct_el0",
+                    $instruction,
+                    "mrs {end}, cntvct_el0",
+                    before = out(reg) before,
+                    nothing = out(reg) nothing,
+                    start = out(reg) start,
+                    end = out(reg) end,
+                    inout("x0") UNKNOWN => _,
+                    out("x1") _,
+                    out("x2") _,
+                    out("x3") _,
+                    options(nomem, nostack),
+                );
+            }
+            (end - start) - (nothing - before)
+        }
+    };
+}
+
+time_refused_call!(time_refused_hvc, "hvc #0");
+time_refused_call!(time_refused_smc, "smc #0");

@@ -1,0 +1,33 @@
+//! The guests.
+//!
+//! A guest runs functions of this image at EL1, from a copy at the address that they are linked for, with its stage 1 off.
+//! Only code and constants are copied: guest code owns no statics, and calls nothing that does.
+
+mod conduit;
+mod console;
+pub mod layout;
+mod memory;
+mod programs;
+
+use core::panic::PanicInfo;
+
+pub use programs::Program;
+
+use crate::hypercall;
+
+/// Where a guest starts, with its program in x0 and nothing but a stack.
+pub extern "C" fn entry(program: u64) -> ! {
+    let status = programs::run(program);
+    exit(status)
+}
+
+/// Reports a panic of the guest that runs this and ends it.
+pub fn after_panic(panic: &PanicInfo) -> ! {
+    console::line(format_args!("{panic}"));
+    exit(programs::PANICKED)
+}
+
+fn exit(status: u64) -> ! {
+    conduit::hvc(hypercall::EXIT, &[status]);
+    unreachable!("EXIT does not return");
+}

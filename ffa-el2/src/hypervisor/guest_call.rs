@@ -1,0 +1,107 @@
+//! The SMCCC calls of a guest: who answers which.
+//!
+//! What is not listed here is refused without asking anybody: no call of a guest reaches the firmware as it is.
+
+use core::str;
+
+use ffa_el2::{clock, println};
+use smccc::arch::{SMCCC_ARCH_FEATURES, SMCCC_VERSION};
+use smccc::psci::{PSCI_FEATURES, PSCI_SYSTEM_OFF, PSCI_SYSTEM_RESET, PSCI_VERSION};
+
+use crate::hypercall;
+use crate::vcpu::{State, Stop, Vcpu};
+use crate::vms;
+use crate::world_switch::Verdict;
+
+const SUCCESS: u64 = 0;
+const NOT_SUPPORTED: u64 = -1i64 as u64;
+const SMCCC_1_2: u64 = 0x1_0002;
+const PSCI_1_1: u64 = 0x1_0001;
+/// Set by a caller that has nothing in its SVE registers; not part of the function's name.
+const SVE_HINT: u32 = 1 << 16;
+
+/// The owner of a function: bits 29 to 24 of its number.
+const OWNER_SHIFT: u32 = 24;
+const OWNER_MASK: u32 = 0x3f;
+const ARCHITECTURE: u32 = 0;
+const STANDARD: u32 = 4;
+const HYPERVISOR: u32 = 6;
+
+/// Answers the call that `vcpu` made, by SMC or by HVC.
+#[inline]
+pub fn handle(vcpu: &mut Vcpu) -> Verdict {
+    let function = vcpu.context.registers[0] as u32 & !SVE_HINT;
+    match function >> OWNER_SHIFT & OWNER_MASK {
+        STANDARD => handle_standard(vcpu, function),
+        HYPERVISOR => handle_hypercall(vcpu, function),
+        ARCHITECTURE => answer(vcpu, architecture(function, vcpu.context.registers[1] as u32)),
+        _ => answer(vcpu, NOT_SUPPORTED),
+    }
+}
+
+fn answer(vcpu: &mut Vcpu, value: u64) -> Verdict {
+    vcpu.context.registers[0] = value;
+    Verdict::Resume
+}
+
+fn architecture(function: u32, asked: u32) -> u64 {
+    match (function, asked) {
+        (SMCCC_VERSION, _) => SMCCC_1_2,
+        (SMCCC_ARCH_FEATURES, SMCCC_VERSION | SMCCC_ARCH_FEATURES) => SUCCESS,
+        _ => NOT_SUPPORTED,
+    }
+}
+
+fn handle_standard(vcpu: &mut Vcpu, function: u32) -> Verdict {
+    match function {
+        PSCI_VERSION => answer(vcpu, PSCI_1_1),
+        PSCI_FEATURES => match vcpu.context.registers[1] as u32 {
+            SMCCC_VERSION | PSCI_VERSION | PSCI_FEATURES | PSCI_SYSTEM_OFF | PSCI_SYSTEM_RESET => {
+                answer(vcpu, SUCCESS)
+            }
+            _ => answer(vcpu, NOT_SUPPORTED),
+        },
+        PSCI_SYSTEM_OFF | PSCI_SYSTEM_RESET => wait(vcpu, State::Stopped(Stop::Exited(SUCCESS))),
+        _ => answer(vcpu, NOT_SUPPORTED),
+    }
+}
+
+fn handle_hypercall(vcpu: &mut Vcpu, function: u32) -> Verdict {
+    let argument = vcpu.context.registers[1];
+    match function {
+        hypercall::PRINT => {
+            let result = print(vcpu);
+            answer(vcpu, result)
+        }
+        hypercall::YIELD => wait(vcpu, State::Ready),
+        hypercall::SLEEP => wait(vcpu, State::Sleeping(clock::now().saturating_add(argument))),
+        hypercall::EXIT => wait(vcpu, State::Stopped(Stop::Exited(argument))),
+        hypercall::GIVE_BACK => {
+            let result = if vms::take_page(vcpu.vm, argument).is_ok() { SUCCESS } else { NOT_SUPPORTED };
+            answer(vcpu, result)
+        }
+        _ => answer(vcpu, NOT_SUPPORTED),
+    }
+}
+
+/// The call is answered now, but the guest goes on later, if at all.
+fn wait(vcpu: &mut Vcpu, state: State) -> Verdict {
+    vcpu.context.registers[0] = SUCCESS;
+    vcpu.state = state;
+    Verdict::Leave
+}
+
+fn print(vcpu: &Vcpu) -> u64 {
+    let mut line = [0; hypercall::LINE_BYTES];
+    for (bytes, register) in line.chunks_exact_mut(8).zip(&vcpu.context.registers[2..]) {
+        bytes.copy_from_slice(&register.to_le_bytes());
+    }
+    let length = usize::try_from(vcpu.context.registers[1]).unwrap_or(usize::MAX);
+    match line.get(..length).map(str::from_utf8) {
+        Some(Ok(text)) => {
+            println!("{}: {text}", vcpu.vm);
+            SUCCESS
+        }
+        _ => NOT_SUPPORTED,
+    }
+}

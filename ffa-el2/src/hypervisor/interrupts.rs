@@ -1,0 +1,66 @@
+//! The two interrupts that the hypervisor uses: its timer, and a kick from another CPU.
+//!
+//! EL2 runs with interrupts masked. One that arrives while a guest runs ends the guest's turn, one that arrives while
+//! this CPU waits ends the wait; either way [`acknowledge`] is called next.
+
+use core::ptr::NonNull;
+
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{GicCpuInterface, GicV3, Group, SgiTarget, SgiTargetGroup};
+use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
+use ffa_el2::lock::Mutex;
+use ffa_el2::machine::{GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS, MAX_CPUS};
+use ffa_el2::println;
+
+use crate::timer;
+
+/// PPI 10, interrupt 26: the EL2 physical timer. Arm BSA (DEN0094) section 3.8.
+const TIMER: IntId = IntId::ppi(10);
+const KICK: IntId = IntId::sgi(0);
+const PRIORITY: u8 = 0x80;
+const LOWEST_PRIORITY: u8 = 0xff;
+
+static GIC: Mutex<Option<GicV3<'static>>> = Mutex::new(None);
+
+/// Finds the GIC and lets it forward interrupts.
+pub fn start() {
+    let distributor = NonNull::new(GIC_DISTRIBUTOR as *mut Gicd).expect("the address is not zero");
+    let redistributors = NonNull::new(GIC_REDISTRIBUTORS as *mut GicrSgi).expect("the address is not zero");
+    // SAFETY: EL2's page table has this machine's GIC there, as device memory, and `GIC` is its only user at EL2.
+    // Firmware has another view of the registers, with state of its own.
+    let gic = unsafe { GicV3::new(UniqueMmioPointer::new(distributor), redistributors, MAX_CPUS) };
+    let mut gic = gic.expect("the machine has a GICv3");
+    gic.distributor().enable_group1_non_secure(true);
+    *GIC.lock() = Some(gic);
+}
+
+/// Lets this CPU take the two interrupts.
+pub fn start_cpu(cpu: usize) {
+    GicCpuInterface::enable_system_register_el2(false);
+    let mut gic = GIC.lock();
+    let gic = gic.as_mut().expect("the boot CPU found the GIC first");
+    gic.init_cpu(cpu);
+    for interrupt in [TIMER, KICK] {
+        gic.set_group(interrupt, Some(cpu), Group::Group1NS).expect("the CPU has a redistributor");
+        gic.set_interrupt_priority(interrupt, Some(cpu), PRIORITY).expect("the CPU has a redistributor");
+        gic.enable_interrupt(interrupt, Some(cpu), true).expect("the CPU has a redistributor");
+    }
+    GicCpuInterface::set_priority_mask(LOWEST_PRIORITY);
+    GicCpuInterface::enable_group1(true);
+}
+
+/// Takes note of every interrupt that is pending. That they came is all there is to know: whoever calls this looks for
+/// work next.
+pub fn acknowledge() {
+    while GicCpuInterface::handle_interrupt(InterruptGroup::Group1, |interrupt| match interrupt {
+        TIMER => timer::disarm(),
+        KICK => {}
+        other => println!("unexpected interrupt {other:?} ignored"),
+    }) {}
+}
+
+/// Lets the other CPUs look for work.
+pub fn kick_others() {
+    GicCpuInterface::send_sgi(KICK, SgiTarget::All, SgiTargetGroup::CurrentGroup1)
+        .expect("the interrupt is an SGI");
+}

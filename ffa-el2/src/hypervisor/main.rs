@@ -1,0 +1,107 @@
+//! A small hypervisor at EL2.
+//!
+//! The image is entered at its first instruction, at EL2 with the MMU off, on one CPU. It asks its firmware for nothing
+//! but PSCI and SMCCC, so it runs on the `firmware` image beside it as well as on TF-A. It takes the machine to be QEMU's
+//! `virt`, and of its memory only the image itself and the pool in [`frames`].
+//!
+//! **Not supported:** more than two CPUs, more than one vCPU in a VM, interrupts, devices, floating point or debugging in
+//! guests.
+
+#![no_std]
+#![no_main]
+
+mod cpu;
+mod el1_registers;
+mod frames;
+mod guest;
+mod guest_call;
+mod guest_memory;
+mod hypercall;
+mod interrupts;
+mod scenario;
+mod scheduler;
+mod stage1;
+mod stage2;
+mod table_pool;
+mod timer;
+mod tlb;
+mod trap;
+mod vcpu;
+mod vm_id;
+mod vms;
+mod world_switch;
+
+use core::panic::PanicInfo;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::{Acquire, Release};
+
+use aarch64_rt::{ExceptionHandlers, RegisterStateRef, entry, exception_handlers};
+use arm_sysregs::el0::accessors::read_currentel;
+use arm_sysregs::el2::accessors::{read_esr_el2, read_far_el2};
+use ffa_el2::{boot_map, clock, console, exit, println};
+use smccc::{Smc, psci};
+
+entry!(main, 16);
+boot_map!(boot_map::MEMORY);
+exception_handlers!(Exceptions);
+
+/// Set when the second CPU shall stop.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// Whatever firmware passes on is not needed: a device tree, or nothing.
+fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
+    console::start();
+    clock::start();
+    stage1::build();
+    interrupts::start();
+    cpu::start_this();
+    match psci::version::<Smc>() {
+        Ok(version) => println!("hypervisor: started, PSCI {version}"),
+        Err(error) => println!("hypervisor: started, without PSCI: {error}"),
+    }
+    cpu::start_second(second_main);
+    let verdict = scenario::run();
+
+    STOPPING.store(true, Release);
+    interrupts::kick_others();
+    cpu::wait_for_second_to_stop();
+    match verdict {
+        Ok(()) => {
+            println!("hypervisor: all is well");
+            // It returns only if it fails, and then there is nothing else to do.
+            _ = psci::system_off::<Smc>();
+            exit::park()
+        }
+        Err(failed) => {
+            println!("hypervisor: {failed} went wrong");
+            exit::with_status(exit::FAILED)
+        }
+    }
+}
+
+fn second_main() {
+    cpu::start_this();
+    scheduler::run(|| STOPPING.load(Acquire));
+    cpu::stop_second()
+}
+
+struct Exceptions;
+
+/// Exceptions from EL2 itself. Those from guests are taken by the vectors in [`world_switch`].
+impl ExceptionHandlers for Exceptions {
+    extern "C" fn sync_current(state: RegisterStateRef) {
+        let (syndrome, address) = (read_esr_el2().bits(), read_far_el2().bits());
+        panic!("exception {syndrome:#x} at {:#x}, address {address:#x}", state.elr);
+    }
+}
+
+/// Panics of EL2, and of guests: they run the same functions at EL1.
+#[panic_handler]
+fn panic(panic: &PanicInfo) -> ! {
+    const EL2: u8 = 2;
+    if read_currentel().el() == EL2 {
+        exit::after_panic("hypervisor", panic)
+    } else {
+        guest::after_panic(panic)
+    }
+}

@@ -1,0 +1,61 @@
+//! Which vCPU runs where, and for how long.
+//!
+//! Every CPU takes the next vCPU that has something to do and that no other CPU runs. A turn ends when the guest has to
+//! wait, or with the first interrupt; the timer sees to it that there is one. With nothing to run a CPU waits for an
+//! interrupt, so that time passes without instructions.
+
+use arm_sysregs::el2::accessors::write_vttbr_el2;
+use ffa_el2::clock;
+
+use crate::vcpu::State;
+use crate::vm_id::VmId;
+use crate::vms::{self, Claim};
+use crate::{interrupts, timer, world_switch};
+
+/// Longest turn of a vCPU, in nanoseconds.
+const TURN: u64 = 10_000_000;
+
+/// Runs vCPUs on this CPU until `done` says that there is nothing left to wait for. Who changes its answer from another
+/// CPU kicks this one.
+pub fn run(done: impl Fn() -> bool) {
+    let mut last = None;
+    while !done() {
+        let now = clock::now();
+        match vms::claim_due(last, now) {
+            Some(mut claim) => {
+                last = Some(take_turn(&mut claim, now));
+                drop(claim);
+                // The vCPU may have been the last that somebody waits for.
+                interrupts::kick_others();
+            }
+            None => wait(),
+        }
+        interrupts::acknowledge();
+    }
+    timer::disarm();
+}
+
+/// Runs the claimed vCPU once and says whose it is.
+fn take_turn(claim: &mut Claim, now: u64) -> VmId {
+    timer::arm(now + TURN);
+    let vttbr = claim.vttbr;
+    let vcpu = claim.vcpu();
+    vcpu.state = State::Ready;
+    vcpu.el1.restore();
+    // SAFETY: The table exists as long as the claim does, since `vms::destroy` waits for the vCPU.
+    unsafe { write_vttbr_el2(vttbr) }
+    // SAFETY: The claim is ours alone, registers and stage 2 were set just now, and every CPU that comes here went
+    // through `cpu::start_this`. The exception return makes the writes above take effect.
+    unsafe { world_switch::enter(vcpu) }
+    vcpu.el1.save();
+    vcpu.vm
+}
+
+/// Waits for an interrupt: a kick, or the timer when the first sleeper wakes.
+fn wait() {
+    match vms::next_wake() {
+        Some(time) => timer::arm(time),
+        None => timer::disarm(),
+    }
+    arm_gic::wfi();
+}

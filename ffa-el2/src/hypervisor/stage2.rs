@@ -1,0 +1,170 @@
+//! The memory of one VM, as its stage-2 page table describes it.
+
+use aarch64_paging::descriptor::{PhysicalAddress, Stage2Attributes};
+use aarch64_paging::paging::{Constraints, MemoryRegion, RootTable, Stage2 as Regime};
+use arm_sysregs::el1::accessors::read_id_aa64mmfr0_el1;
+use arm_sysregs::el2::registers::{VtcrEl2, VttbrEl2};
+
+use crate::frames::{BLOCK, PAGE, Run};
+use crate::guest::layout;
+use crate::table_pool::TablePool;
+use crate::tlb;
+use crate::vm_id::VmId;
+
+/// IPAs have 39 bits, so the walk starts at level 1 with one table.
+const ROOT_LEVEL: usize = 1;
+const BLOCK_LEVEL: usize = 2;
+const T0SZ: u8 = 64 - 39;
+const START_AT_LEVEL_1: u8 = 1;
+const WRITE_BACK: u8 = 1;
+const INNER_SHAREABLE: u8 = 3;
+/// 48-bit addresses; more would need another format of descriptors.
+const MAX_PHYSICAL_RANGE: u8 = 5;
+const VMID_SHIFT: u32 = 48;
+
+/// Write-back memory that the guest may read, write and execute.
+const GUEST_MEMORY: Stage2Attributes = Stage2Attributes::VALID
+    .union(Stage2Attributes::MEMATTR_NORMAL_OUTER_WB)
+    .union(Stage2Attributes::MEMATTR_NORMAL_INNER_WB)
+    .union(Stage2Attributes::SH_INNER)
+    .union(Stage2Attributes::S2AP_ACCESS_RW)
+    .union(Stage2Attributes::ACCESS_FLAG);
+
+/// Tables that a VM's memory may need at most, with its [`layout`]: the root, level 2 of one GiB, that of its loose pages,
+/// and one for each block that is split.
+pub const MAX_TABLES: usize = 3 + ((layout::BLOCKS.end - layout::BLOCKS.start) as usize / BLOCK);
+
+/// `VTCR_EL2` for tables of this kind.
+pub fn control() -> VtcrEl2 {
+    let mut control = VtcrEl2::RES1;
+    control.set_t0sz(T0SZ);
+    control.set_sl0(START_AT_LEVEL_1);
+    control.set_irgn0(WRITE_BACK);
+    control.set_orgn0(WRITE_BACK);
+    control.set_sh0(INNER_SHAREABLE);
+    control.set_ps(read_id_aa64mmfr0_el1().parange().min(MAX_PHYSICAL_RANGE));
+    control
+}
+
+/// The guest named memory that is not, or not in this way, its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NotMapped;
+
+/// A VM's stage-2 page table.
+///
+/// `aarch64-paging`'s own live mappings know one VM, without a VMID; so the tables are theirs, and the order of changes
+/// and TLB maintenance is ours.
+pub struct Stage2 {
+    table: RootTable<Regime, TablePool>,
+    vm: VmId,
+}
+
+impl Stage2 {
+    /// An empty table for `vm`, of which no CPU remembers any translation.
+    pub fn new(vm: VmId) -> Self {
+        let stage2 = Self { table: RootTable::new(TablePool, ROOT_LEVEL, Regime), vm };
+        tlb::forget_vm(stage2.vttbr());
+        stage2
+    }
+
+    /// `VTTBR_EL2` while the VM runs.
+    pub fn vttbr(&self) -> VttbrEl2 {
+        let vmid = u64::from(self.vm.number()) << VMID_SHIFT;
+        VttbrEl2::from_bits_retain(self.table.to_physical().0 as u64 | vmid)
+    }
+
+    /// Gives the guest the memory `run` at `ipa`, where nothing is mapped.
+    pub fn map(&mut self, ipa: u64, run: Run) {
+        self.set(ipa, run, GUEST_MEMORY, Constraints::empty());
+        tlb::publish();
+    }
+
+    /// Takes the page at `ipa` away from the guest. When this returns, no CPU can reach it for the guest.
+    ///
+    /// # Errors
+    /// If the guest has no memory there; then nothing changes.
+    pub fn unmap_page(&mut self, ipa: u64) -> Result<(), NotMapped> {
+        self.split_block(ipa)?;
+        let run = Run { address: self.translate_page(ipa)?, bytes: PAGE };
+        self.set(ipa, run, Stage2Attributes::empty(), Constraints::empty());
+        tlb::forget_range(self.vttbr(), ipa..ipa + PAGE as u64, PAGE);
+        Ok(())
+    }
+
+    /// The physical address of the page at `ipa`.
+    pub fn translate_page(&self, ipa: u64) -> Result<usize, NotMapped> {
+        let mut address = 0;
+        self.translate(ipa, PAGE as u64, |run| address = run.address)?;
+        Ok(address)
+    }
+
+    /// Calls `visit` with the physical runs behind `bytes` bytes from `ipa`, in order. Works by block, not by page.
+    ///
+    /// # Errors
+    /// If not all of it is the guest's memory. `visit` may have seen a part by then.
+    pub fn translate(&self, ipa: u64, bytes: u64, mut visit: impl FnMut(Run)) -> Result<(), NotMapped> {
+        let end = ipa.checked_add(bytes).ok_or(NotMapped)?;
+        if end > self.table.size() as u64 {
+            return Err(NotMapped);
+        }
+        // `MemoryRegion` rounds outwards to pages; the first and the last run are cut back to what was asked.
+        let region = MemoryRegion::new(ipa as usize, end as usize);
+        self.table
+            .walk_range(&region, &mut |part, descriptor, level| {
+                if !descriptor.flags().contains(Stage2Attributes::VALID) {
+                    return Err(());
+                }
+                let start = part.start().0.max(ipa as usize);
+                let offset = start % leaf_bytes(level);
+                let bytes = part.end().0.min(end as usize) - start;
+                visit(Run { address: descriptor.output_address().0 + offset, bytes });
+                Ok(())
+            })
+            .map_err(|_| NotMapped)
+    }
+
+    /// Makes pages of the block that maps `ipa`, if a block does.
+    ///
+    /// The guest must not run: for a moment it has no memory there, since the architecture forbids to replace a valid
+    /// block by a valid table. Arm ARM (DDI 0487) section D8.16.1, break-before-make.
+    fn split_block(&mut self, ipa: u64) -> Result<(), NotMapped> {
+        let block = ipa - ipa % BLOCK as u64;
+        let mut mapped = None;
+        let page = MemoryRegion::new(ipa as usize, ipa as usize + PAGE);
+        self.table
+            .walk_range(&page, &mut |_, descriptor, level| {
+                let valid = descriptor.flags().contains(Stage2Attributes::VALID);
+                mapped = valid.then(|| (level, descriptor.output_address().0));
+                Ok(())
+            })
+            .map_err(|_| NotMapped)?;
+        let (level, address) = mapped.ok_or(NotMapped)?;
+        if level != BLOCK_LEVEL {
+            return Ok(());
+        }
+        let run = Run { address, bytes: BLOCK };
+        self.set(block, run, Stage2Attributes::empty(), Constraints::empty());
+        tlb::forget_range(self.vttbr(), block..block + BLOCK as u64, BLOCK);
+        self.set(block, run, GUEST_MEMORY, Constraints::NO_BLOCK_MAPPINGS);
+        tlb::publish();
+        Ok(())
+    }
+
+    fn set(&mut self, ipa: u64, run: Run, attributes: Stage2Attributes, constraints: Constraints) {
+        let region = MemoryRegion::new(ipa as usize, ipa as usize + run.bytes);
+        self.table
+            .map_range(&region, PhysicalAddress(run.address), attributes, constraints)
+            .expect("the IPAs were chosen here or translated before");
+    }
+}
+
+impl Drop for Stage2 {
+    /// The tables are about to be used for something else.
+    fn drop(&mut self) {
+        tlb::forget_vm(self.vttbr());
+    }
+}
+
+fn leaf_bytes(level: usize) -> usize {
+    if level == BLOCK_LEVEL { BLOCK } else { PAGE }
+}

@@ -1,0 +1,73 @@
+//! A virtual CPU, from its registers to why it does not run.
+
+use crate::el1_registers::El1Registers;
+use crate::vm_id::VmId;
+
+/// Processor state of a vCPU that has not run yet: EL1 with its own stack pointer, D, A, I and F masked.
+const EL1_MASKED: u64 = 0b11_1100_0101;
+
+/// What the world switch reads and writes. It knows the order of these fields; SP_EL2 points here while the guest runs.
+#[repr(C, align(16))]
+pub struct Context {
+    /// x0 to x30.
+    pub registers: [u64; 31],
+    /// EL2's stack pointer while the guest runs.
+    pub host_stack: u64,
+    /// Where the guest goes on, and in which processor state. Right only while the guest is not entered: a trap that is
+    /// answered at once leaves both in `ELR_EL2` and `SPSR_EL2`.
+    pub pc: u64,
+    pub processor_state: u64,
+}
+
+/// Whether a vCPU can run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    Ready,
+    /// Nothing to do until this many nanoseconds after reset.
+    Sleeping(u64),
+    /// It will never run again.
+    Stopped(Stop),
+}
+
+/// Why a vCPU stopped for good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stop {
+    /// It asked to, with this status.
+    Exited(u64),
+    /// It touched memory at this IPA that it does not have, or not in this way.
+    MemoryFault(u64),
+    /// It did something that is not emulated; this is `ESR_EL2`.
+    Unsupported(u64),
+}
+
+/// The one vCPU of a VM.
+#[repr(C)]
+pub struct Vcpu {
+    pub context: Context,
+    pub el1: El1Registers,
+    pub vm: VmId,
+    pub state: State,
+}
+
+impl Vcpu {
+    /// A vCPU of `vm` that starts at `entry` with `argument` in x0.
+    pub fn new(vm: VmId, entry: u64, stack_top: u64, argument: u64) -> Self {
+        let mut registers = [0; 31];
+        registers[0] = argument;
+        Self {
+            context: Context { registers, host_stack: 0, pc: entry, processor_state: EL1_MASKED },
+            el1: El1Registers::at_reset(stack_top),
+            vm,
+            state: State::Ready,
+        }
+    }
+
+    /// Whether the vCPU can do something at `now`.
+    pub fn is_due(&self, now: u64) -> bool {
+        match self.state {
+            State::Ready => true,
+            State::Sleeping(until) => until <= now,
+            State::Stopped(_) => false,
+        }
+    }
+}
