@@ -82,6 +82,12 @@ impl MemoryAttributes {
         Ok(Self(bits))
     }
 
+    /// For bits that [`from_bits`](Self::from_bits) took before.
+    #[inline]
+    pub(crate) const fn from_checked(bits: u16) -> Self {
+        Self(bits)
+    }
+
     /// The 16-bit field; bits 15:8 are zero, so that it fits the eight bits of 1.0.
     #[must_use]
     #[inline]

@@ -82,23 +82,19 @@ impl<'a> SendBuilder<'a> {
             return Err(BuildError::Receivers { count: receivers.len() });
         }
         let have = buf.len();
-        let emad_size =
-            if header.version < Version::V1_2 { size_of::<EmadV1_0>() } else { size_of::<EmadV1_2>() } as u32;
-        let (header_len, rest) = if header.version < Version::V1_1 {
-            (size_of::<HeaderV1_0>() as u32, header.write_v1_0(buf, emad_count)?)
-        } else {
-            (size_of::<HeaderV1_1>() as u32, header.write_v1_1(buf, emad_count, emad_size)?)
-        };
+        let has_impdef = header.version >= Version::V1_2;
+        let emad_size = if has_impdef { size_of::<EmadV1_2>() } else { size_of::<EmadV1_0>() } as u32;
+        let (header_len, rest) = header.write(buf, emad_count, emad_size)?;
         let composite_offset = header_len + emad_count * emad_size; // at most 48 + 64 * 32
-        let rest = if header.version < Version::V1_2 {
-            write_emads(rest, receivers, |receiver| EmadV1_0 {
-                head: emad_head(receiver, composite_offset),
-                reserved: 0.into(),
-            })?
-        } else {
+        let rest = if has_impdef {
             write_emads(rest, receivers, |receiver| EmadV1_2 {
                 head: emad_head(receiver, composite_offset),
                 impdef: receiver.impdef.map(Into::into),
+                reserved: 0.into(),
+            })?
+        } else {
+            write_emads(rest, receivers, |receiver| EmadV1_0 {
+                head: emad_head(receiver, composite_offset),
                 reserved: 0.into(),
             })?
         };
@@ -162,46 +158,37 @@ impl<'a> SendBuilder<'a> {
 }
 
 impl SendHeader {
-    /// Writes the 1.0 header and gives what follows it.
+    /// Writes the header to the start of `buf`; gives its length and what follows it.
     #[inline]
-    fn write_v1_0<'a>(&self, buf: &'a mut [u8], emad_count: u32) -> Result<&'a mut [u8], BuildError> {
-        let (slot, rest) = HeaderV1_0::mut_from_prefix(buf).map_err(|_| BuildError::BufferFull)?;
-        let [attributes, _] = self.attributes.bits().to_le_bytes(); // the high byte is zero
-        *slot = HeaderV1_0 {
-            sender: self.sender.0.into(),
-            attributes,
-            reserved_3: 0,
-            flags: self.flags.word().into(),
-            handle: 0.into(),
-            tag: self.tag.into(),
-            reserved_24: 0.into(),
-            emad_count: emad_count.into(),
-        };
-        Ok(rest)
-    }
-
-    /// Writes the header of 1.1 and later and gives what follows it.
-    #[inline]
-    fn write_v1_1<'a>(
+    fn write<'a>(
         &self,
         buf: &'a mut [u8],
         emad_count: u32,
         emad_size: u32,
-    ) -> Result<&'a mut [u8], BuildError> {
-        let (slot, rest) = HeaderV1_1::mut_from_prefix(buf).map_err(|_| BuildError::BufferFull)?;
-        *slot = HeaderV1_1 {
+    ) -> Result<(u32, &'a mut [u8]), BuildError> {
+        let start = HeaderV1_0 {
             sender: self.sender.0.into(),
             attributes: self.attributes.bits().into(),
             flags: self.flags.word().into(),
             handle: 0.into(),
             tag: self.tag.into(),
-            emad_size: emad_size.into(),
+            emad_size: 0.into(),
             emad_count: emad_count.into(),
-            emad_offset: (size_of::<HeaderV1_1>() as u32).into(),
+        };
+        if self.version < Version::V1_1 {
+            let (slot, rest) = HeaderV1_0::mut_from_prefix(buf).map_err(|_| BuildError::BufferFull)?;
+            *slot = start;
+            return Ok((size_of::<HeaderV1_0>() as u32, rest));
+        }
+        let len = size_of::<HeaderV1_1>() as u32;
+        let (slot, rest) = HeaderV1_1::mut_from_prefix(buf).map_err(|_| BuildError::BufferFull)?;
+        *slot = HeaderV1_1 {
+            start: HeaderV1_0 { emad_size: emad_size.into(), ..start },
+            emad_offset: len.into(),
             reserved_36: 0.into(),
             reserved_40: 0.into(),
         };
-        Ok(rest)
+        Ok((len, rest))
     }
 }
 

@@ -3,7 +3,7 @@ use core::slice;
 use ffa_abi::{PartitionId, Transaction, Version};
 
 use self::layout::Header;
-use crate::wire::{Constituent, Emad, EmadV1_0, EmadV1_2};
+use crate::wire::{Constituent, Emad, EmadV1_0, EmadV1_2, HeaderV1_0};
 use crate::{DescriptorError, IpaRange, MemoryAttributes, Permissions, Receiver};
 
 mod check;
@@ -52,11 +52,8 @@ impl SendFlags {
 /// A view of the bytes that were parsed: it copies neither receivers nor ranges.
 #[derive(Clone, Copy, Debug)]
 pub struct SendDescriptor<'a> {
-    tag: u64,
-    flags: SendFlags,
+    header: &'a HeaderV1_0,
     total_pages: u32,
-    sender: PartitionId,
-    attributes: MemoryAttributes,
     emads: Emads<'a>,
     ranges: &'a [Constituent],
 }
@@ -86,8 +83,8 @@ impl<'a> SendDescriptor<'a> {
     /// FF-A v1.0 (DEN0077A issue A) section 5.12; v1.1 (issue E) section 10.11; from v1.2, DEN0140.
     pub fn parse(bytes: &'a [u8], rules: &SendRules) -> Result<Self, DescriptorError> {
         let header = Header::read(bytes, rules.version)?;
-        let (attributes, flags) = header.check(rules)?;
-        let (emads, composite_offset, rest) = if header.emad_size == size_of::<EmadV1_0>() as u32 {
+        header.check(rules)?;
+        let (emads, composite_offset, rest) = if header.emad_size == size_of::<EmadV1_0>() {
             let (emads, rest) = header.emads(bytes)?;
             (Emads::V1_0(emads), check::receivers(emads, rules)?, rest)
         } else {
@@ -96,45 +93,42 @@ impl<'a> SendDescriptor<'a> {
         };
         let (total_pages, ranges) = layout::composite(bytes, composite_offset, rest)?;
         check::ranges(ranges, total_pages)?;
-        Ok(Self { tag: header.tag, flags, total_pages, sender: header.sender, attributes, emads, ranges })
+        Ok(Self { header: header.fields, total_pages, emads, ranges })
     }
 
     /// The sender, who is the caller.
     #[must_use]
     #[inline]
-    pub const fn sender(&self) -> PartitionId {
-        self.sender
+    pub fn sender(&self) -> PartitionId {
+        PartitionId(self.header.sender.get())
     }
 
     /// Memory attributes.
     #[must_use]
     #[inline]
-    pub const fn attributes(&self) -> MemoryAttributes {
-        self.attributes
+    pub fn attributes(&self) -> MemoryAttributes {
+        MemoryAttributes::from_checked(self.header.attributes.get())
     }
 
     /// Flags.
     #[must_use]
     #[inline]
-    pub const fn flags(&self) -> SendFlags {
-        self.flags
+    pub fn flags(&self) -> SendFlags {
+        SendFlags(self.header.flags.get()) // checked by `parse`
     }
 
     /// The sender's tag: any value, for the receivers.
     #[must_use]
     #[inline]
-    pub const fn tag(&self) -> u64 {
-        self.tag
+    pub fn tag(&self) -> u64 {
+        self.header.tag.get()
     }
 
     /// The receivers: at least one, at most [`MAX_RECEIVERS`](crate::MAX_RECEIVERS), none twice.
     #[must_use]
     #[inline]
     pub fn receivers(&self) -> Receivers<'a> {
-        Receivers(match self.emads {
-            Emads::V1_0(emads) => ReceiversInner::V1_0(emads.iter()),
-            Emads::V1_2(emads) => ReceiversInner::V1_2(emads.iter()),
-        })
+        Receivers(self.emads)
     }
 
     /// The ranges, at least one, in the order of the descriptor.
@@ -154,13 +148,7 @@ impl<'a> SendDescriptor<'a> {
 
 /// The receivers of a [`SendDescriptor`].
 #[derive(Clone, Debug)]
-pub struct Receivers<'a>(ReceiversInner<'a>);
-
-#[derive(Clone, Debug)]
-enum ReceiversInner<'a> {
-    V1_0(slice::Iter<'a, EmadV1_0>),
-    V1_2(slice::Iter<'a, EmadV1_2>),
-}
+pub struct Receivers<'a>(Emads<'a>);
 
 impl Iterator for Receivers<'_> {
     type Item = Receiver;
@@ -168,30 +156,33 @@ impl Iterator for Receivers<'_> {
     #[inline]
     fn next(&mut self) -> Option<Receiver> {
         match &mut self.0 {
-            ReceiversInner::V1_0(emads) => emads.next().map(receiver),
-            ReceiversInner::V1_2(emads) => emads.next().map(receiver),
+            Emads::V1_0(emads) => next_receiver(emads),
+            Emads::V1_2(emads) => next_receiver(emads),
         }
     }
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        match &self.0 {
-            ReceiversInner::V1_0(emads) => emads.size_hint(),
-            ReceiversInner::V1_2(emads) => emads.size_hint(),
-        }
+        let len = match self.0 {
+            Emads::V1_0(emads) => emads.len(),
+            Emads::V1_2(emads) => emads.len(),
+        };
+        (len, Some(len))
     }
 }
 
 impl ExactSizeIterator for Receivers<'_> {}
 
 #[inline]
-fn receiver<E: Emad>(emad: &E) -> Receiver {
+fn next_receiver<E: Emad>(emads: &mut &[E]) -> Option<Receiver> {
+    let (emad, rest) = emads.split_first()?;
+    *emads = rest;
     let head = emad.head();
-    Receiver {
+    Some(Receiver {
         id: PartitionId(head.receiver.get()),
         permissions: Permissions::from_bits(head.permissions).unwrap_or_default(), // checked by `parse`
         impdef: emad.impdef(),
-    }
+    })
 }
 
 /// The ranges of a [`SendDescriptor`].

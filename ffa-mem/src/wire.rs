@@ -3,18 +3,17 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Memory transaction descriptor header of 1.0, 32 bytes; the endpoint memory access descriptors follow.
+/// Memory transaction descriptor header of 1.0, 32 bytes, and the first 32 bytes of those from 1.1 on.
 /// FF-A v1.0 (DEN0077A issue A) Table 5.19.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct HeaderV1_0 {
     pub sender: U16,
-    pub attributes: u8,
-    pub reserved_3: u8, // MBZ
+    pub attributes: U16, // 1.0: byte 2; byte 3 MBZ, as bits 15:8 are later
     pub flags: U32,
     pub handle: U64,
     pub tag: U64,
-    pub reserved_24: U32, // MBZ
+    pub emad_size: U32, // 1.0: MBZ
     pub emad_count: U32,
 }
 const _: () = assert!(size_of::<HeaderV1_0>() == 32);
@@ -24,13 +23,7 @@ const _: () = assert!(size_of::<HeaderV1_0>() == 32);
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct HeaderV1_1 {
-    pub sender: U16,
-    pub attributes: U16,
-    pub flags: U32,
-    pub handle: U64,
-    pub tag: U64,
-    pub emad_size: U32,
-    pub emad_count: U32,
+    pub start: HeaderV1_0,
     pub emad_offset: U32, // from the start of the descriptor
     pub reserved_36: U32, // MBZ
     pub reserved_40: U64, // MBZ

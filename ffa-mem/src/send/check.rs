@@ -10,17 +10,19 @@ use crate::{
     DataAccess, DescriptorError, InstructionAccess, IpaRange, MAX_RECEIVERS, MemoryAttributes, Permissions,
 };
 
-impl Header {
+impl Header<'_> {
     /// Checks all but the receivers.
     #[inline]
-    pub(super) fn check(&self, rules: &SendRules) -> Result<(MemoryAttributes, SendFlags), DescriptorError> {
-        if self.sender != rules.sender {
-            return Err(DescriptorError::Sender { found: self.sender, caller: rules.sender });
+    pub(super) fn check(&self, rules: &SendRules) -> Result<(), DescriptorError> {
+        let found = PartitionId(self.fields.sender.get());
+        if found != rules.sender {
+            return Err(DescriptorError::Sender { found, caller: rules.sender });
         }
-        if self.handle != 0 {
-            return Err(DescriptorError::Handle { handle: self.handle });
+        let handle = self.fields.handle.get();
+        if handle != 0 {
+            return Err(DescriptorError::Handle { handle });
         }
-        let count = self.emad_count;
+        let count = self.fields.emad_count.get();
         if count > 1 {
             if count > MAX_RECEIVERS {
                 return Err(DescriptorError::TooManyReceivers { count });
@@ -29,47 +31,37 @@ impl Header {
                 return Err(DescriptorError::DonateReceivers { count });
             }
         }
-        let attributes = self.attributes(rules.transaction)?;
-        let flags = self.flags(rules.transaction)?;
-        Ok((attributes, flags))
+        self.check_attributes(rules.transaction)?;
+        self.check_flags(rules.transaction)
     }
 
     #[inline]
-    fn attributes(&self, transaction: Transaction) -> Result<MemoryAttributes, DescriptorError> {
-        if transaction == Transaction::Share
-            && self.attributes == MemoryAttributes::NORMAL_WRITE_BACK_INNER.bits()
-        {
-            return Ok(MemoryAttributes::NORMAL_WRITE_BACK_INNER);
+    fn check_attributes(&self, transaction: Transaction) -> Result<(), DescriptorError> {
+        let bits = self.fields.attributes.get();
+        if transaction == Transaction::Share && bits == MemoryAttributes::NORMAL_WRITE_BACK_INNER.bits() {
+            return Ok(());
         }
-        let attributes = MemoryAttributes::from_bits(self.attributes)?;
-        let bits = self.attributes;
+        let attributes = MemoryAttributes::from_bits(bits)?;
         if attributes.is_non_secure() {
             return Err(DescriptorError::NonSecure { attributes: bits });
         }
-        match transaction {
-            Transaction::Share => Err(DescriptorError::ShareAttributes { attributes: bits }),
-            Transaction::Lend if self.emad_count > 1 => {
-                if attributes.has_type() {
-                    Ok(attributes)
-                } else {
-                    Err(DescriptorError::TypeMissing { attributes: bits })
-                }
-            }
-            Transaction::Lend | Transaction::Donate => {
-                if attributes.has_type() {
-                    Err(DescriptorError::TypeSpecified { transaction, attributes: bits })
-                } else {
-                    Ok(attributes)
-                }
+        let several = self.fields.emad_count.get() > 1;
+        match (transaction, attributes.has_type()) {
+            (Transaction::Share, _) => Err(DescriptorError::ShareAttributes { attributes: bits }),
+            (Transaction::Lend, false) if several => Err(DescriptorError::TypeMissing { attributes: bits }),
+            (Transaction::Lend, true) if several => Ok(()),
+            (Transaction::Lend | Transaction::Donate, false) => Ok(()),
+            (Transaction::Lend | Transaction::Donate, true) => {
+                Err(DescriptorError::TypeSpecified { transaction, attributes: bits })
             }
         }
     }
 
     #[inline]
-    fn flags(&self, transaction: Transaction) -> Result<SendFlags, DescriptorError> {
-        let flags = self.flags;
+    fn check_flags(&self, transaction: Transaction) -> Result<(), DescriptorError> {
+        let flags = self.fields.flags.get();
         if flags == SendFlags::NONE.word() {
-            Ok(SendFlags::NONE)
+            Ok(())
         } else if flags & !(SendFlags::ZERO.word() | SendFlags::TIME_SLICE) != 0 {
             Err(DescriptorError::Reserved { field: "flags", value: u64::from(flags) })
         } else if flags & SendFlags::TIME_SLICE != 0 {
@@ -77,49 +69,48 @@ impl Header {
         } else if transaction == Transaction::Share {
             Err(DescriptorError::ZeroShared { flags })
         } else {
-            Ok(SendFlags::ZERO)
+            Ok(())
         }
     }
 }
 
 /// Checks the receivers and gives the composite offset that all of them name.
-///
-/// As with the ranges, a short pass says whether anything may be wrong, and another one finds out what.
 #[inline]
 pub(super) fn receivers<E: Emad>(emads: &[E], rules: &SendRules) -> Result<u32, DescriptorError> {
-    let first = emads.first().ok_or(DescriptorError::NoReceivers)?.head().composite_offset.get();
-    // One bit per ID modulo 64: as long as no bit is hit twice, no ID is.
-    let mut seen = 0_u64;
-    for emad in emads {
-        let head = emad.head();
-        let id = head.receiver.get();
-        let access = u16::from_le_bytes([head.permissions, head.flags]);
-        let bit = 1 << (id % 64);
-        let good = id != rules.sender.0
-            && id != PartitionId::HYPERVISOR.0
-            && seen & bit == 0
-            && match rules.transaction {
-                Transaction::Share | Transaction::Lend => access == READ_ONLY || access == READ_WRITE,
-                Transaction::Donate => access == 0,
-            }
-            && emad.reserved() == 0
-            && head.composite_offset.get() == first;
-        if !good {
-            find_bad_receiver(emads, rules, first)?;
-            break;
-        }
-        seen |= bit;
+    let (first, others) = emads.split_first().ok_or(DescriptorError::NoReceivers)?;
+    let composite_offset = first.head().composite_offset.get();
+    // One good receiver is the rule; else each is checked, rule by rule.
+    if !others.is_empty() || !is_good(first, rules) {
+        each_receiver(emads, rules, composite_offset)?;
     }
-    Ok(first)
+    Ok(composite_offset)
 }
 
-const READ_ONLY: u16 = Permissions::READ_ONLY.bits() as u16;
-const READ_WRITE: u16 = Permissions::READ_WRITE.bits() as u16;
+#[inline]
+fn is_good<E: Emad>(emad: &E, rules: &SendRules) -> bool {
+    const READ_ONLY: u16 = Permissions::READ_ONLY.bits() as u16;
+    const READ_WRITE: u16 = Permissions::READ_WRITE.bits() as u16;
+
+    let head = emad.head();
+    let access = u16::from_le_bytes([head.permissions, head.flags]);
+    head.receiver.get() != rules.sender.0
+        && head.receiver.get() != PartitionId::HYPERVISOR.0
+        && emad.reserved() == 0
+        && match rules.transaction {
+            Transaction::Share | Transaction::Lend => access == READ_ONLY || access == READ_WRITE,
+            Transaction::Donate => access == 0,
+        }
+}
 
 /// Names the first bad receiver, if there is one.
-#[cold]
 #[inline(never)]
-fn find_bad_receiver<E: Emad>(emads: &[E], rules: &SendRules, first: u32) -> Result<(), DescriptorError> {
+fn each_receiver<E: Emad>(
+    emads: &[E],
+    rules: &SendRules,
+    composite_offset: u32,
+) -> Result<(), DescriptorError> {
+    // One bit per ID modulo 64: where none is hit twice, no ID is, and nothing needs to be compared.
+    let mut seen = 0_u64;
     for (index, emad) in (0_u32..).zip(emads) {
         let head = emad.head();
         let id = PartitionId(head.receiver.get());
@@ -129,9 +120,12 @@ fn find_bad_receiver<E: Emad>(emads: &[E], rules: &SendRules, first: u32) -> Res
         if id == PartitionId::HYPERVISOR {
             return Err(DescriptorError::HypervisorReceiver { index });
         }
-        if emads.iter().zip(0..index).any(|(other, _)| other.head().receiver.get() == id.0) {
+        let bit = 1 << (id.0 % 64);
+        if seen & bit != 0 && emads.iter().zip(0..index).any(|(other, _)| other.head().receiver.get() == id.0)
+        {
             return Err(DescriptorError::DuplicateReceiver { index, id });
         }
+        seen |= bit;
         check_permissions(index, head.permissions, rules.transaction)?;
         if head.flags != 0 {
             return Err(DescriptorError::ReceiverFlags { index, flags: head.flags });
@@ -140,8 +134,8 @@ fn find_bad_receiver<E: Emad>(emads: &[E], rules: &SendRules, first: u32) -> Res
             return Err(DescriptorError::ReceiverReserved { index, value: emad.reserved() });
         }
         let offset = head.composite_offset.get();
-        if offset != first {
-            return Err(DescriptorError::CompositeMismatch { index, offset, first });
+        if offset != composite_offset {
+            return Err(DescriptorError::CompositeMismatch { index, offset, first: composite_offset });
         }
     }
     Ok(())
@@ -162,31 +156,56 @@ fn check_permissions(index: u32, bits: u8, transaction: Transaction) -> Result<(
 
 /// Checks every constituent and that their page counts add up to `total`.
 ///
-/// One pass gathers what is wrong anywhere without a branch per rule; only when something may be, a second pass
+/// One pass gathers what is wrong anywhere, without a branch per rule; only when something may be, a second pass
 /// finds out what and where.
 #[inline]
 pub(super) fn ranges(ranges: &[Constituent], total: u32) -> Result<(), DescriptorError> {
-    /// Bits no address has: the page offset must be zero; without the top bit no page count can wrap.
-    const SUSPECT: u64 = (PAGE_SIZE - 1) | 1 << 63;
+    let (first, others) = ranges.split_first().ok_or(DescriptorError::NoRanges)?;
+    let mut gathered = Gathered::new(first);
+    for constituent in others {
+        gathered.add(constituent);
+    }
+    if gathered.is_good(ranges.len(), total) { Ok(()) } else { find_bad_range(ranges, total) }
+}
 
-    if ranges.is_empty() {
-        return Err(DescriptorError::NoRanges);
+/// What several constituents have in common.
+struct Gathered {
+    addresses: u64, // all bits of any address
+    counts: u64,    // all bits of any page count less one
+    sum: u64,       // of page counts less one
+}
+
+impl Gathered {
+    #[inline]
+    fn new(constituent: &Constituent) -> Self {
+        let count = Self::count_less_one(constituent);
+        Self { addresses: constituent.address.get(), counts: count, sum: count }
     }
-    let (mut addresses, mut counts, mut sum) = (0, 0, 0_u64);
-    for constituent in ranges {
-        // The reserved word above the page count, less one: above 32 bits if the word is not zero or the count is.
-        // The one exception, word 1 with count 0, makes the sum exceed any total.
+
+    #[inline]
+    fn add(&mut self, constituent: &Constituent) {
+        let count = Self::count_less_one(constituent);
+        self.addresses |= constituent.address.get();
+        self.counts |= count;
+        self.sum = self.sum.wrapping_add(count);
+    }
+
+    /// The reserved word above the page count, less one: more than 32 bits if the word is not zero or the count is.
+    /// The one exception, word 1 with count 0, makes the sum exceed any total.
+    #[inline]
+    fn count_less_one(constituent: &Constituent) -> u64 {
         let word = u64::from(constituent.reserved.get()) << 32 | u64::from(constituent.page_count.get());
-        let less_one = word.wrapping_sub(1);
-        addresses |= constituent.address.get();
-        counts |= less_one;
-        sum = sum.wrapping_add(less_one);
+        word.wrapping_sub(1)
     }
-    let expected = u64::from(total).wrapping_sub(ranges.len() as u64);
-    if addresses & SUSPECT == 0 && counts >> 32 == 0 && sum == expected {
-        return Ok(());
+
+    /// False if anything is wrong, and now and then when nothing is.
+    #[inline]
+    fn is_good(&self, len: usize, total: u32) -> bool {
+        /// Bits no address has: the page offset is zero, and without the top bit no page count can wrap.
+        const SUSPECT: u64 = (PAGE_SIZE - 1) | 1 << 63;
+        let expected = u64::from(total).wrapping_sub(len as u64);
+        self.addresses & SUSPECT | self.counts >> 32 | (self.sum ^ expected) == 0
     }
-    find_bad_range(ranges, total)
 }
 
 /// Names the first bad constituent or the bad sum, if there is either.

@@ -1,93 +1,71 @@
 //! Where things are in a descriptor: header, endpoint memory access descriptors, composite.
 
-use ffa_abi::{PartitionId, Version};
+use ffa_abi::Version;
 use zerocopy::FromBytes;
 
 use crate::DescriptorError;
 use crate::wire::{Composite, Constituent, Emad, EmadV1_0, EmadV1_2, HeaderV1_0, HeaderV1_1};
 
-/// The header's fields, whichever its layout.
-pub(super) struct Header {
-    pub sender: PartitionId,
-    pub attributes: u16,
-    pub flags: u32,
-    pub handle: u64,
-    pub tag: u64,
-    pub emad_size: u32, // 16 or 32
-    pub emad_count: u32,
-    pub emad_offset: u32,
+/// A header, and what depends on its layout.
+#[derive(Clone, Copy)]
+pub(super) struct Header<'a> {
+    pub fields: &'a HeaderV1_0, // without `emad_size`
+    pub emad_size: usize,       // 16 or 32
+    pub emad_offset: usize,
 }
 
-impl Header {
+impl<'a> Header<'a> {
     #[inline]
-    pub fn read(bytes: &[u8], version: Version) -> Result<Self, DescriptorError> {
+    pub fn read(bytes: &'a [u8], version: Version) -> Result<Self, DescriptorError> {
         if version < Version::V1_1 { Self::v1_0(bytes) } else { Self::v1_1(bytes, version) }
     }
 
     #[inline]
-    fn v1_0(bytes: &[u8]) -> Result<Self, DescriptorError> {
-        let (wire, _) = HeaderV1_0::ref_from_prefix(bytes)
-            .map_err(|_| truncated("header", 0, size_of::<HeaderV1_0>() as u64, bytes))?;
-        if wire.reserved_3 != 0 {
-            return Err(reserved("header byte 3", u64::from(wire.reserved_3)));
+    fn v1_0(bytes: &'a [u8]) -> Result<Self, DescriptorError> {
+        let len = size_of::<HeaderV1_0>();
+        let (fields, _) =
+            HeaderV1_0::ref_from_prefix(bytes).map_err(|_| truncated("header", 0, len as u64, bytes))?;
+        if fields.emad_size.get() != 0 {
+            return Err(reserved("header bytes 24 to 27", fields.emad_size.get().into()));
         }
-        if wire.reserved_24.get() != 0 {
-            return Err(reserved("header bytes 24 to 27", u64::from(wire.reserved_24.get())));
-        }
-        Ok(Self {
-            sender: PartitionId(wire.sender.get()),
-            attributes: u16::from(wire.attributes),
-            flags: wire.flags.get(),
-            handle: wire.handle.get(),
-            tag: wire.tag.get(),
-            emad_size: size_of::<EmadV1_0>() as u32,
-            emad_count: wire.emad_count.get(),
-            emad_offset: size_of::<HeaderV1_0>() as u32,
-        })
+        Ok(Self { fields, emad_size: size_of::<EmadV1_0>(), emad_offset: len })
     }
 
     #[inline]
-    fn v1_1(bytes: &[u8], version: Version) -> Result<Self, DescriptorError> {
-        let (wire, _) = HeaderV1_1::ref_from_prefix(bytes)
-            .map_err(|_| truncated("header", 0, size_of::<HeaderV1_1>() as u64, bytes))?;
-        if wire.reserved_36.get() != 0 {
-            return Err(reserved("header bytes 36 to 39", u64::from(wire.reserved_36.get())));
+    fn v1_1(bytes: &'a [u8], version: Version) -> Result<Self, DescriptorError> {
+        let len = size_of::<HeaderV1_1>();
+        let (wire, _) =
+            HeaderV1_1::ref_from_prefix(bytes).map_err(|_| truncated("header", 0, len as u64, bytes))?;
+        if u64::from(wire.reserved_36.get()) | wire.reserved_40.get() != 0 {
+            return Err(if wire.reserved_36.get() != 0 {
+                reserved("header bytes 36 to 39", wire.reserved_36.get().into())
+            } else {
+                reserved("header bytes 40 to 47", wire.reserved_40.get())
+            });
         }
-        if wire.reserved_40.get() != 0 {
-            return Err(reserved("header bytes 40 to 47", wire.reserved_40.get()));
-        }
-        let size = wire.emad_size.get();
-        let is_v1_2 = size == size_of::<EmadV1_2>() as u32 && version >= Version::V1_2;
-        if size != size_of::<EmadV1_0>() as u32 && !is_v1_2 {
-            return Err(DescriptorError::EmadSize { size, version });
-        }
+        let emad_size = match wire.start.emad_size.get() {
+            16 => size_of::<EmadV1_0>(),
+            32 if version >= Version::V1_2 => size_of::<EmadV1_2>(),
+            size => return Err(DescriptorError::EmadSize { size, version }),
+        };
         let offset = wire.emad_offset.get();
-        let usual = size_of::<HeaderV1_1>() as u32;
-        if offset != usual && (offset < usual || offset % 16 != 0) {
+        let emad_offset = to_usize(offset);
+        if emad_offset != len && (emad_offset < len || offset % 16 != 0) {
             return Err(DescriptorError::EmadOffset { offset });
         }
-        Ok(Self {
-            sender: PartitionId(wire.sender.get()),
-            attributes: wire.attributes.get(),
-            flags: wire.flags.get(),
-            handle: wire.handle.get(),
-            tag: wire.tag.get(),
-            emad_size: size,
-            emad_count: wire.emad_count.get(),
-            emad_offset: offset,
-        })
+        Ok(Self { fields: &wire.start, emad_size, emad_offset })
     }
 
     /// The endpoint memory access descriptors, of which `E` has the size, and what follows them.
     #[inline]
-    pub fn emads<'a, E: Emad>(&self, bytes: &'a [u8]) -> Result<(&'a [E], &'a [u8]), DescriptorError> {
-        let at = tail(bytes, self.emad_offset);
-        let emads = at.zip(usize::try_from(self.emad_count).ok());
-        emads.and_then(|(at, count)| <[E]>::ref_from_prefix_with_elems(at, count).ok()).ok_or_else(|| {
-            // 32 by 6 bits at most.
-            let need = u64::from(self.emad_count).wrapping_mul(u64::from(self.emad_size));
-            truncated("endpoint memory access descriptors", self.emad_offset.into(), need, bytes)
-        })
+    pub fn emads<E: Emad>(&self, bytes: &'a [u8]) -> Result<(&'a [E], &'a [u8]), DescriptorError> {
+        let whole = || {
+            let need = u64::from(self.fields.emad_count.get()).wrapping_mul(size_of::<E>() as u64); // 38 bits
+            truncated("endpoint memory access descriptors", self.emad_offset as u64, need, bytes)
+        };
+        let rest = bytes.get(self.emad_offset..).ok_or_else(whole)?;
+        let count = to_usize(self.fields.emad_count.get());
+        <[E]>::ref_from_prefix_with_elems(rest, count).map_err(|_| whole())
     }
 }
 
@@ -108,7 +86,7 @@ pub(super) fn composite<'a>(
     } else if start < after || offset % 16 != 0 {
         return Err(DescriptorError::CompositeOffset { offset, after });
     } else {
-        tail(bytes, offset)
+        bytes.get(to_usize(offset)..)
     };
     let (composite, rest) = at
         .and_then(|at| Composite::ref_from_prefix(at).ok())
@@ -118,10 +96,12 @@ pub(super) fn composite<'a>(
     }
     let count = composite.range_count.get();
     let need = u64::from(count).wrapping_mul(size_of::<Constituent>() as u64); // 36 bits
-    match <[Constituent]>::ref_from_bytes(rest) {
-        Ok(ranges) if rest.len() as u64 == need => Ok((composite.total_pages.get(), ranges)),
-        _ => Err(wrong_length(start, need, bytes)),
+    if rest.len() as u64 != need {
+        return Err(wrong_length(start, need, bytes));
     }
+    let (ranges, _) = <[Constituent]>::ref_from_prefix_with_elems(rest, to_usize(count))
+        .map_err(|_| wrong_length(start, need, bytes))?;
+    Ok((composite.total_pages.get(), ranges))
 }
 
 /// Says why the constituents of a composite at `start` do not end where `bytes` do.
@@ -137,9 +117,10 @@ fn wrong_length(start: u64, need: u64, bytes: &[u8]) -> DescriptorError {
     }
 }
 
+/// What does not fit is more than any slice has.
 #[inline]
-fn tail(bytes: &[u8], offset: u32) -> Option<&[u8]> {
-    bytes.get(usize::try_from(offset).ok()?..)
+fn to_usize(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
 }
 
 #[cold]
