@@ -1,4 +1,36 @@
-//! An FF-A mediator for hypervisors: seam traits, guest calls and teardown
+//! An FF-A mediator for hypervisors: seam traits, guest calls and teardown.
 
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod discovery;
+mod dispatch;
+mod event;
+mod lifecycle;
+mod mediator;
+mod memory;
+mod message;
+mod record;
+mod rxtx;
+mod seam;
+mod served;
+mod settings;
+mod smc;
+mod spmc;
+#[cfg(feature = "tracing")]
+mod trace;
+
+pub use event::{Event, EventKind};
+pub use lifecycle::Creation;
+pub use mediator::{Caller, Mediator, Outcome, Quarantined, Scratch, Stores, StoresOf, VmReport};
+pub use record::Record;
+pub use seam::{
+    Access, Conduit, GuestFault, GuestMemory, Observer, PageError, Pages, Platform, SpmcBuffers, Timer,
+    VmReferences,
+};
+pub use served::Abilities;
+pub use settings::Settings;
+pub use smc::Smccc;
+pub use spmc::{ProbeError, ProbeFailure, Spmc};
+#[cfg(feature = "tracing")]
+pub use trace::trace;

@@ -1,0 +1,122 @@
+//! FFA_FEATURES and FFA_PARTITION_INFO_GET.
+
+use ffa_abi::{
+    FeatureQuery, Function, PartitionId, PartitionInfo, PartitionInfoGet, Properties, RecordFormat, Regs,
+    Status, Uuid, Version, buffer_size,
+};
+use ffa_teardown::VmKey;
+
+use crate::mediator::Reply;
+use crate::record::{Buffers, Mailbox, RxState};
+use crate::served::serves;
+use crate::{Caller, Mediator, Platform, Scratch, Stores};
+
+/// What the hypervisor alone needs to know of an SP.
+const HYPERVISORS_BUSINESS: Properties = Properties::WANTS_VM_CREATED.or(Properties::WANTS_VM_DESTROYED);
+
+impl<P: Platform, S: Stores<P>> Mediator<P, S> {
+    pub(crate) fn features(&self, version: Version, query: FeatureQuery) -> Reply {
+        match query {
+            FeatureQuery::Function { id, .. } if serves(id, version, self.spmc.abilities()) => {
+                let properties = match id.function() {
+                    Function::RxTxMap if version >= Version::V1_2 => {
+                        buffer_size::word(buffer_size::MIN_4K, u16::from(self.settings.rxtx_pages))
+                    }
+                    _ => 0,
+                };
+                Ok(Regs::success(properties, 0))
+            }
+            FeatureQuery::Function { .. } | FeatureQuery::Feature(_) | FeatureQuery::Unknown(_) => {
+                Err(Status::NotSupported)
+            }
+        }
+    }
+
+    pub(crate) fn partition_info_get(
+        &self,
+        hyp: &mut P,
+        caller: Caller,
+        version: Version,
+        get: PartitionInfoGet,
+        scratch: &mut Scratch,
+    ) -> Reply {
+        // FF-A 1.0 has no flags.
+        if get.count_only && version < Version::V1_1 {
+            return Err(Status::InvalidParameters);
+        }
+        let format = RecordFormat::for_version(version);
+        let count = self.visible(version, get.uuid).count() as u32;
+        if count == 0 && !get.uuid.is_nil() {
+            return Err(Status::InvalidParameters);
+        }
+        if get.count_only {
+            return Ok(Regs::success(count, 0));
+        }
+        let buffers = self.begin_filling(caller)?;
+        let filled = self.fill(hyp, caller.vm.id(), version, get.uuid, buffers, scratch);
+        self.end_filling(hyp, caller.vm, filled.is_ok());
+        filled?;
+        Ok(Regs::success(count, format.size_word()))
+    }
+
+    fn fill(
+        &self,
+        hyp: &mut P,
+        vm: PartitionId,
+        version: Version,
+        uuid: Uuid,
+        buffers: Buffers,
+        scratch: &mut Scratch,
+    ) -> Result<(), Status> {
+        let format = RecordFormat::for_version(version);
+        let room = usize::try_from(buffers.rx.bytes()).unwrap_or(usize::MAX).min(scratch.output.len());
+        let mut len = 0;
+        for sp in self.visible(version, uuid) {
+            let rest = scratch.output.get_mut(len..room).unwrap_or_default();
+            sp.write(format, rest).map_err(|_| Status::NoMemory)?;
+            len += format.size();
+        }
+        let bytes = scratch.output.get(..len).ok_or(Status::NoMemory)?;
+        hyp.write(vm, buffers.rx.base(), bytes).map_err(|_| Status::Aborted)
+    }
+
+    /// The records that a guest of `version` sees for `uuid`, nil for all.
+    fn visible(&self, version: Version, uuid: Uuid) -> impl Iterator<Item = PartitionInfo> {
+        let all = uuid.is_nil();
+        let sps = self.spmc.partitions().filter(move |sp| all || sp.uuid == uuid);
+        sps.enumerate().filter_map(move |(position, sp)| {
+            // A guest of 1.0 sees no UUIDs, hence each SP once.
+            let earlier = self.spmc.partitions().filter(|sp| all || sp.uuid == uuid).take(position);
+            if version < Version::V1_1 && earlier.into_iter().any(|earlier| earlier.id == sp.id) {
+                return None;
+            }
+            let properties = sp.properties.without(HYPERVISORS_BUSINESS).known_to(version);
+            Some(PartitionInfo { properties, uuid: if all { sp.uuid } else { Uuid::NIL }, ..*sp })
+        })
+    }
+
+    fn begin_filling(&self, caller: Caller) -> Result<Buffers, Status> {
+        let mut state = self.enter(caller)?;
+        let record = state.record(caller.vm)?;
+        match &mut record.mailbox {
+            Mailbox::Mapped { buffers, rx } if *rx == RxState::Free => {
+                *rx = RxState::Filling;
+                Ok(*buffers)
+            }
+            _ => {
+                record.calls = record.calls.saturating_sub(1);
+                Err(Status::Busy)
+            }
+        }
+    }
+
+    fn end_filling(&self, hyp: &mut P, vm: VmKey, filled: bool) {
+        let mut state = self.lock();
+        if let Ok(record) = state.record(vm) {
+            if let Mailbox::Mapped { rx, .. } = &mut record.mailbox {
+                *rx = if filled { RxState::Owned } else { RxState::Free };
+            }
+        }
+        self.leave(hyp, state, vm);
+    }
+}

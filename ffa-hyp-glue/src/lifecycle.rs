@@ -1,0 +1,277 @@
+//! VMs come and go, and time passes.
+
+use ffa_abi::{Answer, PartitionId};
+use ffa_mem::RangeStore;
+use ffa_teardown::{
+    Action, CreateError, Decision, Disposal, End, LastAnswer, Obligation, Phase, Progress, ShareId, Subject,
+    Unexpected, VmKey,
+};
+use spin::mutex::SpinMutexGuard;
+
+use crate::mediator::State;
+use crate::record::{Mailbox, Record, tag};
+use crate::{Event, EventKind, Mediator, Platform, Quarantined, Stores, VmReferences, VmReport};
+
+/// How far a VM's creation has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Creation {
+    /// It may run.
+    Live,
+    /// Some SP has yet to take note: ask [`Mediator::creation`] again after the next tick.
+    Pending,
+    /// An SP did not want it, or nobody knows. It is being torn down; destroy nothing.
+    Failed(Option<LastAnswer>),
+}
+
+impl<P: Platform, S: Stores<P>> Mediator<P, S> {
+    /// Tells the secure world of a new VM. `ranges` is room for the page ranges that it may share.
+    ///
+    /// The guest must not run before creation is [`Creation::Live`]. If it fails, or the hypervisor
+    /// gives it up with [`destroy_vm`](Self::destroy_vm), teardown undoes what was done by then.
+    ///
+    /// # Errors
+    /// [`CreateError`]: nothing was done.
+    pub fn create_vm(
+        &self,
+        hyp: &mut P,
+        vm: PartitionId,
+        ranges: S::Ranges,
+    ) -> Result<(VmKey, Creation), CreateError> {
+        let mut state = self.lock();
+        let created = state.engine.create(vm, self.spmc.subscribers.iter())?;
+        let key = created.vm;
+        match state.records.as_mut().get_mut(key.position()) {
+            Some(record) => *record = Some(Record::new(ranges)),
+            None => debug_assert!(false, "fewer records than VM slots"),
+        }
+        drop(state);
+        self.take_reference(hyp, key, created.take_reference);
+        hyp.event(&Event::new(vm, EventKind::Creating));
+        self.run(hyp, Some(key));
+        let creation = self.creation(key);
+        if creation == Creation::Live {
+            hyp.event(&Event::new(vm, EventKind::Live));
+        }
+        Ok((key, creation))
+    }
+
+    /// How far a VM's creation has come.
+    pub fn creation(&self, vm: VmKey) -> Creation {
+        let state = self.lock();
+        match state.engine.phase(vm) {
+            Ok(Phase::Creating) => Creation::Pending,
+            Ok(Phase::Live) => Creation::Live,
+            Ok(Phase::Dying | Phase::Over) | Err(_) => Creation::Failed(state.engine.failure(vm)),
+        }
+    }
+
+    /// The VM is dead, its vCPUs make no new calls, or its creation is given up. Returns at once; ticks do the rest.
+    ///
+    /// Calls that are in progress on other CPUs are left to end; teardown begins when the last one has.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if it was dead already.
+    pub fn destroy_vm(&self, hyp: &mut P, vm: VmKey) -> Result<(), Unexpected> {
+        let mut state = self.lock();
+        let phase = state.engine.phase(vm)?;
+        let Ok(record) = state.record(vm) else { return Err(Unexpected::UnknownVm { vm: vm.id() }) };
+        if record.dying || matches!(phase, Phase::Dying | Phase::Over) {
+            return Err(Unexpected::Phase { vm: vm.id(), phase });
+        }
+        record.dying = true;
+        let (shares, calls) = (record.shares, record.calls);
+        if calls == 0 {
+            self.begin_teardown(hyp, state, vm);
+        } else {
+            drop(state);
+        }
+        hyp.event(&Event::new(vm.id(), EventKind::Destroyed { shares }));
+        Ok(())
+    }
+
+    /// The VM is dead and makes no calls any more.
+    pub(crate) fn begin_teardown(&self, hyp: &mut P, mut state: SpinMutexGuard<'_, State<P, S>>, vm: VmKey) {
+        let Ok(record) = state.record(vm) else { return };
+        let mailbox = core::mem::replace(&mut record.mailbox, Mailbox::Unmapped);
+        if let Mailbox::Mapped { .. } = mailbox {
+            record.untrack_buffers();
+        }
+        // A creation that failed by itself is dying already.
+        let _already_dying = state.engine.destroy(vm);
+        hyp.arm(state.engine.next_deadline());
+        drop(state);
+        if let Mailbox::Mapped { buffers, .. } = mailbox {
+            hyp.release(vm.id(), buffers.tx);
+            hyp.release(vm.id(), buffers.rx);
+        }
+    }
+
+    /// Does what is due, [`Settings::budget`](crate::Settings::budget) secure calls at most, and arms the timer for
+    /// what is due next. To be called when the timer that [`Timer::arm`](crate::Timer::arm) set fires; early, late or needless calls do
+    /// no harm.
+    pub fn tick(&self, hyp: &mut P) {
+        self.run(hyp, None);
+    }
+
+    /// Tries once more all that was given up for a dead VM, or with `None` for all of them. Returns how many
+    /// obligations are due again; ticks do the rest.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if the VM is not dead.
+    pub fn retry(&self, hyp: &mut P, vm: Option<VmKey>) -> Result<u32, Unexpected> {
+        let mut state = self.lock();
+        let due = match vm {
+            Some(vm) => state.engine.retry(vm)?,
+            None => state.engine.retry_quarantined(),
+        };
+        hyp.arm(state.engine.next_deadline());
+        drop(state);
+        let id = vm.map_or(PartitionId::HYPERVISOR, VmKey::id);
+        hyp.event(&Event::new(id, EventKind::Retried { due }));
+        Ok(due)
+    }
+
+    /// Steps until the budget is used up, nothing is due, or `until_created` is no longer being created.
+    fn run(&self, hyp: &mut P, until_created: Option<VmKey>) {
+        for _ in 0..self.settings.budget {
+            let now = hyp.now();
+            let mut state = self.lock();
+            if until_created.is_some_and(|vm| state.engine.phase(vm) != Ok(Phase::Creating)) {
+                break;
+            }
+            let action = state.engine.next(now);
+            // Under the same lock, before another VM can move into the slot.
+            let ended = state.take_ended(&action);
+            drop(state);
+            match action {
+                Action::Call { vm, call } => {
+                    let answer = Answer::from_regs(&hyp.call(&call.to_regs()));
+                    let now = hyp.now();
+                    let Ok(judgement) = self.lock().engine.answered(vm, call, &answer, now) else {
+                        debug_assert!(false, "the engine asked for this call");
+                        continue;
+                    };
+                    let decision = judgement.decision;
+                    hyp.event(&Event::of_call(vm.id(), call, judgement.answer, decision));
+                    self.decided(hyp, vm, decision);
+                }
+                Action::Created { vm } => {
+                    if until_created != Some(vm) {
+                        hyp.event(&Event::new(vm.id(), EventKind::Live));
+                    }
+                }
+                Action::Finished { vm, end, .. } => {
+                    hyp.event(&Event::new(vm.id(), EventKind::Finished { end }));
+                    drop(ended.record);
+                    if let Some(reference) = ended.reference {
+                        hyp.give_back(vm.id(), reference);
+                    }
+                }
+                Action::Continue => {}
+                Action::Idle { .. } => break,
+            }
+        }
+        let state = self.lock();
+        hyp.arm(state.engine.next_deadline());
+    }
+
+    fn decided(&self, hyp: &mut P, vm: VmKey, decision: Decision) {
+        match decision {
+            Decision::Confirmed { share } => {
+                let pages = self.release(hyp, vm, share);
+                hyp.event(&Event::new(vm.id(), EventKind::Released { pages }));
+            }
+            Decision::GivenUp { share: Some(share) } => {
+                let pages = self.quarantine(hyp, vm, share);
+                hyp.event(&Event::new(vm.id(), EventKind::Quarantined { pages }));
+            }
+            Decision::CreationFailed => hyp.event(&Event::new(vm.id(), EventKind::CreationFailed)),
+            Decision::Met
+            | Decision::Told
+            | Decision::TryAgain { .. }
+            | Decision::GivenUp { share: None } => {}
+        }
+    }
+
+    /// Under [`Disposal::HandOver`] the hypervisor gets the pages of a given-up share for its own list.
+    pub(crate) fn quarantine(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> u32 {
+        let hand_over = self.settings.teardown.disposal == Disposal::HandOver;
+        self.each_range(hyp, vm, share, |hyp, range| {
+            if hand_over {
+                hyp.quarantine(vm.id(), range);
+            }
+        })
+    }
+
+    /// The key of the VM with this ID, dead ones and retired ones included.
+    pub fn find(&self, vm: PartitionId) -> Option<VmKey> {
+        self.lock().engine.find(vm)
+    }
+
+    /// How a VM stands; `None` if it is gone.
+    pub fn report(&self, vm: VmKey) -> Option<VmReport> {
+        let mut state = self.lock();
+        let phase = state.engine.phase(vm).ok()?;
+        let (mut shares, mut quarantined, mut open) = (0, 0, 0);
+        for obligation in state.engine.obligations(vm) {
+            let given_up = matches!(obligation.progress, Progress::GivenUp(_));
+            open += u32::from(!given_up);
+            if let Subject::Share { .. } = obligation.subject {
+                shares += 1;
+                quarantined += u32::from(given_up);
+            }
+        }
+        let record = state.record(vm).ok()?;
+        let referenced = record.reference.is_some();
+        let pages = record.shared_pages();
+        Some(VmReport { vm, phase, shares, pages, quarantined, open, referenced })
+    }
+
+    /// The quarantined share after the first `skip` ones; `None` after the last.
+    pub fn quarantined(&self, skip: usize) -> Option<Quarantined> {
+        let mut state = self.lock();
+        let Obligation { vm, subject, progress, last } = state.engine.quarantined().nth(skip)?;
+        let (Subject::Share { share, handle }, Progress::GivenUp(since)) = (subject, progress) else {
+            return None;
+        };
+        let ranges = state.record(vm).ok()?.ranges.ranges(tag(share));
+        let pages = ranges.map(|range| u64::from(range.pages())).sum();
+        Some(Quarantined { vm: vm.id(), share, handle, pages, last, since })
+    }
+}
+
+/// What is left of a VM that has ended, to be dropped outside the lock.
+struct Ended<P: VmReferences, R> {
+    record: Option<Record<P, R>>,
+    reference: Option<P::Reference>,
+}
+
+impl<P: Platform, S: Stores<P>> State<P, S> {
+    fn take_ended(&mut self, action: &Action) -> Ended<P, S::Ranges> {
+        let mut ended = Ended { record: None, reference: None };
+        if let Action::Finished { vm, end, give_back } = *action {
+            if let Some(slot) = self.records.as_mut().get_mut(vm.position()) {
+                if give_back {
+                    ended.reference = slot.as_mut().and_then(|record| record.reference.take());
+                }
+                if end == End::Gone {
+                    ended.record = slot.take();
+                }
+            }
+        }
+        ended
+    }
+}
+
+impl<P: VmReferences, R: RangeStore> Record<P, R> {
+    /// Pages of all shares, RX and TX not included.
+    fn shared_pages(&self) -> u64 {
+        let all: u64 = self.ranges.as_slice().iter().map(|range| u64::from(range.pages())).sum();
+        let buffers = match self.mailbox {
+            Mailbox::Mapped { buffers, .. } => u64::from(buffers.tx.pages()) + u64::from(buffers.rx.pages()),
+            Mailbox::Unmapped | Mailbox::Changing => 0,
+        };
+        all.saturating_sub(buffers)
+    }
+}

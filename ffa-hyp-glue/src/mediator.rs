@@ -1,0 +1,293 @@
+use core::fmt;
+use core::marker::PhantomData;
+
+use ffa_abi::{Answer, FunctionId, PartitionId, Regs, Status};
+use ffa_mem::{IpaRange, RangeStore};
+use ffa_teardown::{DutySlot, Engine, LastAnswer, ShareId, Storage, Time, VmKey, VmSlot};
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+use crate::record::{Record, tag};
+use crate::spmc::Spmc;
+use crate::{Event, EventKind, Platform, Settings, VmReferences};
+
+/// The memory that a hypervisor lends to its [`Mediator`].
+pub trait Stores<P: VmReferences> {
+    /// A slot for each VM, dead ones and retired ones included.
+    type Vms: Storage<VmSlot>;
+    /// A slot for each obligation: one per VM and subscribed SP, one per share, one per direct request in flight.
+    type Duties: Storage<DutySlot>;
+    /// As many as [`Vms`](Self::Vms), all `None`.
+    type Records: Storage<Option<Record<P, Self::Ranges>>>;
+    /// Room for the page ranges of one VM, lent when it is created.
+    type Ranges: RangeStore;
+}
+
+/// [`Stores`] made of arrays and slices, or with an allocator of boxed slices.
+#[derive(Debug)]
+pub struct StoresOf<V, D, M, R>(PhantomData<(V, D, M, R)>);
+
+impl<P, V, D, M, R> Stores<P> for StoresOf<V, D, M, R>
+where
+    P: VmReferences,
+    V: Storage<VmSlot>,
+    D: Storage<DutySlot>,
+    M: Storage<Option<Record<P, R>>>,
+    R: RangeStore,
+{
+    type Vms = V;
+    type Duties = D;
+    type Records = M;
+    type Ranges = R;
+}
+
+/// The FF-A mediator: serves the calls of guests, and takes back what a dead one shared.
+///
+/// All methods take `&self` and may be called from any CPU at the same time, each with the CPU's own platform object.
+/// One spin lock guards the state; it is never held across a secure call, a copy of guest memory or whatever may run
+/// a destructor. It does not mask interrupts: on one CPU the mediator must not be entered while it is being executed,
+/// so an interrupt handler that calls [`tick`](Self::tick) must not preempt it.
+pub struct Mediator<P: Platform, S: Stores<P>> {
+    pub(crate) spmc: Spmc,
+    pub(crate) settings: Settings,
+    state: SpinMutex<State<P, S>>,
+}
+
+pub(crate) struct State<P: Platform, S: Stores<P>> {
+    pub(crate) engine: Engine<S::Vms, S::Duties>,
+    pub(crate) records: S::Records,
+    /// A CPU is using our TX page and waits for the SPMC to have read it.
+    pub(crate) tx_busy: bool,
+    pub(crate) platform: PhantomData<fn(&mut P)>,
+}
+
+/// The vCPU that makes a call, as the trap that brought it tells. Never believed from registers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Caller {
+    /// Its VM.
+    pub vm: VmKey,
+    /// Its number within the VM.
+    pub vcpu: u16,
+}
+
+/// What to do with a guest's SMC or HVC.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Outcome {
+    /// Give the guest x0 to x17 as they are now; leave x18 to x30 alone. The program counter is the
+    /// hypervisor's business: SMC is trapped before it, HVC after it.
+    Return,
+    /// Not a function ID of FF-A: the registers are as they were.
+    NotFfa,
+}
+
+/// Private buffers of one CPU, into which guest memory and the SPMC's is copied once.
+pub struct Scratch {
+    /// What was copied in.
+    pub(crate) input: [u8; 4096],
+    /// What is to be copied out.
+    pub(crate) output: [u8; 4096],
+}
+
+impl Scratch {
+    /// Zeroed.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { input: [0; 4096], output: [0; 4096] }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scratch").finish_non_exhaustive()
+    }
+}
+
+/// A call that guests make while their VM lives.
+pub(crate) type Reply = Result<Regs, Status>;
+
+impl<P: Platform, S: Stores<P>> Mediator<P, S> {
+    /// A mediator for the secure world that [`Spmc::probe`] found, over lent memory whose content does not matter,
+    /// but that every record is `None`.
+    pub fn new(spmc: Spmc, settings: Settings, vms: S::Vms, duties: S::Duties, records: S::Records) -> Self {
+        let engine = Engine::new(vms, duties, settings.teardown);
+        let state = State { engine, records, tx_busy: false, platform: PhantomData };
+        Self { spmc, settings, state: SpinMutex::new(state) }
+    }
+
+    /// The secure world.
+    pub fn spmc(&self) -> &Spmc {
+        &self.spmc
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> SpinMutexGuard<'_, State<P, S>> {
+        self.state.lock()
+    }
+
+    /// Serves a guest's SMC or HVC, trapped with immediate 0. `regs` are x0 to x17 of the vCPU, in and out.
+    ///
+    /// A call with another immediate belongs to the hypervisor, and so does one that is not FF-A's.
+    pub fn guest_call(&self, hyp: &mut P, caller: Caller, regs: &mut Regs, scratch: &mut Scratch) -> Outcome {
+        let w0 = regs.w::<0>();
+        let reply = match FunctionId::from_w0(w0) {
+            Ok(id) => self.dispatch(hyp, caller, id, regs, scratch),
+            Err(_) if FunctionId::is_ffa(w0) => Err(Status::NotSupported),
+            Err(_) => return Outcome::NotFfa,
+        };
+        let status = match reply {
+            Ok(reply) => {
+                *regs = reply;
+                None
+            }
+            Err(status) => {
+                *regs = Regs::error(status);
+                Some(status)
+            }
+        };
+        hyp.event(&Event::new(caller.vm.id(), EventKind::GuestCall { function: w0, status }));
+        Outcome::Return
+    }
+
+    /// Begins a guest's call that does part of its work outside the lock.
+    ///
+    /// # Errors
+    /// DENIED if the VM no longer lives.
+    pub(crate) fn enter(&self, caller: Caller) -> Result<SpinMutexGuard<'_, State<P, S>>, Status> {
+        let mut state = self.lock();
+        let record = state.record(caller.vm)?;
+        if record.dying {
+            return Err(Status::Denied);
+        }
+        record.calls = record.calls.checked_add(1).ok_or(Status::Busy)?;
+        Ok(state)
+    }
+
+    /// Ends it. The last call of a VM that died meanwhile begins its teardown.
+    pub(crate) fn leave(&self, hyp: &mut P, mut state: SpinMutexGuard<'_, State<P, S>>, vm: VmKey) {
+        let Ok(record) = state.record(vm) else { return };
+        record.calls = record.calls.saturating_sub(1);
+        if record.dying && record.calls == 0 {
+            self.begin_teardown(hyp, state, vm);
+        }
+    }
+
+    /// Takes the VM reference, if the engine says that this is the moment.
+    pub(crate) fn take_reference(&self, hyp: &mut P, vm: VmKey, take: bool) {
+        if take {
+            let reference = hyp.take(vm.id());
+            if let Ok(record) = self.lock().record(vm) {
+                record.reference = Some(reference);
+            }
+        }
+    }
+
+    /// Gives the pages of a share back, and only then forgets it.
+    pub(crate) fn release(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> u32 {
+        let pages = self.each_range(hyp, vm, share, |hyp, range| hyp.release(vm.id(), range));
+        let mut state = self.lock();
+        if let Ok(record) = state.record(vm) {
+            record.ranges.remove(tag(share));
+            record.shares = record.shares.saturating_sub(1);
+        }
+        // The engine said `Confirmed` or `Refused`, so the share is on its way back.
+        let released = state.engine.released(vm, share);
+        debug_assert_eq!(released, Ok(()));
+        pages
+    }
+
+    /// Calls `work` for each range of a share outside the lock. Returns the number of pages.
+    pub(crate) fn each_range(
+        &self,
+        hyp: &mut P,
+        vm: VmKey,
+        share: ShareId,
+        mut work: impl FnMut(&mut P, IpaRange),
+    ) -> u32 {
+        const BATCH: usize = 16;
+        let (mut skip, mut pages) = (0, 0_u32);
+        loop {
+            let mut batch = [None; BATCH];
+            if let Ok(record) = self.lock().record(vm) {
+                for (slot, range) in batch.iter_mut().zip(record.ranges.ranges(tag(share)).skip(skip)) {
+                    *slot = Some(range);
+                }
+            }
+            for range in batch.iter().flatten() {
+                pages = pages.saturating_add(range.pages());
+                work(hyp, *range);
+            }
+            if batch.last() == Some(&None) {
+                return pages;
+            }
+            skip += BATCH;
+        }
+    }
+}
+
+impl<P: Platform, S: Stores<P>> State<P, S> {
+    /// The record of a VM that has one.
+    ///
+    /// # Errors
+    /// DENIED if the VM is gone.
+    #[inline]
+    pub(crate) fn record(&mut self, vm: VmKey) -> Result<&mut Record<P, S::Ranges>, Status> {
+        self.engine.phase(vm).map_err(|_| Status::Denied)?;
+        self.records.as_mut().get_mut(vm.position()).and_then(Option::as_mut).ok_or(Status::Denied)
+    }
+}
+
+impl<P: Platform, S: Stores<P>> fmt::Debug for Mediator<P, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mediator").field("spmc", &self.spmc).field("settings", &self.settings).finish()
+    }
+}
+
+/// What a call to the secure world came to, in the words of a guest.
+pub(crate) fn refusal(answer: &Answer) -> Status {
+    match answer {
+        Answer::Error(status) => status.for_guest(),
+        _ => Status::Aborted,
+    }
+}
+
+/// A VM as a report shows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct VmReport {
+    /// The VM.
+    pub vm: VmKey,
+    /// Where it stands.
+    pub phase: ffa_teardown::Phase,
+    /// Memory transactions that are not over, quarantined ones included.
+    pub shares: u32,
+    /// 4 KiB pages of all these.
+    pub pages: u64,
+    /// How many of `shares` are quarantined.
+    pub quarantined: u32,
+    /// Obligations of every kind that are neither met nor given up.
+    pub open: u32,
+    /// Whether the mediator holds a reference to the VM.
+    pub referenced: bool,
+}
+
+/// A quarantined share.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Quarantined {
+    /// Whose it was.
+    pub vm: PartitionId,
+    /// Its name in the tables.
+    pub share: ShareId,
+    /// Its name in the secure world, if known.
+    pub handle: Option<ffa_abi::Handle>,
+    /// 4 KiB pages.
+    pub pages: u64,
+    /// The last answer of the secure world.
+    pub last: Option<LastAnswer>,
+    /// When it was given up.
+    pub since: Time,
+}

@@ -1,0 +1,126 @@
+//! What the mediator keeps of each VM besides its obligations.
+
+use ffa_abi::{Status, Version, VersionError};
+use ffa_mem::{InsertError, IpaRange, RangeSet, RangeStore};
+use ffa_teardown::ShareId;
+
+use crate::VmReferences;
+
+/// Tags of a VM's RX and TX buffers among its tracked ranges; shares are tagged with their positions.
+const TAG_TX: u32 = u32::MAX;
+const TAG_RX: u32 = u32::MAX - 1;
+
+/// The tag of a share.
+pub(crate) fn tag(share: ShareId) -> u32 {
+    share.position() as u32
+}
+
+/// A VM's state in the mediator. Lives in storage that the hypervisor lends.
+#[derive(Debug)]
+pub struct Record<P: VmReferences, R> {
+    pub(crate) negotiation: Negotiation,
+    pub(crate) mailbox: Mailbox,
+    /// Pages that are RX, TX or shared. Whatever else the guest offers must not touch them.
+    pub(crate) ranges: RangeSet<R>,
+    pub(crate) reference: Option<P::Reference>,
+    /// Guest calls in progress outside the lock. Teardown begins when none is.
+    pub(crate) calls: u16,
+    /// Memory transactions, those that are being sent or reclaimed included.
+    pub(crate) shares: u32,
+    /// The VM is dead; no new call begins.
+    pub(crate) dying: bool,
+}
+
+impl<P: VmReferences, R: RangeStore> Record<P, R> {
+    pub(crate) fn new(ranges: R) -> Self {
+        Self {
+            negotiation: Negotiation::default(),
+            mailbox: Mailbox::Unmapped,
+            ranges: RangeSet::new(ranges),
+            reference: None,
+            calls: 0,
+            shares: 0,
+            dying: false,
+        }
+    }
+
+    /// Enters RX and TX among the tracked ranges, both or none.
+    pub(crate) fn track_buffers(&mut self, buffers: &Buffers) -> Result<(), InsertError> {
+        self.ranges.insert(TAG_TX, [buffers.tx])?;
+        self.ranges.insert(TAG_RX, [buffers.rx]).inspect_err(|_| {
+            self.ranges.remove(TAG_TX);
+        })
+    }
+
+    pub(crate) fn untrack_buffers(&mut self) {
+        self.ranges.remove(TAG_TX);
+        self.ranges.remove(TAG_RX);
+    }
+}
+
+/// A VM's version: asked for, and from its first other call on fixed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Negotiation {
+    version: Option<Version>,
+    fixed: bool,
+}
+
+impl Negotiation {
+    /// FFA_VERSION: the version in use from now on, the lower of the two.
+    ///
+    /// # Errors
+    /// [`VersionError`] if no version suits both, or if another one is already in use.
+    pub(crate) fn ask(&mut self, word: u32, ours: Version) -> Result<Version, VersionError> {
+        let theirs = Version::from_word(word)?;
+        let version = ours.negotiate(theirs)?;
+        match self.version {
+            Some(used) if self.fixed && used != version => {
+                Err(VersionError::Incompatible { theirs, ours: used })
+            }
+            _ => {
+                self.version = Some(version);
+                Ok(version)
+            }
+        }
+    }
+
+    /// The version in use, which can no longer be changed.
+    ///
+    /// # Errors
+    /// NOT_SUPPORTED if the guest has not asked for one yet.
+    #[inline]
+    pub(crate) fn fix(&mut self) -> Result<Version, Status> {
+        let version = self.version.ok_or(Status::NotSupported)?;
+        self.fixed = true;
+        Ok(version)
+    }
+}
+
+/// A VM's RX and TX buffers: guest-physical, of one size.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Buffers {
+    pub(crate) tx: IpaRange,
+    pub(crate) rx: IpaRange,
+}
+
+/// Who has the RX buffer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RxState {
+    /// The mediator may fill it.
+    Free,
+    /// The mediator is writing to it. It can be neither released nor unmapped.
+    Filling,
+    /// The guest reads it, until FFA_RX_RELEASE.
+    Owned,
+}
+
+/// RX and TX, and what is being done to them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mailbox {
+    /// None.
+    Unmapped,
+    /// Being mapped or unmapped.
+    Changing,
+    /// There.
+    Mapped { buffers: Buffers, rx: RxState },
+}

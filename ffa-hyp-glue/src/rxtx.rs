@@ -1,0 +1,110 @@
+//! FFA_RXTX_MAP, FFA_RXTX_UNMAP and FFA_RX_RELEASE.
+
+use ffa_abi::{PartitionId, Regs, RxRelease, RxTxMap, RxTxUnmap, Status};
+use ffa_mem::{InsertError, IpaRange};
+use ffa_teardown::VmKey;
+
+use crate::mediator::Reply;
+use crate::record::{Buffers, Mailbox, RxState};
+use crate::{Access, Caller, Mediator, PageError, Platform, Stores};
+
+impl<P: Platform, S: Stores<P>> Mediator<P, S> {
+    pub(crate) fn rxtx_map(&self, hyp: &mut P, caller: Caller, map: RxTxMap) -> Reply {
+        if map.pages > self.settings.rxtx_pages {
+            return Err(Status::InvalidParameters);
+        }
+        let range =
+            |address| IpaRange::new(address, u32::from(map.pages)).map_err(|_| Status::InvalidParameters);
+        let buffers = Buffers { tx: range(map.tx)?, rx: range(map.rx)? };
+        {
+            let mut state = self.enter(caller)?;
+            let record = state.record(caller.vm)?;
+            let refused = match record.mailbox {
+                Mailbox::Unmapped => record.track_buffers(&buffers).err().map(|error| match error {
+                    InsertError::Full(_) => Status::NoMemory,
+                    // With each other or with what is shared.
+                    _ => Status::InvalidParameters,
+                }),
+                Mailbox::Changing | Mailbox::Mapped { .. } => Some(Status::Denied),
+            };
+            if let Some(status) = refused {
+                self.leave(hyp, state, caller.vm);
+                return Err(status);
+            }
+            record.mailbox = Mailbox::Changing;
+        }
+        let held = self.hold_buffers(hyp, caller.vm.id(), &buffers);
+        let mut state = self.lock();
+        if let Ok(record) = state.record(caller.vm) {
+            record.mailbox = match held {
+                Ok(()) => Mailbox::Mapped { buffers, rx: RxState::Free },
+                Err(_) => {
+                    record.untrack_buffers();
+                    Mailbox::Unmapped
+                }
+            };
+        }
+        self.leave(hyp, state, caller.vm);
+        held.map(|()| Regs::success(0, 0))
+    }
+
+    fn hold_buffers(&self, hyp: &mut P, vm: PartitionId, buffers: &Buffers) -> Result<(), Status> {
+        let status = |error| match error {
+            PageError::NotOwned { .. } => Status::InvalidParameters,
+            PageError::NoResources => Status::NoMemory,
+        };
+        hyp.hold(vm, buffers.tx, Access::ReadWrite, |_| {}).map_err(status)?;
+        hyp.hold(vm, buffers.rx, Access::ReadWrite, |_| {}).map_err(|error| {
+            hyp.release(vm, buffers.tx);
+            status(error)
+        })
+    }
+
+    pub(crate) fn rxtx_unmap(&self, hyp: &mut P, caller: Caller, unmap: RxTxUnmap) -> Reply {
+        own_or_none(caller.vm, unmap.endpoint)?;
+        let buffers = {
+            let mut state = self.enter(caller)?;
+            let record = state.record(caller.vm)?;
+            let taken = match record.mailbox {
+                Mailbox::Mapped { rx: RxState::Filling, .. } | Mailbox::Changing => Err(Status::Denied),
+                Mailbox::Mapped { buffers, .. } => Ok(buffers),
+                Mailbox::Unmapped => Err(Status::InvalidParameters),
+            };
+            match taken {
+                Ok(buffers) => {
+                    record.mailbox = Mailbox::Changing;
+                    buffers
+                }
+                Err(status) => {
+                    self.leave(hyp, state, caller.vm);
+                    return Err(status);
+                }
+            }
+        };
+        hyp.release(caller.vm.id(), buffers.tx);
+        hyp.release(caller.vm.id(), buffers.rx);
+        let mut state = self.lock();
+        if let Ok(record) = state.record(caller.vm) {
+            record.untrack_buffers();
+            record.mailbox = Mailbox::Unmapped;
+        }
+        self.leave(hyp, state, caller.vm);
+        Ok(Regs::success(0, 0))
+    }
+
+    pub(crate) fn rx_release(&self, caller: Caller, release: RxRelease) -> Reply {
+        own_or_none(caller.vm, release.endpoint)?;
+        match &mut self.lock().record(caller.vm)?.mailbox {
+            Mailbox::Mapped { rx, .. } if *rx == RxState::Owned => {
+                *rx = RxState::Free;
+                Ok(Regs::success(0, 0))
+            }
+            _ => Err(Status::Denied),
+        }
+    }
+}
+
+/// A guest may leave its ID out or name itself, as Linux before 7.0 does, but nobody else.
+fn own_or_none(vm: VmKey, endpoint: PartitionId) -> Result<(), Status> {
+    if endpoint == PartitionId(0) || endpoint == vm.id() { Ok(()) } else { Err(Status::InvalidParameters) }
+}

@@ -1,0 +1,149 @@
+//! What the mediator asks of a hypervisor, as small traits.
+//!
+//! A hypervisor implements them on one object per physical CPU and passes it as `&mut` into every entry of the
+//! mediator, so no seam needs a lock or a global of its own. No seam is called with a lock of the mediator held,
+//! except [`Timer::arm`].
+
+use ffa_abi::{PartitionId, Regs};
+use ffa_mem::{IpaRange, PhysRange};
+use ffa_teardown::Time;
+
+use crate::Event;
+
+/// The secure world, as EL2 sees it.
+pub trait Conduit {
+    /// Makes one SMC; unused arguments are zero. Always all 18 registers: even an SMC32 call may come back as an
+    /// SMC64 function that overwrites x8 to x17.
+    ///
+    /// May take long, and may return early with FFA_INTERRUPT when an interrupt of the normal world is pending.
+    fn call(&mut self, regs: &Regs) -> Regs;
+}
+
+/// The address does not belong to the guest, or is not plain memory that EL2 may touch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("guest address {address:#x} cannot be accessed")]
+pub struct GuestFault {
+    /// Guest-physical address of the first byte that failed.
+    pub address: u64,
+}
+
+/// A guest's memory. Copies only: no reference into it ever exists on our side.
+///
+/// With EL2 caches off, cache maintenance is the implementer's: a guest reads and writes with its caches on.
+pub trait GuestMemory {
+    /// Copies `dst.len()` bytes from guest-physical `address`, each byte once. The guest may write meanwhile, so
+    /// bytes may differ on the next call.
+    ///
+    /// # Errors
+    /// [`GuestFault`] if any byte is not readable memory of `vm`; `dst` then holds anything.
+    fn read(&mut self, vm: PartitionId, address: u64, dst: &mut [u8]) -> Result<(), GuestFault>;
+
+    /// Copies `src` to guest-physical `address`.
+    ///
+    /// # Errors
+    /// [`GuestFault`] if any byte is not writable memory of `vm`; a part may have been written.
+    fn write(&mut self, vm: PartitionId, address: u64, src: &[u8]) -> Result<(), GuestFault>;
+}
+
+/// What a guest may do with its pages, and what a receiver may therefore be given.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Access {
+    /// Read.
+    ReadOnly,
+    /// Read and write.
+    ReadWrite,
+}
+
+/// Why pages cannot be held.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PageError {
+    /// Some page is not there, not plain memory of this VM, or not as accessible as asked.
+    #[error("page {address:#x} is not plain memory of the VM")]
+    NotOwned {
+        /// Guest-physical address of the first such page.
+        address: u64,
+    },
+    /// The hypervisor has no means left to hold them.
+    #[error("no resources to hold the pages")]
+    NoResources,
+}
+
+/// The pages of VMs: a held page stays what and where it is until it is released, whatever becomes of its VM.
+pub trait Pages {
+    /// Holds every page of `range` and gives the physical runs behind it, in order, to `runs`.
+    ///
+    /// Every page must be memory that `vm` owns alone and may access as `access` says: not a device, not another's
+    /// page mapped into it, not the hypervisor's own. All or nothing: after an error nothing of `range` is held,
+    /// whatever `runs` has seen.
+    ///
+    /// # Errors
+    /// [`PageError`], with the first page that is wrong.
+    fn hold(
+        &mut self,
+        vm: PartitionId,
+        range: IpaRange,
+        access: Access,
+        runs: impl FnMut(PhysRange),
+    ) -> Result<(), PageError>;
+
+    /// Ends the hold on `range`, once for each [`hold`](Self::hold) and with the same range or a union of
+    /// adjacent ones. The secure world has let go of the pages; if `vm` is dead they must be scrubbed before reuse. May run
+    /// destructors.
+    fn release(&mut self, vm: PartitionId, range: IpaRange);
+
+    /// The hypervisor keeps `range` on its own list of pages that must not be reused: the mediator gives up
+    /// the VM they belong to. A later [`release`](Self::release) of the same range takes them off it.
+    fn quarantine(&mut self, vm: PartitionId, range: IpaRange);
+}
+
+/// References that keep a VM's identity and memory from going away.
+pub trait VmReferences {
+    /// One reference. Move-only: it can be given back once.
+    type Reference;
+
+    /// Takes a reference to `vm`, which is alive or being created or destroyed under the caller's control.
+    fn take(&mut self, vm: PartitionId) -> Self::Reference;
+
+    /// Gives it back. The last one may run destructors and free the VM: nothing touches it afterwards.
+    fn give_back(&mut self, vm: PartitionId, reference: Self::Reference);
+}
+
+/// Time and the one timer that drives teardown.
+pub trait Timer {
+    /// The hypervisor's monotonic clock.
+    fn now(&mut self) -> Time;
+
+    /// Calls for [`tick`](crate::Mediator::tick) at `deadline`, or not at all; replaces what was armed before. A
+    /// moment that has passed means at once. Called under the mediator's lock, so that the last call
+    /// is the one that counts: it only programs the timer.
+    fn arm(&mut self, deadline: Option<Time>);
+}
+
+/// The pair of pages through which hypervisor and SPMC exchange descriptors. The mediator sees to it that only one
+/// CPU uses each at a time.
+pub trait SpmcBuffers {
+    /// Physical addresses of the TX page (we write) and the RX page (the SPMC writes), 4 KiB each.
+    fn addresses(&mut self) -> (u64, u64);
+
+    /// Copies `bytes`, at most 4 KiB, to the start of TX.
+    fn write_tx(&mut self, bytes: &[u8]);
+
+    /// Copies from `offset` in RX. The SPMC may write meanwhile: each byte is read once.
+    ///
+    /// `offset + dst.len()` is at most 4 KiB.
+    fn read_rx(&mut self, offset: usize, dst: &mut [u8]);
+}
+
+/// Where the mediator reports what it does, as typed events. It must not call back into the mediator.
+pub trait Observer {
+    /// Called outside every lock, after the fact.
+    fn event(&mut self, event: &Event) {
+        let _ = event;
+    }
+}
+
+/// All that the mediator asks of a hypervisor, on one object per physical CPU.
+pub trait Platform: Conduit + GuestMemory + Pages + VmReferences + Timer + SpmcBuffers + Observer {}
+
+impl<T: Conduit + GuestMemory + Pages + VmReferences + Timer + SpmcBuffers + Observer> Platform for T {}
