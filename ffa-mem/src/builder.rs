@@ -1,7 +1,7 @@
 use core::slice;
 
 use ffa_abi::{PartitionId, Version};
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::wire::{Composite, Constituent, Emad, EmadHead, EmadV1_0, EmadV1_2, HeaderV1_0, HeaderV1_1};
 use crate::{MAX_RECEIVERS, MemoryAttributes, PageRange, Receiver, SendFlags};
@@ -31,9 +31,12 @@ pub enum BuildError {
     /// No receivers, more than [`MAX_RECEIVERS`], or fewer than their iterator announced.
     #[error("{count} receivers, need 1 to {max}", max = MAX_RECEIVERS)]
     Receivers {
-        /// How many there were.
+        /// How many there are, or should have been.
         count: usize,
     },
+    /// No ranges.
+    #[error("no ranges")]
+    NoRanges,
     /// The page counts of all ranges together exceed 32 bits.
     #[error("the ranges have 2^32 pages or more")]
     TotalPages,
@@ -59,7 +62,7 @@ pub struct SendBuilder<'a> {
     free: slice::IterMut<'a, Constituent>,
     last: Option<&'a mut Constituent>,
     end: u64, // of the last range; `NO_END` before the first
-    total_pages: u32,
+    total_pages: u64,
     head_len: usize,
     capacity: usize, // constituents
 }
@@ -77,11 +80,11 @@ impl<'a> SendBuilder<'a> {
         I: IntoIterator<Item = Receiver, IntoIter: ExactSizeIterator>,
     {
         let receivers = receivers.into_iter();
-        let emad_count = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
-        if emad_count == 0 || emad_count > MAX_RECEIVERS {
-            return Err(BuildError::Receivers { count: receivers.len() });
+        let count = receivers.len();
+        if count == 0 || count > MAX_RECEIVERS as usize {
+            return Err(BuildError::Receivers { count });
         }
-        let have = buf.len();
+        let emad_count = count as u32; // at most `MAX_RECEIVERS`
         let has_impdef = header.version >= Version::V1_2;
         let emad_size = if has_impdef { size_of::<EmadV1_2>() } else { size_of::<EmadV1_0>() } as u32;
         let (header_len, rest) = header.write(buf, emad_count, emad_size)?;
@@ -99,11 +102,10 @@ impl<'a> SendBuilder<'a> {
             })?
         };
         let (composite, rest) = Composite::mut_from_prefix(rest).map_err(|_| BuildError::BufferFull)?;
-        composite.zero();
         let capacity = rest.len() / size_of::<Constituent>();
-        let (free, rest) = <[Constituent]>::mut_from_prefix_with_elems(rest, capacity)
+        let (free, _) = <[Constituent]>::mut_from_prefix_with_elems(rest, capacity)
             .map_err(|_| BuildError::BufferFull)?;
-        let head_len = have - size_of_val(free) - rest.len();
+        let head_len = composite_offset as usize + size_of::<Composite>();
         Ok(Self {
             composite,
             free: free.iter_mut(),
@@ -118,42 +120,51 @@ impl<'a> SendBuilder<'a> {
     /// Appends `range`, joined with the one before it where they touch.
     ///
     /// # Errors
-    /// [`BuildError::BufferFull`], [`BuildError::TotalPages`]; what was pushed before stays.
+    /// [`BuildError::BufferFull`]; what was pushed before stays.
     #[inline]
     pub fn push<Space>(&mut self, range: PageRange<Space>) -> Result<(), BuildError> {
-        let total_pages = self.total_pages.checked_add(range.pages()).ok_or(BuildError::TotalPages)?;
-        match &mut self.last {
-            // The sum is at most `total_pages`.
-            Some(last) if self.end == range.base() => {
-                last.page_count = last.page_count.get().wrapping_add(range.pages()).into();
-            }
-            _ => {
-                let slot = self.free.next().ok_or(BuildError::BufferFull)?;
-                *slot = Constituent {
-                    address: range.base().into(),
-                    page_count: range.pages().into(),
-                    reserved: 0.into(),
-                };
-                self.last = Some(slot);
-            }
+        if range.base() == self.end && self.join(range.pages()) {
+            self.end = range.end();
+            return Ok(());
         }
+        let slot = self.free.next().ok_or(BuildError::BufferFull)?;
+        *slot = Constituent::new(range.base(), range.pages());
+        self.last = Some(slot);
         self.end = range.end();
-        self.total_pages = total_pages;
+        self.total_pages = self.total_pages.wrapping_add(range.pages().into()); // 2^32 of 2^32 at most
         Ok(())
+    }
+
+    /// Lengthens the last range by `pages`, if there is one and it can be.
+    #[cold]
+    #[inline]
+    fn join(&mut self, pages: u32) -> bool {
+        let Some(last) = &mut self.last else { return false };
+        let Some(sum) = last.page_count.get().checked_add(pages) else { return false };
+        last.page_count = sum.into();
+        self.total_pages = self.total_pages.wrapping_add(pages.into());
+        true
     }
 
     /// Completes the descriptor and gives its length in bytes, from the start of the buffer.
     ///
-    /// One without a range says so and will be refused by whoever parses it.
-    #[must_use]
+    /// # Errors
+    /// [`BuildError::NoRanges`], [`BuildError::TotalPages`].
     #[inline]
-    pub fn finish(self) -> usize {
+    pub fn finish(self) -> Result<usize, BuildError> {
+        if self.last.is_none() {
+            return Err(BuildError::NoRanges);
+        }
         let count = self.capacity.wrapping_sub(self.free.len());
-        self.composite.total_pages = self.total_pages.into();
-        // Each range has a page, and the pages fit 32 bits.
-        self.composite.range_count = u32::try_from(count).unwrap_or(u32::MAX).into();
+        let total_pages = u32::try_from(self.total_pages).map_err(|_| BuildError::TotalPages)?;
+        let range_count = count as u32; // no more than there are pages
+        *self.composite = Composite {
+            total_pages: total_pages.into(),
+            range_count: range_count.into(),
+            reserved: 0.into(),
+        };
         // Both are parts of the buffer's length.
-        self.head_len.wrapping_add(count.wrapping_mul(size_of::<Constituent>()))
+        Ok(self.head_len.wrapping_add(count.wrapping_mul(size_of::<Constituent>())))
     }
 }
 
@@ -209,10 +220,9 @@ fn write_emads<'a, E: Emad + IntoBytes + 'a>(
     mut receivers: impl ExactSizeIterator<Item = Receiver>,
     emad: impl Fn(Receiver) -> E,
 ) -> Result<&'a mut [u8], BuildError> {
-    let announced = receivers.len();
-    let (slots, rest) =
-        <[E]>::mut_from_prefix_with_elems(buf, announced).map_err(|_| BuildError::BufferFull)?;
-    for (count, slot) in slots.iter_mut().enumerate() {
+    let count = receivers.len();
+    let (slots, rest) = <[E]>::mut_from_prefix_with_elems(buf, count).map_err(|_| BuildError::BufferFull)?;
+    for slot in slots {
         *slot = emad(receivers.next().ok_or(BuildError::Receivers { count })?);
     }
     Ok(rest)

@@ -1,7 +1,7 @@
 //! Layout of memory transaction descriptors: bytes only, any bit pattern, no meaning.
 
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
 /// Memory transaction descriptor header of 1.0, 32 bytes, and the first 32 bytes of those from 1.1 on.
 /// FF-A v1.0 (DEN0077A issue A) Table 5.19.
@@ -81,6 +81,14 @@ pub struct Constituent {
     pub reserved: U32,   // MBZ
 }
 const _: () = assert!(size_of::<Constituent>() == 16);
+
+impl Constituent {
+    /// With the reserved word zero: in one store with the page count, which is half of what building a descriptor is.
+    #[inline]
+    pub fn new(address: u64, page_count: u32) -> Self {
+        transmute!([U64::new(address), U64::new(page_count.into())])
+    }
+}
 
 /// An endpoint memory access descriptor of either size.
 pub trait Emad: FromBytes + Immutable + KnownLayout {
