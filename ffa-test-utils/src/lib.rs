@@ -1,4 +1,17 @@
-//! A modelled FF-A secure world and hypervisor, with an oracle, to test mediators against
+//! A modelled FF-A secure world, and faults to inject into the way to it, to test mediators against.
+//!
+//! [`spmc::SpmcModel`] answers SMCs as Hafnium, TF-A or OP-TEE would, or as the specification says, and knows which
+//! page which partition can reach. It is `no_std` with `alloc`: the same code runs in host tests and in firmware.
+//!
+//! **Not supported yet**: notifications, indirect messages, retrieval by the hypervisor, FFA_PARTITION_INFO_GET_REGS,
+//! buffers mapped on behalf of VMs, OP-TEE's own messages.
 
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod rng;
+pub mod spmc;
+
+pub use rng::Rng;

@@ -1,0 +1,154 @@
+use alloc::vec::Vec;
+
+use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory, NotSupported};
+use ffa_abi::{Function, FunctionId, PartitionId, Version};
+
+use super::features;
+use crate::spmc::check::{Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, RunCheck};
+use crate::spmc::check::{SendCheck, WholeCheck};
+use crate::spmc::config::{
+    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
+    VmMessages, VmSender,
+};
+
+pub fn config() -> Config {
+    Config {
+        name: "hafnium",
+        version: Version::V1_3,
+        version_policy: VersionPolicy::LockThenRefuse,
+        spmc_id: PartitionId(0x8000),
+        limits: Limits { shares: 100, receivers: 2, parts: 20, store_bytes: u64::MAX, buffer_pages: 1 },
+        handles: HandlePolicy::SlotIndex,
+        features: FEATURES,
+        send: SEND,
+        whole: WHOLE,
+        part: PART,
+        reclaim: RECLAIM,
+        map: MAP,
+        info: INFO,
+        direct: DIRECT,
+        run: RUN,
+        record_size: 48,
+        next_part_names: NextPartNames::Sender,
+        vm_messages: VmMessages::PerSpSubscription { from: VmSender::Anyone },
+        vm_memory: VmMemory::Sticky,
+        quirks: Quirks {
+            page_sum_wraps: true,
+            empty_range_ends_overlap_scan: true,
+            last_range_decides: true,
+            bad_part_is_forgiven: true,
+            record_per_uuid: true,
+            zeroes_memory: true,
+            ..Quirks::default()
+        },
+        non_secure: Vec::new(),
+        memory_end: 1 << 48,
+        writes_per_call: 64,
+        nonce: 0x1d5a_0001,
+    }
+}
+
+const FEATURES: &[FeatureRow] = features!(
+    [
+        Error Success Interrupt Version Features RxRelease RxTxUnmap PartitionInfoGet IdGet SpmIdGet MsgWait Run
+        MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare MemRelinquish MemReclaim MemFragRx MemFragTx
+        NotificationBitmapCreate NotificationBitmapDestroy NotificationBind NotificationUnbind NotificationSet
+        NotificationGet RxAcquire MsgSend2 ConsoleLog
+    ],
+    [
+        MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare NotificationInfoGet PartitionInfoGetRegs
+        MsgSendDirectReq2 MsgSendDirectResp2 NsResInfoGet ConsoleLog
+    ],
+    FeatureRow::new(FunctionId::smc64(Function::RxTxMap), FeatureAnswer::BufferPages),
+    FeatureRow::new(FunctionId::smc32(Function::MemRetrieveReq), FeatureAnswer::WithNsBit(0b110)),
+    FeatureRow::new(FunctionId::smc64(Function::MemRetrieveReq), FeatureAnswer::WithNsBit(0b110)),
+    // Schedule receiver interrupt: SGI 8.
+    FeatureRow { subject: 2, answer: FeatureAnswer::Properties(8) },
+);
+
+const SEND: Checks<SendCheck> = &[
+    (SendCheck::OtherBuffer, InvalidParameters),
+    (SendCheck::PartPastTotal, InvalidParameters),
+    (SendCheck::NoBuffer, InvalidParameters),
+    (SendCheck::PartPastBuffer, InvalidParameters),
+    (SendCheck::CopyFault, Aborted),
+    (SendCheck::HeaderReserved, InvalidParameters),
+    (SendCheck::AccessLayout, InvalidParameters),
+    (SendCheck::AccessCount, InvalidParameters),
+    (SendCheck::AccessPastPart, InvalidParameters),
+    (SendCheck::CompositePastPart, InvalidParameters),
+    (SendCheck::AccessReserved, InvalidParameters),
+    (SendCheck::CompositesDiffer, InvalidParameters),
+    (SendCheck::FlagsReserved, InvalidParameters),
+    (SendCheck::DonateReceivers, InvalidParameters),
+    (SendCheck::UnknownReceiver, InvalidParameters),
+    (SendCheck::ReceiverWorld, Denied),
+    (SendCheck::LengthUnaligned, InvalidParameters),
+    (SendCheck::SecureSender, Denied),
+    (SendCheck::TotalTooShort, InvalidParameters),
+    (SendCheck::RangeCount, InvalidParameters),
+    (SendCheck::FlagsBeyondZero, InvalidParameters),
+    (SendCheck::Receivers, InvalidParameters),
+    (SendCheck::InstructionAccess, InvalidParameters),
+    (SendCheck::DataAccess, InvalidParameters),
+    (SendCheck::NsBit, InvalidParameters),
+    (SendCheck::TypeGiven, InvalidParameters),
+    (SendCheck::NotNormalMemory, Denied),
+    (SendCheck::NoShareState, NoMemory),
+];
+
+const WHOLE: Checks<WholeCheck> = &[
+    (WholeCheck::Overlap, InvalidParameters),
+    (WholeCheck::PageSum, InvalidParameters),
+    (WholeCheck::Unaligned, InvalidParameters),
+    (WholeCheck::PastMemory, InvalidParameters),
+    (WholeCheck::NotNonSecure, Denied),
+    (WholeCheck::BufferPage, Denied),
+    (WholeCheck::AlreadySent, Denied),
+];
+
+const PART: Checks<PartCheck> = &[
+    (PartCheck::Length, InvalidParameters),
+    (PartCheck::UnknownHandle, InvalidParameters),
+    (PartCheck::CopyFault, Aborted),
+    (PartCheck::TooMany, NoMemory),
+];
+
+const RECLAIM: Checks<ReclaimCheck> = &[
+    (ReclaimCheck::UnknownHandle, InvalidParameters),
+    (ReclaimCheck::Incomplete, InvalidParameters),
+    (ReclaimCheck::InUse, Denied),
+];
+
+const MAP: Checks<MapCheck> = &[
+    (MapCheck::Narrow, NotSupported),
+    (MapCheck::NoPages, InvalidParameters),
+    (MapCheck::TooManyPages, InvalidParameters),
+    (MapCheck::Misplaced, InvalidParameters),
+    (MapCheck::Mapped, Denied),
+    (MapCheck::NotOwned, Denied),
+];
+
+const INFO: Checks<InfoCheck> = &[
+    (InfoCheck::Flags, InvalidParameters),
+    (InfoCheck::UnknownUuid, InvalidParameters),
+    (InfoCheck::BufferBusy, Busy),
+    (InfoCheck::TooLarge, NoMemory),
+];
+
+const DIRECT: Checks<DirectCheck> = &[
+    (DirectCheck::Flags, InvalidParameters),
+    (DirectCheck::Endpoints, InvalidParameters),
+    (DirectCheck::UnknownReceiver, InvalidParameters),
+    (DirectCheck::NoDirectRequests, Denied),
+    (DirectCheck::Crashed, Busy),
+    (DirectCheck::ContextBusy, Busy),
+];
+
+const RUN: Checks<RunCheck> = &[
+    (RunCheck::HighRegisters, InvalidParameters),
+    (RunCheck::NormalWorld, Denied),
+    (RunCheck::UnknownTarget, InvalidParameters),
+    (RunCheck::WrongContext, InvalidParameters),
+    (RunCheck::Crashed, Aborted),
+];

@@ -1,0 +1,154 @@
+use alloc::vec::Vec;
+
+use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory};
+use ffa_abi::{Function, FunctionId, PartitionId, Version};
+
+use super::features;
+use crate::spmc::check::{Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, RunCheck};
+use crate::spmc::check::{SendCheck, WholeCheck};
+use crate::spmc::config::{
+    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
+    VmMessages, VmSender,
+};
+
+pub fn config() -> Config {
+    Config {
+        name: "strict",
+        version: Version::V1_2,
+        version_policy: VersionPolicy::LockThenRefuse,
+        spmc_id: PartitionId(0x8000),
+        limits: Limits {
+            shares: 1 << 20,
+            receivers: 32,
+            parts: 1 << 10,
+            store_bytes: 1 << 30,
+            buffer_pages: 1,
+        },
+        handles: HandlePolicy::Monotonic(1),
+        features: FEATURES,
+        send: SEND,
+        whole: WHOLE,
+        part: PART,
+        reclaim: RECLAIM,
+        map: MAP,
+        info: INFO,
+        direct: DIRECT,
+        run: RUN,
+        record_size: 24,
+        next_part_names: NextPartNames::Sender,
+        vm_messages: VmMessages::PerSpSubscription { from: VmSender::Hypervisor },
+        vm_memory: VmMemory::Strict,
+        quirks: Quirks { zeroes_memory: true, ..Quirks::default() },
+        non_secure: Vec::new(),
+        memory_end: 1 << 48,
+        writes_per_call: 64,
+        nonce: 0x1d5a_0004,
+    }
+}
+
+const FEATURES: &[FeatureRow] = features!(
+    [
+        Error Success Interrupt Version Features RxRelease RxTxUnmap PartitionInfoGet IdGet SpmIdGet MsgWait Yield
+        Run MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare MemReclaim MemFragRx MemFragTx
+    ],
+    [Success MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare],
+    FeatureRow::new(FunctionId::smc32(Function::RxTxMap), FeatureAnswer::BufferPages),
+    FeatureRow::new(FunctionId::smc64(Function::RxTxMap), FeatureAnswer::BufferPages),
+);
+
+const SEND: Checks<SendCheck> = &[
+    (SendCheck::OtherBuffer, InvalidParameters),
+    (SendCheck::UnusedRegisters, InvalidParameters),
+    (SendCheck::NoBuffer, InvalidParameters),
+    (SendCheck::PartPastTotal, InvalidParameters),
+    (SendCheck::PartPastBuffer, InvalidParameters),
+    (SendCheck::PartBelowHeader, InvalidParameters),
+    (SendCheck::LengthUnaligned, InvalidParameters),
+    (SendCheck::CopyFault, Aborted),
+    (SendCheck::HeaderReserved, InvalidParameters),
+    (SendCheck::HandleGiven, InvalidParameters),
+    (SendCheck::AccessLayout, InvalidParameters),
+    (SendCheck::AccessLayoutLoose, InvalidParameters),
+    (SendCheck::AccessCount, InvalidParameters),
+    (SendCheck::AccessPastPart, InvalidParameters),
+    (SendCheck::AccessReserved, InvalidParameters),
+    (SendCheck::AccessFlags, InvalidParameters),
+    (SendCheck::CompositesDiffer, InvalidParameters),
+    (SendCheck::CompositePastPart, InvalidParameters),
+    (SendCheck::TotalTooShort, InvalidParameters),
+    (SendCheck::RangeCount, InvalidParameters),
+    (SendCheck::SecureSender, Denied),
+    (SendCheck::FlagsReserved, InvalidParameters),
+    (SendCheck::FlagsBeyondZero, InvalidParameters),
+    (SendCheck::DonateReceivers, InvalidParameters),
+    (SendCheck::UnknownReceiver, InvalidParameters),
+    (SendCheck::ReceiverWorld, Denied),
+    (SendCheck::Receivers, InvalidParameters),
+    (SendCheck::InstructionAccess, InvalidParameters),
+    (SendCheck::DataAccess, InvalidParameters),
+    (SendCheck::NsBit, InvalidParameters),
+    (SendCheck::TypeGiven, InvalidParameters),
+    (SendCheck::NotNormalMemory, Denied),
+    (SendCheck::StoreFull, NoMemory),
+    (SendCheck::NoShareState, NoMemory),
+];
+
+const WHOLE: Checks<WholeCheck> = &[
+    (WholeCheck::Unaligned, InvalidParameters),
+    (WholeCheck::EmptyRange, InvalidParameters),
+    (WholeCheck::PastMemory, InvalidParameters),
+    (WholeCheck::Overlap, InvalidParameters),
+    (WholeCheck::PageSum, InvalidParameters),
+    (WholeCheck::NotNonSecure, Denied),
+    (WholeCheck::BufferPage, Denied),
+    (WholeCheck::AlreadySent, Denied),
+];
+
+const PART: Checks<PartCheck> = &[
+    (PartCheck::UnknownHandle, InvalidParameters),
+    (PartCheck::WrongSender, InvalidParameters),
+    (PartCheck::Length, InvalidParameters),
+    (PartCheck::PastTotal, InvalidParameters),
+    (PartCheck::CopyFault, Aborted),
+    (PartCheck::TooMany, NoMemory),
+];
+
+const RECLAIM: Checks<ReclaimCheck> = &[
+    (ReclaimCheck::FlagsBeyondZero, InvalidParameters),
+    (ReclaimCheck::UnknownHandle, InvalidParameters),
+    (ReclaimCheck::Incomplete, InvalidParameters),
+    (ReclaimCheck::InUse, Denied),
+];
+
+const MAP: Checks<MapCheck> = &[
+    (MapCheck::PagesReserved, InvalidParameters),
+    (MapCheck::NoPages, InvalidParameters),
+    (MapCheck::TooManyPages, InvalidParameters),
+    (MapCheck::Misplaced, InvalidParameters),
+    (MapCheck::Mapped, Denied),
+    (MapCheck::NotOwned, Denied),
+];
+
+const INFO: Checks<InfoCheck> = &[
+    (InfoCheck::Flags, InvalidParameters),
+    (InfoCheck::UnknownUuid, InvalidParameters),
+    (InfoCheck::BufferBusy, Busy),
+    (InfoCheck::TooLarge, NoMemory),
+];
+
+const DIRECT: Checks<DirectCheck> = &[
+    (DirectCheck::Flags, InvalidParameters),
+    (DirectCheck::Endpoints, InvalidParameters),
+    (DirectCheck::UnknownReceiver, InvalidParameters),
+    (DirectCheck::NoDirectRequests, Denied),
+    (DirectCheck::Crashed, Aborted),
+    (DirectCheck::ContextBusy, Busy),
+];
+
+const RUN: Checks<RunCheck> = &[
+    (RunCheck::NormalWorld, InvalidParameters),
+    (RunCheck::UnknownTarget, InvalidParameters),
+    (RunCheck::WrongContext, InvalidParameters),
+    (RunCheck::Crashed, Aborted),
+    (RunCheck::NotPreempted, Denied),
+];

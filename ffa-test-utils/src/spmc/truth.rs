@@ -1,0 +1,159 @@
+//! What an oracle may know and a hypervisor may not.
+
+use ffa_abi::{FirmwareStatus, Handle, PartitionId, Status, VmAvailability};
+use ffa_teardown::Time;
+
+use super::memory::{Extent, PAGE_SIZE};
+use super::model::SpmcModel;
+use super::reach::{Reach, Reached};
+use super::script::Mangling;
+use super::store::Share;
+
+/// A handle that the SPMC knows.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct LiveHandle {
+    /// The handle.
+    pub handle: Handle,
+    /// Who sent it, as the descriptor says.
+    pub owner: PartitionId,
+    /// Whether the whole descriptor has arrived.
+    pub complete: bool,
+}
+
+/// One message about a VM that reached a partition.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Told {
+    /// What it said.
+    pub event: VmAvailability,
+    /// When it arrived.
+    pub at: Time,
+    /// What the partition made of it.
+    pub answer: ToldAnswer,
+}
+
+/// What a partition made of a message about a VM.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ToldAnswer {
+    /// It has not answered, and may never.
+    Pending,
+    /// It did what was asked and said so.
+    Accepted,
+    /// It did nothing and gave this status.
+    Refused(FirmwareStatus),
+    /// It did nothing and answered FFA_ERROR.
+    Error(Status),
+    /// It did what was asked and spoiled the answer.
+    Mangled(Mangling),
+    /// It died of the message.
+    Crashed,
+}
+
+impl ToldAnswer {
+    pub(super) fn from_status(refused: Option<FirmwareStatus>) -> Self {
+        refused.map_or(Self::Accepted, Self::Refused)
+    }
+}
+
+/// The history of one partition and VM is cut to this many messages; the oldest go.
+const MOST_TOLD: usize = 256;
+
+impl SpmcModel {
+    /// All memory that partitions can reach and that is not their own, one item for each extent, share and receiver.
+    pub fn reaches(&self) -> impl Iterator<Item = Reached> {
+        self.store.shares().flat_map(move |(_, share)| {
+            share.extents.iter().flat_map(move |&extent| {
+                share.receivers.iter().filter_map(move |receiver| self.reached(share, extent, receiver.id))
+            })
+        })
+    }
+
+    /// Who can reach a byte of the 4 KiB page at `address`, and how; the strongest reach if there are several. Fast
+    /// enough to ask for every page that is released.
+    #[must_use]
+    pub fn can_reach(&self, address: u64) -> Option<Reached> {
+        let page = Extent { base: address & !(PAGE_SIZE - 1), pages: 1 };
+        self.store
+            .overlapping(page)
+            .filter_map(|serial| self.store.get(serial))
+            .flat_map(|share| {
+                let touched = share.extents.iter().filter(move |extent| extent.overlaps(&page));
+                touched.flat_map(move |&extent| {
+                    share
+                        .receivers
+                        .iter()
+                        .filter_map(move |receiver| self.reached(share, extent, receiver.id))
+                })
+            })
+            .max_by_key(|reached| reached.reach)
+    }
+
+    fn reached(&self, share: &Share, extent: Extent, sp: PartitionId) -> Option<Reached> {
+        let receiver = share.receivers.iter().find(|receiver| receiver.id == sp)?;
+        self.partition(sp)?;
+        let reach = match (receiver.mapped, share.known) {
+            (true, _) => Reach::Mapped,
+            (false, true) => Reach::Retrievable,
+            (false, false) => return None,
+        };
+        Some(Reached { extent, sp, handle: share.handle, owner: share.owner, reach })
+    }
+
+    /// Handles that the SPMC knows, those of half-sent descriptors included.
+    pub fn live_handles(&self) -> impl Iterator<Item = LiveHandle> {
+        let whole = self.store.shares().filter(|(_, share)| share.known).map(|(_, share)| LiveHandle {
+            handle: share.handle,
+            owner: share.owner,
+            complete: true,
+        });
+        let half = self.store.all_half_sent().map(|half| LiveHandle {
+            handle: half.handle,
+            owner: half.owner,
+            complete: false,
+        });
+        whole.chain(half)
+    }
+
+    /// What `sp` was told of `vm`, in order.
+    #[must_use]
+    pub fn told(&self, vm: PartitionId, sp: PartitionId) -> &[Told] {
+        self.told.get(&(vm, sp)).map_or(&[], |told| told)
+    }
+
+    /// All that was told: VM, partition, messages in order.
+    pub fn all_told(&self) -> impl Iterator<Item = (PartitionId, PartitionId, &[Told])> {
+        self.told.iter().map(|(&(vm, sp), told)| (vm, sp, told.as_slice()))
+    }
+
+    /// Pages that `sp` has mapped.
+    #[must_use]
+    pub fn mapped_pages(&self, sp: PartitionId) -> u64 {
+        let mapped = self.reaches().filter(|reached| reached.sp == sp && reached.reach == Reach::Mapped);
+        mapped.map(|reached| u64::from(reached.extent.pages)).sum()
+    }
+
+    /// Whether the hypervisor's RX buffer is full, and so the hypervisor's until it releases it.
+    #[must_use]
+    pub fn is_rx_full(&self) -> bool {
+        self.rx_full
+    }
+
+    /// Whether `sp` has crashed and was not restarted.
+    #[must_use]
+    pub fn is_crashed(&self, sp: PartitionId) -> bool {
+        self.partition(sp).is_some_and(|sp| sp.crashed)
+    }
+
+    pub(super) fn record_told(&mut self, sp: PartitionId, vm: PartitionId, event: VmAvailability) {
+        let told = self.told.entry((vm, sp)).or_default();
+        if told.len() == MOST_TOLD {
+            told.remove(0);
+        }
+        told.push(Told { event, at: self.now, answer: ToldAnswer::Pending });
+    }
+
+    pub(super) fn record_answer(&mut self, sp: PartitionId, vm: PartitionId, answer: ToldAnswer) {
+        if let Some(last) = self.told.get_mut(&(vm, sp)).and_then(|told| told.last_mut()) {
+            last.answer = answer;
+        }
+    }
+}
