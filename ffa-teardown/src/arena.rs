@@ -71,12 +71,17 @@ impl Arena {
         self.vacant = Some(index);
     }
 
-    /// Whether any share has `handle`.
-    pub(crate) fn knows_handle(slots: &[DutySlot], handle: Handle) -> bool {
-        let mut at = slots[Self::bucket(slots, handle)].bucket;
+    /// Whether a share that `fits` has `handle`.
+    pub(crate) fn has_handle(
+        slots: &[DutySlot],
+        handle: Handle,
+        fits: impl Fn(Index, &DutySlot) -> bool,
+    ) -> bool {
+        let mut at = slots.get(Self::bucket(slots, handle)).and_then(|slot| slot.bucket);
         while let Some(index) = at {
             let slot = &slots[index.get()];
-            if matches!(slot.duty, Some(Duty::Share { handle: Some(known), .. }) if known == handle) {
+            let same = matches!(slot.duty, Some(Duty::Share { handle: Some(known), .. }) if known == handle);
+            if same && fits(index, slot) {
                 return true;
             }
             at = slot.chain;
@@ -91,7 +96,8 @@ impl Arena {
         slots[index.get()].chain = first;
     }
 
-    fn forget_handle(slots: &mut [DutySlot], handle: Handle, index: Index) {
+    /// Strikes the share at `index` out from under `handle`.
+    pub(crate) fn forget_handle(slots: &mut [DutySlot], handle: Handle, index: Index) {
         let bucket = Self::bucket(slots, handle);
         let after = slots[index.get()].chain.take();
         if slots[bucket].bucket == Some(index) {
@@ -111,6 +117,6 @@ impl Arena {
     /// Hafnium counts from 0, TF-A up from 0xffff_ffc0, OP-TEE sets bits 16 to 44: multiply, and take the top.
     fn bucket(slots: &[DutySlot], handle: Handle) -> usize {
         let mixed = handle.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        (mixed * slots.len() as u64 >> 32) as usize
+        ((mixed * slots.len() as u64) >> 32) as usize
     }
 }

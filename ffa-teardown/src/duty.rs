@@ -39,17 +39,18 @@ pub(crate) enum Duty {
 }
 
 /// The order in which teardown works: a list of duties per stage.
-pub(crate) const STAGES: usize = 5;
+pub(crate) const STAGES: usize = 6;
 pub(crate) const STAGE_CALL: usize = 0;
-pub(crate) const STAGE_SP: usize = 3;
-pub(crate) const STAGE_SHARE: usize = 4;
+pub(crate) const STAGE_SP: usize = 4;
+pub(crate) const STAGE_SHARE: usize = 5;
 
 impl Duty {
     pub(crate) const fn stage(&self) -> usize {
         match self {
             Self::Call { .. } => STAGE_CALL,
-            Self::Standing(Standing::RxOwned | Standing::RxTxMapped) => 1,
-            Self::Standing(Standing::Bitmap) => 2,
+            Self::Standing(Standing::RxOwned) => 1,
+            Self::Standing(Standing::RxTxMapped) => 2,
+            Self::Standing(Standing::Bitmap) => 3,
             Self::Sp { .. } => STAGE_SP,
             Self::Share { .. } => STAGE_SHARE,
         }
@@ -68,6 +69,24 @@ impl Duty {
             Self::Sp { sp, told, .. } => SecureCall::Tell { sp, vm, event: told.event() },
             Self::Share { handle, .. } => SecureCall::MemReclaim { handle: handle? },
         })
+    }
+
+    pub(crate) const fn is_call(&self) -> bool {
+        matches!(self, Self::Call { .. })
+    }
+
+    pub(crate) const fn is_standing(&self) -> bool {
+        matches!(self, Self::Standing(_))
+    }
+
+    /// A transaction that the guest is about to begin.
+    pub(crate) const fn is_unsent(&self) -> bool {
+        matches!(self, Self::Share { handle: None, .. })
+    }
+
+    /// A transaction that has a handle.
+    pub(crate) const fn is_sent(&self) -> bool {
+        matches!(self, Self::Share { handle: Some(_), .. })
     }
 
     fn row<'a>(&self, table: &'a AnswerTable) -> &'a Row {
@@ -121,6 +140,11 @@ impl Duty {
             if matches!(verdict, Verdict::Retry(_) | Verdict::Limited(_) | Verdict::Resume) {
                 return (verdict, true);
             }
+            // FFA_RUN was refused, which is no refusal of what it was to resume.
+            return match self.row(table).verdict(class) {
+                Verdict::GiveUp => (Verdict::Unknown, false),
+                verdict => (verdict, false),
+            };
         }
         (self.row(table).verdict(class), false)
     }
@@ -149,16 +173,16 @@ impl EventMessage for VmAvailability {
 /// Where an obligation stands. Met ones leave the list.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum State {
-    /// A call that may bring it about, or that a guest makes to meet it, is in flight.
-    Guest,
+    /// A call that may bring it about, or that the guest of `vm` makes to meet it, is in flight.
+    Guest { vm: Index },
     /// Due as soon as the VM is created or torn down.
     Owed,
     /// A call of the engine's own is in flight.
     InFlight,
     /// To be tried again.
     Waiting { until: Time },
-    /// A share that is no more, and whose pages are on their way back.
-    Returning,
+    /// A share of `vm` that is no more, and whose pages are on their way back.
+    Returning { vm: Index },
     /// Given up at that time. For a share: quarantined.
     GivenUp { at: Time },
 }

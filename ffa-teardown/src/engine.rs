@@ -209,7 +209,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         }
         let no_room = CreateError::NoRoom { vm: id };
         let index = self.vacant_vm.ok_or(no_room)?;
-        let mut vm = VmSlot { id, bucket: self.vms[index.get()].bucket, ..VmSlot::VACANT };
+        // The bucket and the heap cell belong to the position, not to the VM that comes to stand there.
+        let VmSlot { bucket, heap_cell, .. } = self.vms[index.get()];
+        let mut vm = VmSlot { id, bucket, heap_cell, ..VmSlot::VACANT };
         let mut phase = Phase::Live;
         for Subscription { sp, created, destroyed } in subscribers {
             let told = if created { Told::NotYet } else { Told::MaySo };
@@ -338,19 +340,25 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             _ => slot.resume.filter(|_| keep_running),
         };
-        let (wait, limited) = match verdict {
-            Verdict::Done | Verdict::GiveUp | Verdict::Unknown => (None, false),
-            Verdict::Retry(pace) => (Some(pace), false),
-            Verdict::Limited(pace) => (Some(pace), true),
-            // A creation must come to an end; a dead VM's call is resumed as often as it takes.
-            Verdict::Resume => (Some(Pace::BackOff), phase == Phase::Creating),
-        };
+        let lost = verdict != Verdict::Done && self.lose_handle(index);
+        let slot = &mut self.duties[index.get()];
+        // A creation must come to an end; a dead VM's duty is tried as often as it takes.
+        let limited = phase == Phase::Creating || matches!(verdict, Verdict::Limited(_));
         if limited {
             slot.tries = slot.tries.saturating_add(1);
         }
+        let spent = limited && slot.tries >= self.policy.tries;
+        // The VM may have died meanwhile, so that nothing needs to be said to this SP any more.
+        let spent = lost || spent || Self::is_void(&self.vms[vm.index.get()], slot);
+        let wait = match verdict {
+            _ if spent => None,
+            Verdict::Done | Verdict::GiveUp | Verdict::Unknown => None,
+            Verdict::Retry(pace) | Verdict::Limited(pace) => Some(self.policy.wait(pace, slot.step)),
+            // It works whenever it is run: no reason to wait longer each time.
+            Verdict::Resume => Some((self.policy.wait(Pace::BackOff, 0).0, slot.step)),
+        };
         let decision = match wait {
-            Some(pace) if !limited || slot.tries < self.policy.tries => {
-                let (mut span, step) = self.policy.wait(pace, slot.step);
+            Some((mut span, step)) => {
                 if let Answer::Yield { timeout, .. } = answer {
                     span = span.max(Span::from_nanos(*timeout)).min(self.policy.longest);
                 }
@@ -358,10 +366,16 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 (slot.state, slot.step) = (State::Waiting { until }, step);
                 Decision::TryAgain { until }
             }
-            _ => self.settle(vm.index, index, duty, verdict, last, now),
+            None => self.settle(vm.index, index, duty, verdict, last, now),
         };
         if !matches!(decision, Decision::Confirmed { .. }) {
-            self.vms[vm.index.get()].in_flight = None;
+            let (vm_slot, slot) = (&mut self.vms[vm.index.get()], &self.duties[index.get()]);
+            vm_slot.in_flight = None;
+            // The walk is past this duty. While the VM is being created, what is owed for its end does not count.
+            let at_end = vm_slot.phase == Some(Phase::Creating) && slot.state == State::Owed;
+            if slot.duty.is_some() && !at_end {
+                vm_slot.note(slot);
+            }
             self.queue.ready(&mut self.vms, vm.index);
         }
         Ok(Judgement { answer: last, decision })
@@ -407,7 +421,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 }
             }
             Duty::Share { .. } if done => {
-                slot.state = State::Returning;
+                slot.state = State::Returning { vm };
                 Decision::Confirmed { share: ShareId(index) }
             }
             _ if done => {
@@ -415,7 +429,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 Decision::Met
             }
             Duty::Share { .. } => {
-                slot.state = State::GivenUp { at: now };
+                // A later try asks anew: FFA_MEM_RECLAIM may be repeated, and whom to run may be out of date.
+                (slot.state, slot.resume) = (State::GivenUp { at: now }, None);
                 Decision::GivenUp { share: Some(ShareId(index)) }
             }
             Duty::Sp { .. } | Duty::Call { .. } | Duty::Standing(_) => {
@@ -433,7 +448,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         self.phase(vm)?;
         let stale = Unexpected::NotInFlight { vm: vm.id };
         let slot = self.duties.get(share.0.get()).ok_or(stale)?;
-        if slot.state != State::Returning || !matches!(slot.duty, Some(Duty::Share { .. })) {
+        if slot.state != (State::Returning { vm: vm.index }) {
             return Err(stale);
         }
         let vm_slot = &mut self.vms[vm.index.get()];
@@ -524,34 +539,25 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             let Some(at) = self.advance(index) else { return self.end_pass(index, now) };
             let (vm, slot) = (&mut self.vms[index.get()], &mut self.duties[at.get()]);
             let Some(duty) = slot.duty else { continue };
-            match slot.state {
-                State::Guest | State::InFlight | State::Returning => vm.pass.open = true,
-                State::GivenUp { .. } => match duty {
-                    Duty::Share { .. } => vm.pass.kept_share = true,
-                    _ => vm.pass.kept_other = true,
-                },
-                State::Waiting { until } if until > now && !Self::is_void(vm, slot) => {
-                    let earliest = vm.pass.earliest.map_or(until, |earliest| earliest.min(until));
-                    vm.pass.earliest = Some(earliest);
-                }
-                State::Owed | State::Waiting { .. } => {
-                    if Self::is_void(vm, slot) {
-                        self.arena.remove(&mut self.duties, vm, at);
-                        continue;
-                    }
-                    if vm.phase == Some(Phase::Creating) && matches!(duty, Duty::Sp { told: Told::MaySo, .. })
-                    {
-                        continue;
-                    }
-                    let Some(call) = duty.call(vm.id, slot.resume) else {
-                        slot.state = State::GivenUp { at: now };
-                        vm.pass.again = true;
-                        continue;
-                    };
-                    slot.state = State::InFlight;
-                    vm.in_flight = Some(at);
-                    return Action::Call { vm: VmKey { index, id: vm.id }, call };
-                }
+            let due = match slot.state {
+                State::Owed => true,
+                State::Waiting { until } => until <= now || Self::is_void(vm, slot),
+                _ => false,
+            };
+            if !due || (vm.phase == Some(Phase::Dying) && !vm.settled) {
+                vm.note(slot);
+            } else if Self::is_void(vm, slot) {
+                self.arena.remove(&mut self.duties, vm, at);
+            } else if vm.phase == Some(Phase::Creating) && matches!(duty, Duty::Sp { told: Told::MaySo, .. })
+            {
+                // Owed, but for the VM's end.
+            } else if let Some(call) = duty.call(vm.id, slot.resume) {
+                slot.state = State::InFlight;
+                vm.in_flight = Some(at);
+                return Action::Call { vm: VmKey { index, id: vm.id }, call };
+            } else {
+                slot.state = State::GivenUp { at: now };
+                vm.note(slot);
             }
         }
         self.queue.ready(&mut self.vms, index);
@@ -584,6 +590,15 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let slot = &mut self.vms[index.get()];
         let vm = VmKey { index, id: slot.id };
         let pass = core::mem::replace(&mut slot.pass, Pass::IDLE);
+        if slot.phase == Some(Phase::Dying) && !slot.settled {
+            // The first walk of a dead VM makes no call, but waits for those of its guest. No new one can begin.
+            if !pass.open {
+                slot.settled = true;
+                slot.begin_pass();
+                self.queue.ready(&mut self.vms, index);
+            }
+            return Action::Continue;
+        }
         if pass.again {
             slot.begin_pass();
             self.queue.ready(&mut self.vms, index);

@@ -98,7 +98,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// # Errors
     /// [`Unexpected`] if it is not being sent.
     pub fn abandon_send(&mut self, vm: VmKey, share: ShareId) -> Result<(), Unexpected> {
-        self.guest_duty(vm, share.0)?.state = State::Returning;
+        self.guest_duty(vm, share.0, Duty::is_unsent)?.state = State::Returning { vm: vm.index };
         Ok(())
     }
 
@@ -119,26 +119,26 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             Answer::Success(success) => {
                 let handle = Handle::from_words(success.w2(), success.w3()).ok();
                 // A handle that is in use says that the secure world has lost count.
-                let handle = handle.filter(|&handle| !Arena::knows_handle(&self.duties, handle));
+                let handle = handle.filter(|&handle| !self.handle_in_use(handle));
                 match (success.width, handle) {
                     (Width::Smc32, Some(_)) => (AnswerClass::Success, handle),
                     _ => (AnswerClass::Malformed, handle),
                 }
             }
             Answer::MemFragRx(rx) => {
-                let fresh = !Arena::knows_handle(&self.duties, rx.handle);
+                let fresh = !self.handle_in_use(rx.handle);
                 (AnswerClass::Malformed, fresh.then_some(rx.handle))
             }
             _ => (AnswerClass::of_refusal(answer), None),
         };
-        let slot = self.guest_duty(vm, share.0)?;
+        let slot = self.guest_duty(vm, share.0, Duty::is_unsent)?;
         slot.last = Some(LastAnswer::new(class, answer));
         let resumed = slot.resume.take().is_some();
         let outcome = match (row.verdict(class), handle) {
             (Verdict::Done, Some(handle)) => SendOutcome::Sent(handle),
             // After FFA_RUN an error may be FFA_RUN's own, and say nothing of the transaction.
             (Verdict::GiveUp | Verdict::Retry(_) | Verdict::Limited(_), None) if !resumed => {
-                slot.state = State::Returning;
+                slot.state = State::Returning { vm: vm.index };
                 return Ok(SendOutcome::Refused(status(answer)));
             }
             (Verdict::Resume, None) if slot.tries < tries => {
@@ -180,7 +180,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             let slot = &mut self.duties[index.get()];
             let found = slot.duty == Some(Duty::Share { handle: Some(handle), named: true });
             if found && slot.state == State::Owed {
-                slot.state = State::Guest;
+                slot.state = State::Guest { vm: vm.index };
                 return Ok((ShareId(index), slot.resume));
             }
             at = slot.next;
@@ -199,8 +199,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         answer: &Answer,
     ) -> Result<ReclaimOutcome, Unexpected> {
         let (tries, answers) = (self.policy.tries, self.policy.answers);
-        let slot = self.guest_duty(vm, share.0)?;
         let stale = Unexpected::NotInFlight { vm: vm.id };
+        let slot = self.guest_duty(vm, share.0, Duty::is_sent)?;
         let duty = slot.duty.ok_or(stale)?;
         let class = duty.classify(vm.id, answer);
         slot.last = Some(LastAnswer::new(class, answer));
@@ -211,7 +211,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         };
         match (verdict, target) {
             (Verdict::Done, _) => {
-                slot.state = State::Returning;
+                slot.state = State::Returning { vm: vm.index };
                 Ok(ReclaimOutcome::Confirmed)
             }
             (Verdict::Resume, Some(target)) => {
@@ -220,17 +220,23 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                     slot.tries += 1;
                     return Ok(ReclaimOutcome::Resume(target));
                 }
-                (slot.state, slot.tries) = (State::Owed, 0);
-                self.wake(vm.index);
+                self.reclaim_failed(vm, share);
                 Ok(ReclaimOutcome::Refused(Status::Retry.into()))
             }
             _ => {
                 slot.resume = slot.resume.filter(|_| keep_running);
-                (slot.state, slot.tries) = (State::Owed, 0);
-                self.wake(vm.index);
+                self.reclaim_failed(vm, share);
                 Ok(ReclaimOutcome::Refused(status(answer)))
             }
         }
+    }
+
+    /// Puts a share back to where it was before the guest asked for it.
+    fn reclaim_failed(&mut self, vm: VmKey, share: ShareId) {
+        let slot = &mut self.duties[share.0.get()];
+        (slot.state, slot.tries) = (State::Owed, 0);
+        self.lose_handle(share.0);
+        self.wake(vm.index);
     }
 
     /// A vCPU is about to send a direct request.
@@ -253,7 +259,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             let slot = &mut self.duties[index.get()];
             let own = matches!(slot.duty, Some(Duty::Call { vcpu: owner, .. }) if owner == vcpu);
             if own && slot.state == State::Owed && slot.resume == Some(target) {
-                slot.state = State::Guest;
+                slot.state = State::Guest { vm: vm.index };
                 return Ok(CallId(index));
             }
             at = slot.next;
@@ -270,8 +276,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// [`Unexpected`] if no such call is in flight.
     pub fn call_answered(&mut self, vm: VmKey, call: CallId, answer: &Answer) -> Result<bool, Unexpected> {
         let answers = self.policy.answers;
-        let slot = self.guest_duty(vm, call.0)?;
         let stale = Unexpected::NotInFlight { vm: vm.id };
+        let slot = self.guest_duty(vm, call.0, Duty::is_call)?;
         let duty = slot.duty.ok_or(stale)?;
         let class = duty.classify(vm.id, answer);
         let preempted = match *answer {
@@ -307,7 +313,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// # Errors
     /// [`Unexpected`] if it is not about to begin.
     pub fn standing_incurred(&mut self, vm: VmKey, standing: StandingId) -> Result<(), Unexpected> {
-        self.guest_duty(vm, standing.0)?.state = State::Owed;
+        self.guest_duty(vm, standing.0, Duty::is_standing)?.state = State::Owed;
         self.wake(vm.index);
         Ok(())
     }
@@ -317,7 +323,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// # Errors
     /// [`Unexpected`] if it is neither about to begin nor about to end.
     pub fn standing_over(&mut self, vm: VmKey, standing: StandingId) -> Result<(), Unexpected> {
-        self.guest_duty(vm, standing.0)?;
+        self.guest_duty(vm, standing.0, Duty::is_standing)?;
         self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], standing.0);
         self.wake(vm.index);
         Ok(())
@@ -329,12 +335,21 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// [`BeginError`] if the VM does not live, or it is not in force.
     pub fn end_standing(&mut self, vm: VmKey, standing: StandingId) -> Result<(), BeginError> {
         self.live(vm)?;
-        let slot = self.duties.get_mut(standing.0.get()).ok_or(BeginError::NotFound)?;
-        if slot.state != State::Owed || !matches!(slot.duty, Some(Duty::Standing(_))) {
-            return Err(BeginError::NotFound);
+        let lists = self.vms[vm.index.get()].lists;
+        for mut at in lists.map(|list| list.head) {
+            while let Some(index) = at {
+                let slot = &mut self.duties[index.get()];
+                if !slot.duty.as_ref().is_some_and(Duty::is_standing) {
+                    break;
+                }
+                if index == standing.0 && slot.state == State::Owed {
+                    slot.state = State::Guest { vm: vm.index };
+                    return Ok(());
+                }
+                at = slot.next;
+            }
         }
-        slot.state = State::Guest;
-        Ok(())
+        Err(BeginError::NotFound)
     }
 
     fn live(&self, vm: VmKey) -> Result<(), Unexpected> {
@@ -351,18 +366,49 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             phase => return Err(Unexpected::Phase { vm: vm.id, phase }.into()),
         }
         let slot = &mut self.vms[vm.index.get()];
-        let index = self.arena.add(&mut self.duties, slot, duty, State::Guest).ok_or(BeginError::NoRoom)?;
+        let state = State::Guest { vm: vm.index };
+        let index = self.arena.add(&mut self.duties, slot, duty, state).ok_or(BeginError::NoRoom)?;
         let take_reference = !core::mem::replace(&mut slot.reference, true);
         Ok((index, take_reference))
     }
 
-    /// The duty at `index`, on which a call of the guest must be working.
-    fn guest_duty(&mut self, vm: VmKey, index: Index) -> Result<&mut DutySlot, Unexpected> {
+    /// The duty of `vm` at `index`, of the right kind, on which a call of the guest must be working.
+    fn guest_duty(
+        &mut self,
+        vm: VmKey,
+        index: Index,
+        kind: fn(&Duty) -> bool,
+    ) -> Result<&mut DutySlot, Unexpected> {
         self.phase(vm)?;
         self.duties
             .get_mut(index.get())
-            .filter(|slot| slot.duty.is_some() && slot.state == State::Guest)
+            .filter(|slot| {
+                slot.state == State::Guest { vm: vm.index } && slot.duty.as_ref().is_some_and(kind)
+            })
             .ok_or(Unexpected::NotInFlight { vm: vm.id })
+    }
+
+    /// Whether a new share cannot have `handle`, since another one has it. One that is being reclaimed right now may
+    /// have left it: the answer that says so can come after the one that gives the handle out again.
+    fn handle_in_use(&self, handle: Handle) -> bool {
+        Arena::has_handle(&self.duties, handle, |_, slot| {
+            !matches!(slot.state, State::Guest { .. } | State::InFlight | State::Returning { .. })
+        })
+    }
+
+    /// Takes from a share whose reclaim failed a handle that names another share by now: to use it again would take
+    /// that one's memory away. Returns whether it did; the share can never be asked for again.
+    pub(crate) fn lose_handle(&mut self, index: Index) -> bool {
+        let Some(Duty::Share { handle: Some(handle), named }) = self.duties[index.get()].duty else {
+            return false;
+        };
+        let lost = Arena::has_handle(&self.duties, handle, |other, _| other != index);
+        if lost {
+            Arena::forget_handle(&mut self.duties, handle, index);
+            let slot = &mut self.duties[index.get()];
+            (slot.duty, slot.resume) = (Some(Duty::Share { handle: None, named }), None);
+        }
+        lost
     }
 }
 

@@ -77,8 +77,9 @@ impl Queue {
     }
 
     fn remove(&mut self, vms: &mut [VmSlot], vm: Index) {
-        let at = vms[vm.get()].heap_at;
-        vms[vm.get()].place = Place::Out;
+        let slot = &mut vms[vm.get()];
+        let at = core::mem::take(&mut slot.heap_at);
+        (slot.place, slot.deadline) = (Place::Out, Time::ZERO);
         self.waiting -= 1;
         let last = vms[self.waiting as usize].heap_cell.take();
         if at < self.waiting {

@@ -103,7 +103,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             };
             let progress = match slot.state {
                 State::Owed => Progress::Owed,
-                State::Guest | State::InFlight | State::Returning => Progress::InFlight,
+                State::Guest { .. } | State::InFlight | State::Returning { .. } => Progress::InFlight,
                 State::Waiting { until } => Progress::Waiting(until),
                 State::GivenUp { at } => Progress::GivenUp(at),
             };

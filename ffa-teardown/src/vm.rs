@@ -1,7 +1,7 @@
 use ffa_abi::PartitionId;
 
 use crate::Time;
-use crate::duty::{LastAnswer, STAGE_SP, STAGES};
+use crate::duty::{Duty, DutySlot, LastAnswer, STAGE_SP, STAGES, State};
 use crate::index::Index;
 
 /// Where a VM stands in its life, as the secure world sees it.
@@ -95,6 +95,8 @@ pub struct VmSlot {
     pub(crate) phase: Option<Phase>,
     /// Whether the mediator holds a reference to the VM on the engine's behalf.
     pub(crate) reference: bool,
+    /// It is dead, and none of its guest's calls is in flight any more.
+    pub(crate) settled: bool,
     pub(crate) lists: [List; STAGES],
     pub(crate) pass: Pass,
     /// The duty whose call, or whose pages' return, is in flight.
@@ -121,6 +123,7 @@ impl VmSlot {
         id: PartitionId(0),
         phase: None,
         reference: false,
+        settled: false,
         lists: [List { head: None, tail: None }; STAGES],
         pass: Pass::IDLE,
         in_flight: None,
@@ -138,6 +141,22 @@ impl VmSlot {
     pub(crate) fn begin_pass(&mut self) {
         let stage = if self.phase == Some(Phase::Creating) { STAGE_SP } else { 0 };
         self.pass = Pass { stage: stage as u8, ..Pass::IDLE };
+    }
+
+    /// Notes for the end of the walk how a duty stands that is not to be called for now.
+    pub(crate) fn note(&mut self, slot: &DutySlot) {
+        let pass = &mut self.pass;
+        match slot.state {
+            State::Owed => pass.again = true,
+            State::Guest { .. } | State::InFlight | State::Returning { .. } => pass.open = true,
+            State::Waiting { until } => {
+                pass.earliest = Some(pass.earliest.map_or(until, |earliest| earliest.min(until)));
+            }
+            State::GivenUp { .. } => match slot.duty {
+                Some(Duty::Share { .. }) => pass.kept_share = true,
+                _ => pass.kept_other = true,
+            },
+        }
     }
 
     /// Enters the next stage of the walk; `None` if there is none.
