@@ -23,6 +23,7 @@ pub fn prepare_cpu() {
         | ScrEl3::HCE
         | ScrEl3::APK
         | ScrEl3::API
+        | ScrEl3::ENSCXT
         | ScrEl3::FGTEN
         | ScrEl3::ECVEN
         | ScrEl3::HXEN;

@@ -1,10 +1,10 @@
 //! PSCI 1.1 (DEN0022): turning CPUs and the machine on and off.
 
-use core::arch::asm;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 use arm_sysregs::el1::accessors::read_mpidr_el1;
+use ffa_el2::lock::let_others_go_first;
 use ffa_el2::machine::MAX_CPUS;
 use ffa_el2::{exit, println};
 use smccc::arch::SMCCC_VERSION;
@@ -13,6 +13,7 @@ use smccc::psci::{
     PSCI_FEATURES, PSCI_MIGRATE_INFO_TYPE, PSCI_SYSTEM_OFF, PSCI_SYSTEM_RESET, PSCI_VERSION,
 };
 
+use crate::interrupts;
 use crate::smc::{NOT_SUPPORTED, Outcome, Registers};
 
 const SUCCESS: u64 = 0;
@@ -77,12 +78,17 @@ pub fn call(function: u32, registers: &mut Registers) -> Outcome {
     Outcome::Return
 }
 
-/// Waits until another CPU turns this one on.
+/// Waits until the boot CPU has called [`start`], which is only moments after reset.
+pub fn wait_for_start() {
+    while CPUS.load(Acquire) == 0 {
+        let_others_go_first();
+    }
+}
+
+/// Waits until another CPU turns this one on. Its interrupts were started.
 pub fn wait_for_power(cpu: usize) -> Start {
     let mailbox = &MAILBOXES[cpu];
-    while mailbox.state.load(Acquire) != PENDING {
-        wait_for_event();
-    }
+    interrupts::wait_until(|| mailbox.state.load(Acquire) == PENDING);
     let start = Start { entry: mailbox.entry.load(Relaxed), argument: mailbox.argument.load(Relaxed) };
     mailbox.state.store(ON, Release);
     start
@@ -121,7 +127,7 @@ fn turn_on(target: u64, entry: u64, argument: u64) -> u64 {
             mailbox.entry.store(entry, Relaxed);
             mailbox.argument.store(argument, Relaxed);
             mailbox.state.store(PENDING, Release);
-            send_event();
+            interrupts::wake(target as usize);
             SUCCESS
         }
     }
@@ -137,14 +143,4 @@ fn affinity_info(target: u64, lowest_level: u64) -> u64 {
 /// On this machine, a CPU's affinity fields above the first are zero.
 fn mailbox_of(target: u64) -> Option<&'static Mailbox> {
     MAILBOXES[..CPUS.load(Acquire)].get(usize::try_from(target).ok()?)
-}
-
-fn wait_for_event() {
-    // SAFETY: Waits; the worst case is waiting for nothing.
-    unsafe { asm!("wfe", options(nomem, nostack, preserves_flags)) }
-}
-
-fn send_event() {
-    // SAFETY: The barrier lets the woken CPUs see the mailbox; the event itself only wakes them.
-    unsafe { asm!("dsb ishst", "sev", options(nostack, preserves_flags)) }
 }

@@ -48,8 +48,9 @@ unsafe extern "C" fn reset() -> ! {
 }
 
 extern "C" fn secondary(cpu: usize) -> ! {
+    psci::wait_for_start();
+    interrupts::start_cpu(cpu);
     let start = psci::wait_for_power(cpu);
     normal_world::prepare_cpu();
-    interrupts::start_cpu(cpu);
     normal_world::enter(start.entry, start.argument)
 }
