@@ -12,6 +12,8 @@ use crate::vcpu::Stop;
 use crate::{interrupts, scheduler, vms};
 
 const LOOSE_PAGES: usize = 4;
+/// `ESR_EL2` of a trapped floating-point instruction: class 0x07, any condition.
+const FLOATING_POINT: u64 = 0x1fe0_0000;
 const PASSED: Stop = Stop::Exited(0);
 
 /// Something that should have been otherwise.
@@ -43,6 +45,7 @@ fn self_test() -> Result<(), Failure> {
         (Program::Busy, PASSED),
         (Program::Trespass, Stop::MemoryFault(layout::NOTHING)),
         (Program::GiveBack, Stop::MemoryFault(layout::DATA.start + 3 * PAGE as u64)),
+        (Program::FloatingPoint, Stop::Unsupported(FLOATING_POINT)),
         (Program::Memory, PASSED),
     ])?;
     hold_a_page()

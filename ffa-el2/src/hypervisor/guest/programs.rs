@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+use core::arch::asm;
+
 use arm_sysregs::el0::accessors::{read_cntfrq_el0, read_cntvct_el0};
 use smccc::arch::SMCCC_VERSION;
 use smccc::psci::PSCI_VERSION;
@@ -32,16 +34,19 @@ pub enum Program {
     Trespass,
     /// Gives a page back and touches it again.
     GiveBack,
+    /// Uses a floating-point register, which vCPUs do not have.
+    FloatingPoint,
     /// Counts the instructions of a call that the hypervisor refuses at once.
     TrapFloor,
 }
 
-const PROGRAMS: [(Program, fn() -> u64); 6] = [
+const PROGRAMS: [(Program, fn() -> u64); 7] = [
     (Program::Registers, registers),
     (Program::Memory, fill_memory),
     (Program::Busy, busy),
     (Program::Trespass, trespass),
     (Program::GiveBack, give_back),
+    (Program::FloatingPoint, floating_point),
     (Program::TrapFloor, trap_floor),
 ];
 
@@ -139,6 +144,14 @@ fn give_back() -> u64 {
     }
     memory::read(page);
     console::line(format_args!("read from the page at {page:#x} that was given back"));
+    FAILED
+}
+
+fn floating_point() -> u64 {
+    // SAFETY: `fmov d0, xzr`, spelt so that it assembles for a target without floating point. It changes no register
+    // that the compiler knows of.
+    unsafe { asm!(".inst 0x9e6703e0", options(nomem, nostack, preserves_flags)) }
+    console::line(format_args!("used a floating-point register"));
     FAILED
 }
 
