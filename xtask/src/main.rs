@@ -1,1 +1,92 @@
-fn main() {}
+//! `cargo xtask`: everything that is more than `cargo build` and `cargo test`.
+
+mod elf;
+mod image;
+mod process;
+mod progress;
+mod qemu;
+mod setup;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::image::Profile;
+use crate::qemu::{Ended, Machine};
+
+/// Set-up, builds, QEMU runs, checks and demonstrations.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the other commands need. They call this themselves.
+    Setup {
+        /// Also install what only developers need: cargo-deny, which takes five minutes to build.
+        #[arg(long)]
+        dev: bool,
+    },
+    /// Build the firmware and the hypervisor for the bare machine.
+    Build {
+        /// Build as it is measured, optimised.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Boot the images in QEMU and show what they print.
+    Run {
+        /// Run the optimised images.
+        #[arg(long)]
+        release: bool,
+        /// What the images do; without it, the hypervisor's self-test.
+        #[arg(long, value_name = "NAME")]
+        scenario: Option<String>,
+        /// Number of CPUs of the machine.
+        #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
+        cpus: u8,
+        /// Stop QEMU after this many seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+        limit: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Setup { dev } => setup::everything(dev)?,
+        Command::Build { release } => {
+            let images = image::build(Profile::from_flag(release))?;
+            println!("{}\n{}", images.firmware.display(), images.hypervisor.display());
+        }
+        Command::Run { release, scenario, cpus, limit } => {
+            let qemu = setup::qemu()?;
+            let images = image::build(Profile::from_flag(release))?;
+            let machine = Machine { qemu, images, cpus, scenario, limit: Duration::from_secs(limit) };
+            return exit_code(machine.run(|line| println!("{line}"))?, limit);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn exit_code(ended: Ended, limit: u64) -> Result<ExitCode> {
+    match ended {
+        Ended::Exited(status) => Ok(u8::try_from(status).map_or(ExitCode::FAILURE, ExitCode::from)),
+        Ended::Hung => anyhow::bail!("QEMU was still running after {limit} s and was stopped"),
+    }
+}
