@@ -125,6 +125,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         &self.spmc
     }
 
+    /// Whether some CPU holds the lock at this moment. A seam that asks on a machine with one CPU finds out whether
+    /// it was called under the lock; elsewhere the answer is out of date as soon as it is given.
+    pub fn is_locked(&self) -> bool {
+        self.state.is_locked()
+    }
+
     #[inline]
     pub(crate) fn lock(&self) -> SpinMutexGuard<'_, State<P, S>> {
         self.state.lock()

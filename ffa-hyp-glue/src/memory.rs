@@ -157,7 +157,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             })?;
             built.map_err(|error| (build_status(&error), held + 1))?;
         }
-        Ok(builder.finish())
+        builder.finish().map_err(|error| (build_status(&error), descriptor.ranges().count()))
     }
 
     /// Makes the call, and commits or rolls back by its answer.
@@ -275,7 +275,9 @@ fn report<P: Platform>(hyp: &mut P, caller: Caller, handle: Option<Handle>, kind
 fn build_status(error: &BuildError) -> Status {
     match error {
         BuildError::BufferFull => Status::NoMemory,
-        BuildError::Receivers { .. } | BuildError::TotalPages => Status::InvalidParameters,
+        BuildError::Receivers { .. } | BuildError::NoRanges | BuildError::TotalPages => {
+            Status::InvalidParameters
+        }
         _ => Status::NoMemory,
     }
 }
