@@ -5,6 +5,8 @@ use core::ops::Range;
 use core::arch::asm;
 
 use arm_sysregs::el0::accessors::{read_cntfrq_el0, read_cntvct_el0};
+use arm_sysregs::el1::accessors::write_cpacr_el1;
+use arm_sysregs::el1::registers::CpacrEl1;
 use smccc::arch::SMCCC_VERSION;
 use smccc::psci::PSCI_VERSION;
 
@@ -148,9 +150,12 @@ fn give_back() -> u64 {
 }
 
 fn floating_point() -> u64 {
+    const ALLOWED_BY_EL1: CpacrEl1 = CpacrEl1::from_bits_retain(0b11 << CpacrEl1::FPEN_SHIFT);
+    // SAFETY: This guest alone may use floating point from now on; the compiler never does.
+    unsafe { write_cpacr_el1(ALLOWED_BY_EL1) }
     // SAFETY: `fmov d0, xzr`, spelt so that it assembles for a target without floating point. It changes no register
     // that the compiler knows of.
-    unsafe { asm!(".inst 0x9e6703e0", options(nomem, nostack, preserves_flags)) }
+    unsafe { asm!("isb", ".inst 0x9e6703e0", options(nomem, nostack, preserves_flags)) }
     console::line(format_args!("used a floating-point register"));
     FAILED
 }
