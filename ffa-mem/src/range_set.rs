@@ -62,8 +62,9 @@ impl<S: RangeStore> RangeSet<S> {
     /// others are sorted first.
     ///
     /// # Errors
-    /// [`InsertError::TagInUse`], [`InsertError::Overlap`] with the lowest such page of the run first in storage,
-    /// or [`InsertError::Full`], counted before ranges that came out of order are joined.
+    /// [`InsertError::Overlap`] with the lowest page that a tag and the ranges have in common;
+    /// [`InsertError::TagInUse`]; [`InsertError::Full`], counted before ranges that came out of order are joined.
+    /// Where several hold, any of them.
     pub fn insert(
         &mut self,
         tag: u32,
@@ -210,9 +211,13 @@ struct Run<'a> {
 #[inline]
 fn runs(mut ranges: &[TrackedRange]) -> impl Iterator<Item = Run<'_>> {
     core::iter::from_fn(move || {
-        let first = ranges.first()?;
-        let len = leading(ranges, |range| range.tag() == first.tag());
-        let (run, rest) = ranges.split_at_checked(len)?;
+        let (first, behind) = ranges.split_first()?;
+        let tag = first.tag();
+        let more = match behind.first() {
+            Some(second) if second.tag() == tag => leading(behind, |range| range.tag() == tag),
+            _ => 0, // a run of one range is the most frequent
+        };
+        let (run, rest) = ranges.split_at_checked(more.saturating_add(1))?;
         ranges = rest;
         Some(Run { first, ranges: run })
     })
