@@ -129,8 +129,8 @@ fn records_come_in_each_ones_stride_with_what_it_shows() {
         (Preset::Hafnium, 0x1_0001, 48, 0),
         (Preset::Hafnium, 0x1_0002, 48, 0),
         (Preset::TfaEl3, 0x1_0000, 0, 2),
-        (Preset::TfaEl3, 0x1_0001, 24, 2),
-        (Preset::Optee, 0x1_0001, 24, 2),
+        (Preset::TfaEl3, 0x1_0001, 24, 0x82),
+        (Preset::Optee, 0x1_0001, 24, 0x82),
         (Preset::Strict, 0x1_0001, 24, 0),
     ] {
         let (w3, records) = list(preset, asked);
@@ -140,7 +140,7 @@ fn records_come_in_each_ones_stride_with_what_it_shows() {
         let properties = if stride == 0 { Properties(1) } else { SpConfig::SUBSCRIBED };
         assert_eq!(first, PartitionInfo { id: SP1, contexts: 1, properties, uuid }, "{preset:?}");
         assert_eq!((second.id, second.contexts), (SP2, 4));
-        // Only receivers of direct requests are told of VMs, whatever they want.
+        // Some show only receivers of direct requests as wanting to be told of VMs.
         assert_eq!(second.properties, Properties(quiet), "{preset:?} {asked:#x}");
     }
 }
@@ -230,4 +230,13 @@ fn the_version_is_the_callers_only_as_far_as_it_asked() {
         assert_eq!(world.call([0x8400_0068]).w::<3>(), w3, "{preset:?}");
     }
     assert_eq!(Preset::Hafnium.config().version, Version::V1_3);
+}
+
+#[test]
+fn presets_are_found_by_name() {
+    for preset in Preset::ALL {
+        assert_eq!(Preset::from_name(preset.name()), Some(preset));
+        assert_eq!(preset.config().name, preset.name());
+    }
+    assert_eq!(Preset::from_name("xen"), None);
 }

@@ -186,6 +186,8 @@ pub struct Quirks {
     pub record_per_uuid: bool,
     /// Records show whether a partition sends direct requests.
     pub records_show_senders: bool,
+    /// Records show the wish to be told of VMs only for partitions that take direct requests.
+    pub vm_messages_need_direct_requests: bool,
     /// A direct request of an unknown guest is answered with this word in w3 of a response.
     pub unknown_guest_word: Option<u32>,
     /// FFA_MEM_RECLAIM and a lend zero the memory when asked.

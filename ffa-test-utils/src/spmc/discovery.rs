@@ -107,10 +107,20 @@ impl SpmcModel {
         }
         let virtualized =
             !matches!(self.config.vm_messages, super::VmMessages::BuiltIn { virtualization: false });
-        if !properties.contains(Properties::RECEIVES_DIRECT_REQUESTS) || !virtualized {
+        let unheard = self.config.quirks.vm_messages_need_direct_requests
+            && !properties.contains(Properties::RECEIVES_DIRECT_REQUESTS);
+        if unheard || !virtualized {
             properties = properties.without(vm_messages);
         }
-        properties.known_to(self.caller_version()).0
+        let version = self.caller_version();
+        let known = if version < Version::V1_1 {
+            0x7
+        } else if version < Version::V1_3 {
+            0x7ff
+        } else {
+            0x1fff
+        };
+        properties.0 & known
     }
 
     fn write_record(&self, record: &Record, slot: &mut [u8]) {

@@ -1,5 +1,34 @@
 //! The modelled secure world: an SPMC whose rules are data, partitions whose behaviour is data, and the truth about
 //! who can reach which page.
+//!
+//! A scenario is a preset and a list of partitions, each with its script:
+//!
+//! ```
+//! use ffa_abi::{PartitionId, Status};
+//! use ffa_teardown::Span;
+//! use ffa_test_utils::spmc::{Preset, Reaction, Script, SpConfig, SpmcModel, Turn};
+//!
+//! let partitions = [
+//!     // A device writes for three seconds after the VM's end.
+//!     SpConfig::new(PartitionId(0x8001), Script::dma(Span::from_secs(3))),
+//!     // Refuses every VM.
+//!     SpConfig::new(
+//!         PartitionId(0x8002),
+//!         Script::GOOD.on_created(Reaction::always(Turn::refuse(Status::NoMemory))),
+//!     ),
+//!     // Is preempted twice by the first VM_DESTROYED, and wants the second one again later.
+//!     SpConfig::new(
+//!         PartitionId(0x8003),
+//!         Script::GOOD.on_destroyed(Reaction {
+//!             first: Turn::ACCEPT.preempted(2),
+//!             times: 1,
+//!             then: Turn::refuse(Status::Retry),
+//!         }),
+//!     ),
+//! ];
+//! let spmc = SpmcModel::new(Preset::Hafnium, partitions);
+//! assert_eq!(spmc.can_reach(0x4000_0000), None);
+//! ```
 
 mod actor;
 mod check;

@@ -38,6 +38,7 @@ pub fn config() -> Config {
             last_range_decides: true,
             bad_part_is_forgiven: true,
             record_per_uuid: true,
+            vm_messages_need_direct_requests: true,
             zeroes_memory: true,
             ..Quirks::default()
         },

@@ -35,6 +35,12 @@ impl Preset {
         }
     }
 
+    /// The preset of this [`name`](Self::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|preset| preset.name() == name)
+    }
+
     /// Short name, as command lines spell it.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -38,7 +38,7 @@ pub fn config() -> Config {
         next_part_names: NextPartNames::Sender,
         vm_messages: VmMessages::PerSpSubscription { from: VmSender::Hypervisor },
         vm_memory: VmMemory::Strict,
-        quirks: Quirks { zeroes_memory: true, ..Quirks::default() },
+        quirks: Quirks { zeroes_memory: true, vm_messages_need_direct_requests: true, ..Quirks::default() },
         non_secure: Vec::new(),
         memory_end: 1 << 48,
         writes_per_call: 64,
