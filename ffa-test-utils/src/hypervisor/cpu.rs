@@ -1,0 +1,266 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use ffa_abi::{PartitionId, Regs};
+use ffa_hyp_glue::{
+    Access, Conduit, Event, GuestFault, GuestMemory, Observer, PageError, Pages, SpmcBuffers, Timer,
+    VmReferences,
+};
+use ffa_mem::{IpaRange, PAGE_SIZE, PhysRange};
+use ffa_teardown::Time;
+
+use super::frames::{Frames, Owner, pieces};
+use super::oracle::Violation;
+use super::vm::Kind;
+use super::world::{Copy, Moment, World, keep};
+use crate::spmc::PhysMemory;
+
+/// One CPU of the model: every seam of the mediator. All CPUs share one machine.
+#[derive(Clone)]
+pub struct Cpu {
+    pub(super) world: Rc<RefCell<World>>,
+    pub(super) number: u16,
+}
+
+impl Cpu {
+    /// The same machine, seen from another CPU.
+    #[must_use]
+    pub fn sibling(&self, number: u16) -> Self {
+        Self { world: Rc::clone(&self.world), number }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Lets what a test wants to happen happen now, on another CPU.
+    fn moment(&self, moment: Moment) {
+        let interloper = self.world.borrow_mut().interloper.take();
+        if let Some(mut interloper) = interloper {
+            interloper(&mut self.sibling(self.number + 1), moment);
+            self.world.borrow_mut().interloper.get_or_insert(interloper);
+        }
+    }
+}
+
+impl core::fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Cpu").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Conduit for Cpu {
+    fn call(&mut self, regs: &Regs) -> Regs {
+        self.world.borrow_mut().seam("SMC");
+        self.moment(Moment::Smc(*regs));
+        let answer = self.world.borrow_mut().smc(self.number, regs);
+        self.moment(Moment::Answered(*regs));
+        answer
+    }
+}
+
+impl GuestMemory for Cpu {
+    fn read(&mut self, vm: PartitionId, address: u64, dst: &mut [u8]) -> Result<(), GuestFault> {
+        let copy = Copy { vm, address, len: dst.len() };
+        {
+            let world = &mut *self.world.borrow_mut();
+            world.seam("a copy of guest memory");
+            world.vm(vm, "GuestMemory::read");
+            world.copy(copy);
+            for (address, piece) in pieces(address, dst.len()) {
+                let physical = world.translate(vm, address, false).ok_or(GuestFault { address })?;
+                world.frames.read(physical, &mut dst[piece]).map_err(|_| GuestFault { address })?;
+            }
+        }
+        self.moment(Moment::Read(copy));
+        Ok(())
+    }
+
+    fn write(&mut self, vm: PartitionId, address: u64, src: &[u8]) -> Result<(), GuestFault> {
+        self.moment(Moment::Write(Copy { vm, address, len: src.len() }));
+        let world = &mut *self.world.borrow_mut();
+        world.seam("a copy to guest memory");
+        world.vm(vm, "GuestMemory::write");
+        for (address, piece) in pieces(address, src.len()) {
+            let physical = world.translate(vm, address, true).ok_or(GuestFault { address })?;
+            world.frames.write(physical, &src[piece]).map_err(|_| GuestFault { address })?;
+        }
+        Ok(())
+    }
+}
+
+impl Pages for Cpu {
+    fn hold(
+        &mut self,
+        vm: PartitionId,
+        range: IpaRange,
+        access: Access,
+        mut runs: impl FnMut(PhysRange),
+    ) -> Result<(), PageError> {
+        {
+            let world = &mut *self.world.borrow_mut();
+            world.seam("Pages::hold");
+            let Some(owner) = world.vm(vm, "Pages::hold") else {
+                return Err(PageError::NotOwned { address: range.base() });
+            };
+            let dead = owner.dead;
+            let mut frames = std::vec::Vec::with_capacity(range.pages() as usize);
+            for address in addresses(range) {
+                let wrong = PageError::NotOwned { address };
+                let (frame, kind) = world.vms[&vm].frame(address).ok_or(wrong)?;
+                let allowed = match kind {
+                    Kind::Ram => true,
+                    Kind::ReadOnly => access == Access::ReadOnly,
+                    Kind::Device | Kind::Hypervisors | Kind::Foreign => false,
+                };
+                if !allowed || dead {
+                    return Err(wrong);
+                }
+                frames.push(frame);
+            }
+            let mut run: Option<PhysRange> = None;
+            for frame in frames {
+                if let Owner::Vm { life, holds, orphan } = world.frames.owner(frame) {
+                    world.frames.set_owner(frame, Owner::Vm { life, holds: holds + 1, orphan });
+                }
+                let page = PhysRange::new(Frames::address(frame), 1).expect("a frame is a page");
+                run = match run.take() {
+                    Some(before) => before.join(&page).or_else(|| {
+                        runs(before);
+                        Some(page)
+                    }),
+                    None => Some(page),
+                };
+            }
+            run.into_iter().for_each(runs);
+        }
+        self.moment(Moment::Held(vm));
+        Ok(())
+    }
+
+    fn release(&mut self, vm: PartitionId, range: IpaRange) {
+        let world = &mut *self.world.borrow_mut();
+        world.seam("Pages::release");
+        for address in addresses(range) {
+            let husk = world.husks.iter().rev().find(|husk| husk.id == vm);
+            let frame = match (world.vms.get(&vm), husk) {
+                (Some(vm), _) | (None, Some(vm)) => vm.frame(address).map(|(frame, _)| (frame, vm.life)),
+                (None, None) => {
+                    world.oracle.report(Violation::UsedAfterFree { vm, seam: "Pages::release" });
+                    return;
+                }
+            };
+            let twice = Violation::ReleasedTwice { vm, page: address };
+            let Some((frame, life)) = frame else {
+                world.oracle.report(twice);
+                continue;
+            };
+            world.check_reach(frame, "released");
+            match world.frames.owner(frame) {
+                Owner::Vm { life: owner, holds: 1, orphan: true } if owner == life => world.free(frame),
+                Owner::Vm { life: owner, holds, orphan } if owner == life && holds > 0 => {
+                    world.frames.set_owner(frame, Owner::Vm { life, holds: holds - 1, orphan });
+                }
+                Owner::Leaked { life: owner } if owner == life => world.free(frame),
+                _ => world.oracle.report(twice),
+            }
+        }
+        let mut husks = core::mem::take(&mut world.husks);
+        husks.retain(|husk| husk.frames().any(|frame| world.is_of(frame, husk.life)));
+        world.husks = husks;
+    }
+
+    fn quarantine(&mut self, vm: PartitionId, range: IpaRange) {
+        let world = &mut *self.world.borrow_mut();
+        world.seam("Pages::quarantine");
+        let Some(owner) = world.vm(vm, "Pages::quarantine") else { return };
+        let life = owner.life;
+        for address in addresses(range) {
+            let frame = world.vms.get(&vm).and_then(|vm| vm.frame(address));
+            let held = frame.filter(|(frame, _)| {
+                matches!(world.frames.owner(*frame), Owner::Vm { life: owner, holds: 1.., .. } if owner == life)
+            });
+            match held {
+                Some((frame, _)) => world.frames.set_owner(frame, Owner::Leaked { life }),
+                None => world.oracle.report(Violation::ReleasedTwice { vm, page: address }),
+            }
+        }
+    }
+}
+
+/// The one reference to a VM that the mediator may have.
+#[derive(Debug)]
+pub struct Reference(());
+
+impl VmReferences for Cpu {
+    type Reference = Reference;
+
+    fn take(&mut self, vm: PartitionId) -> Reference {
+        let world = &mut *self.world.borrow_mut();
+        world.seam("VmReferences::take");
+        if let Some(found) = world.vm(vm, "VmReferences::take") {
+            found.references += 1;
+            found.lent += 1;
+            if found.lent > 1 {
+                world.oracle.report(Violation::SecondReference { vm });
+            }
+        }
+        Reference(())
+    }
+
+    fn give_back(&mut self, vm: PartitionId, _: Reference) {
+        let world = &mut *self.world.borrow_mut();
+        world.seam("VmReferences::give_back");
+        if let Some(found) = world.vm(vm, "VmReferences::give_back") {
+            found.lent = found.lent.saturating_sub(1);
+            world.drop_reference(vm);
+        }
+    }
+}
+
+impl Timer for Cpu {
+    fn now(&mut self) -> Time {
+        self.world.borrow().now
+    }
+
+    fn arm(&mut self, deadline: Option<Time>) {
+        self.world.borrow_mut().deadline = deadline;
+    }
+}
+
+impl SpmcBuffers for Cpu {
+    fn addresses(&mut self) -> (u64, u64) {
+        let [tx, rx] = self.world.borrow().buffers;
+        (Frames::address(tx), Frames::address(rx))
+    }
+
+    fn write_tx(&mut self, bytes: &[u8]) {
+        let world = &mut *self.world.borrow_mut();
+        world.seam("a copy to TX");
+        let address = Frames::address(world.buffers[0]);
+        world.frames.write(address, bytes).expect("TX is there");
+    }
+
+    fn read_rx(&mut self, offset: usize, dst: &mut [u8]) {
+        let world = &mut *self.world.borrow_mut();
+        world.seam("a copy from RX");
+        let address = Frames::address(world.buffers[1]) + offset as u64;
+        world.frames.read(address, dst).expect("RX is there");
+    }
+}
+
+impl Observer for Cpu {
+    fn event(&mut self, event: &Event) {
+        let world = &mut *self.world.borrow_mut();
+        world.seam("Observer::event");
+        let (now, kept) = (world.now, world.kept);
+        keep(&mut world.events, kept, (now, *event));
+    }
+}
+
+/// Guest-physical addresses of the pages of a range.
+fn addresses(range: IpaRange) -> impl Iterator<Item = u64> {
+    (0..u64::from(range.pages())).map(move |page| range.base() + page * PAGE_SIZE)
+}

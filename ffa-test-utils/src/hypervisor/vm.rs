@@ -1,0 +1,82 @@
+use std::vec::Vec;
+
+use ffa_abi::PartitionId;
+
+use super::frames::{Life, PAGE};
+
+/// What lies behind a part of a VM's address space.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Plain memory that the VM owns.
+    Ram,
+    /// Plain memory that it may only read.
+    ReadOnly,
+    /// A device.
+    Device,
+    /// A page of the hypervisor, mapped into the VM like memory: shared info, grants.
+    Hypervisors,
+    /// Memory of another VM, mapped into this one.
+    Foreign,
+}
+
+/// A run of guest-physical pages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Region {
+    /// Guest-physical address of the first page.
+    pub base: u64,
+    /// 4 KiB pages.
+    pub pages: u32,
+    /// What they are.
+    pub kind: Kind,
+    /// No two neighbours are neighbours physically.
+    pub scattered: bool,
+}
+
+impl Region {
+    /// Physically contiguous memory.
+    #[must_use]
+    pub const fn block(base: u64, pages: u32) -> Self {
+        Self { base, pages, kind: Kind::Ram, scattered: false }
+    }
+
+    /// Memory in single pages.
+    #[must_use]
+    pub const fn loose(base: u64, pages: u32) -> Self {
+        Self { base, pages, kind: Kind::Ram, scattered: true }
+    }
+
+    /// The same addresses with something else behind them.
+    #[must_use]
+    pub const fn of(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+}
+
+/// A VM, or what is left of it.
+#[derive(Debug)]
+pub(super) struct Vm {
+    pub id: PartitionId,
+    pub life: Life,
+    pub regions: Vec<(Region, Vec<u32>)>,
+    /// Its guest makes no calls any more.
+    pub dead: bool,
+    /// References: the hypervisor's own while it lives, the mediator's, and one for each vCPU in a call.
+    pub references: u32,
+    /// How many of them are the mediator's.
+    pub lent: u32,
+}
+
+impl Vm {
+    /// The frame behind the page at `address`, and what it is.
+    pub fn frame(&self, address: u64) -> Option<(u32, Kind)> {
+        self.regions.iter().find_map(|(region, frames)| {
+            let page = address.checked_sub(region.base)? / PAGE;
+            let frame = frames.get(usize::try_from(page).ok()?)?;
+            Some((*frame, region.kind))
+        })
+    }
+
+    pub fn frames(&self) -> impl Iterator<Item = u32> + '_ {
+        self.regions.iter().flat_map(|(_, frames)| frames.iter().copied())
+    }
+}

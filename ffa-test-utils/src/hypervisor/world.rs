@@ -1,0 +1,218 @@
+use std::boxed::Box;
+use std::collections::{BTreeMap, VecDeque};
+use std::vec::Vec;
+
+use ffa_abi::{PartitionId, Regs};
+use ffa_hyp_glue::Event;
+use ffa_teardown::{Span, Time};
+
+use super::cpu::Cpu;
+use super::frames::{Frames, Life, Owner, PAGE, RAM};
+use super::oracle::{Oracle, Violation};
+use super::vm::{Kind, Vm};
+use crate::fault::FaultPlan;
+use crate::spmc::{PhysMemory, SpmcModel};
+
+/// One SMC, as the mediator made it and saw it answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Smc {
+    /// When.
+    pub at: Time,
+    /// On which CPU.
+    pub cpu: u16,
+    /// The call.
+    pub regs: Regs,
+    /// The answer.
+    pub answer: Regs,
+}
+
+/// A copy out of guest memory, as the mediator made it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Copy {
+    /// Whose memory.
+    pub vm: PartitionId,
+    /// Guest-physical address.
+    pub address: u64,
+    /// Bytes.
+    pub len: usize,
+}
+
+/// A moment at which something else can happen in a test.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Moment {
+    /// An SMC is about to be made.
+    Smc(Regs),
+    /// An SMC has been made, but its answer has not been looked at.
+    Answered(Regs),
+    /// Guest memory has been copied in.
+    Read(Copy),
+    /// Guest memory is about to be written.
+    Write(Copy),
+    /// Pages were held.
+    Held(PartitionId),
+}
+
+/// Something else that happens, on a CPU of its own.
+pub type Interloper = Box<dyn FnMut(&mut Cpu, Moment)>;
+
+/// All that CPUs share.
+pub(super) struct World {
+    pub frames: Frames,
+    pub vms: BTreeMap<PartitionId, Vm>,
+    /// VMs that are gone but for pages that the hypervisor keeps to itself.
+    pub husks: Vec<Vm>,
+    pub next_life: Life,
+    pub now: Time,
+    pub smc_cost: Span,
+    pub deadline: Option<Time>,
+    /// TX and RX towards the SPMC.
+    pub buffers: [u32; 2],
+    pub spmc: SpmcModel,
+    pub plan: FaultPlan,
+    /// How often each CPU's interrupts were pending.
+    pub oracle: Oracle,
+    pub smcs: u64,
+    pub smc_log: VecDeque<Smc>,
+    pub events: VecDeque<(Time, Event)>,
+    pub copies: Vec<Copy>,
+    /// How many of each log are kept.
+    pub kept: usize,
+    pub lock_probe: Option<Box<dyn Fn() -> bool>>,
+    pub interloper: Option<Interloper>,
+    /// Steps of the model that cost something, for tests that count instead of timing.
+    pub seam_calls: u64,
+}
+
+pub(super) fn keep<T>(log: &mut VecDeque<T>, kept: usize, item: T) {
+    if kept == 0 {
+        return;
+    }
+    if log.len() == kept {
+        log.pop_front();
+    }
+    log.push_back(item);
+}
+
+impl World {
+    /// Takes note that a seam was called, which must not be under the lock.
+    pub fn seam(&mut self, seam: &'static str) {
+        self.seam_calls += 1;
+        if self.lock_probe.as_ref().is_some_and(|locked| locked()) {
+            self.oracle.report(Violation::UnderLock { seam });
+        }
+    }
+
+    /// The VM, alive or dead, which must be there.
+    pub fn vm(&mut self, vm: PartitionId, seam: &'static str) -> Option<&mut Vm> {
+        let found = self.vms.get_mut(&vm);
+        if found.is_none() {
+            self.oracle.report(Violation::UsedAfterFree { vm, seam });
+        }
+        found
+    }
+
+    /// Makes one SMC.
+    pub fn smc(&mut self, cpu: u16, regs: &Regs) -> Regs {
+        let Self { spmc, plan, frames, now, .. } = self;
+        let answer = plan.apply(regs, |regs| spmc.call_on(cpu, frames, *now, regs));
+        self.oracle.smc(regs, &answer);
+        self.smcs += 1;
+        let smc = Smc { at: self.now, cpu, regs: *regs, answer };
+        keep(&mut self.smc_log, self.kept, smc);
+        self.now = self.now + self.smc_cost;
+        answer
+    }
+
+    /// Physical address behind a guest's, if it is memory that the guest may access so.
+    pub fn translate(&self, vm: PartitionId, address: u64, write: bool) -> Option<u64> {
+        let (frame, kind) = self.vms.get(&vm)?.frame(address)?;
+        let allowed = match kind {
+            Kind::Ram | Kind::Foreign | Kind::Hypervisors => true,
+            Kind::ReadOnly => !write,
+            Kind::Device => false,
+        };
+        allowed.then(|| Frames::address(frame) + address % PAGE)
+    }
+
+    /// Whether an SP can reach the frame.
+    pub fn check_reach(&mut self, frame: u32, when: &'static str) {
+        let page = Frames::address(frame);
+        let reached = self.spmc.can_reach(page);
+        self.oracle.reachable(page, when, reached);
+    }
+
+    /// Frees a frame that nobody needs any more.
+    pub fn free(&mut self, frame: u32) {
+        self.check_reach(frame, "freed");
+        self.frames.free(frame);
+    }
+
+    /// The VM's guest makes no calls any more; frames that nobody holds are free at once.
+    pub fn kill(&mut self, id: PartitionId) {
+        let Some(vm) = self.vms.get_mut(&id) else { return };
+        vm.dead = true;
+        let frames: Vec<_> = vm.regions.iter().flat_map(|(region, frames)| {
+            let kind = region.kind;
+            frames.iter().map(move |&frame| (frame, kind))
+        });
+        let frames = frames.collect::<Vec<_>>();
+        for (frame, kind) in frames {
+            match self.frames.owner(frame) {
+                Owner::Vm { holds: 0, .. } => self.free(frame),
+                Owner::Vm { life, holds, .. } => {
+                    self.frames.set_owner(frame, Owner::Vm { life, holds, orphan: true });
+                }
+                Owner::Hypervisor if !matches!(kind, Kind::Ram | Kind::ReadOnly) => self.free(frame),
+                Owner::Hypervisor | Owner::Free | Owner::Leaked { .. } => {}
+            }
+        }
+    }
+
+    /// Drops a reference; the last one frees the VM.
+    pub fn drop_reference(&mut self, id: PartitionId) {
+        let Some(vm) = self.vms.get_mut(&id) else { return };
+        vm.references = vm.references.saturating_sub(1);
+        if vm.references > 0 || !vm.dead {
+            return;
+        }
+        let Some(vm) = self.vms.remove(&id) else { return };
+        if vm.lent > 0 {
+            self.oracle.report(Violation::ReferenceKept { vm: id });
+        }
+        self.oracle.gone(id);
+        // What is still held keeps its frames, and a later release must find them.
+        if vm.frames().any(|frame| self.is_of(frame, vm.life)) {
+            self.husks.push(vm);
+        }
+    }
+
+    /// Whether the frame is still part of this life.
+    pub fn is_of(&self, frame: u32, life: Life) -> bool {
+        match self.frames.owner(frame) {
+            Owner::Vm { life: owner, .. } | Owner::Leaked { life: owner } => owner == life,
+            Owner::Free | Owner::Hypervisor => false,
+        }
+    }
+
+    pub fn report_lost_pages(&mut self, expected: u64) {
+        let found = self.frames.count().total();
+        if found != expected {
+            self.oracle.report(Violation::PagesLost { expected, found });
+        }
+    }
+
+    /// The VM's frame with this number, counted over its regions, for who looks behind the mediator.
+    pub fn frame_number(address: u64) -> u32 {
+        ((address - RAM) / PAGE) as u32
+    }
+
+    pub fn copy(&mut self, copy: Copy) {
+        if self.kept > 0 {
+            self.copies.push(copy);
+        }
+    }
+
+    pub fn read_physical(&self, address: u64, dst: &mut [u8]) -> bool {
+        self.frames.read(address, dst).is_ok()
+    }
+}
