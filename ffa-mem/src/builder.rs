@@ -55,7 +55,7 @@ pub enum BuildError {
 /// | 1.2 | 48 bytes | 32 bytes |
 ///
 /// # Specification
-/// FF-A v1.0 (DEN0077A issue A) section 5.12; v1.1 (issue E) section 10.11; from v1.2, DEN0140.
+/// FF-A v1.0 (DEN0077A issue A) Table 5.19; v1.1 (issue E) Tables 10.13 to 10.21; from v1.2, DEN0140.
 #[derive(Debug)]
 pub struct SendBuilder<'a> {
     composite: &'a mut Composite,

@@ -21,6 +21,9 @@ pub struct SendRules {
 }
 
 /// Flags of a send: the one that is supported.
+///
+/// # Specification
+/// FF-A v1.1 (DEN0077A issue E) Table 10.21; from v1.2, DEN0140.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[repr(transparent)]
 pub struct SendFlags(u32);
@@ -80,7 +83,7 @@ impl<'a> SendDescriptor<'a> {
     /// before receivers, and those before ranges.
     ///
     /// # Specification
-    /// FF-A v1.0 (DEN0077A issue A) section 5.12; v1.1 (issue E) section 10.11; from v1.2, DEN0140.
+    /// FF-A v1.0 (DEN0077A issue A) Table 5.19; v1.1 (issue E) Tables 10.13 to 10.21; from v1.2, DEN0140.
     pub fn parse(bytes: &'a [u8], rules: &SendRules) -> Result<Self, DescriptorError> {
         let header = Header::read(bytes, rules.version)?;
         header.check(rules)?;
