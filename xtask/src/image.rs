@@ -26,7 +26,7 @@ impl Profile {
     fn folder(self) -> &'static str {
         match self {
             Self::Debug => "debug",
-            Self::Release => "release",
+            Self::Release => "image",
         }
     }
 }
@@ -48,7 +48,7 @@ pub fn build(profile: Profile) -> Result<Images> {
     let mut cargo = toolchain.cargo("build");
     cargo.args(["--package", "ffa-el2"]).arg("--target-dir").arg(&target).current_dir(workspace::root());
     if profile == Profile::Release {
-        cargo.arg("--release");
+        cargo.args(["--profile", "image"]);
     }
     let progress = Progress::start("building the images");
     let mut child = cargo

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything that is more than `cargo build` and `cargo test`.
 
 mod elf;
+mod gate;
 mod image;
 mod process;
 mod progress;
@@ -34,6 +35,8 @@ enum Command {
         #[arg(long)]
         dev: bool,
     },
+    /// Check everything: what must pass before a change lands.
+    Test,
     /// Build the firmware and the hypervisor for the bare machine.
     Build {
         /// Build as it is measured, optimised.
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup { dev } => setup::everything(dev)?,
+        Command::Test => return gate::run(),
         Command::Build { release } => {
             let images = image::build(Profile::from_flag(release))?;
             println!("{}\n{}", images.firmware.display(), images.hypervisor.display());

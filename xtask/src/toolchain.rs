@@ -44,14 +44,23 @@ impl Toolchain {
         })
     }
 
-    /// A Cargo command for the bare machine; the subcommand and its arguments are still to be added.
+    /// A Cargo command for the bare machine, with `core` and `alloc`; arguments are still to be added.
     pub fn cargo(&self, subcommand: &str) -> Command {
+        self.cargo_with(subcommand, "core,alloc")
+    }
+
+    /// The same without `alloc`, where the library is built from source.
+    pub fn cargo_without_alloc(&self, subcommand: &str) -> Command {
+        self.cargo_with(subcommand, "core")
+    }
+
+    fn cargo_with(&self, subcommand: &str, crates: &str) -> Command {
         let mut command = Command::new(&self.cargo);
         command.arg(subcommand).args(["--target", TARGET]).env("RUSTC", &self.rustc);
         // Set by the Cargo that runs us, for its own compiler.
         command.env_remove("LD_LIBRARY_PATH");
         if let Library::FromSource { linker } = &self.library {
-            command.args(["-Zbuild-std=core,alloc"]).env("RUSTC_BOOTSTRAP", "1");
+            command.arg(format!("-Zbuild-std={crates}")).env("RUSTC_BOOTSTRAP", "1");
             command.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER", linker);
         }
         command
