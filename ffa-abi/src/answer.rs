@@ -1,8 +1,7 @@
 use core::fmt;
 
 use crate::{
-    CallError, DirectResponse, FirmwareStatus, Function, FunctionId, MemFragRx, MemFragTx, PartitionId, Regs,
-    Width,
+    DirectResponse, FirmwareStatus, Function, FunctionId, MemFragRx, MemFragTx, PartitionId, Regs, Width,
 };
 
 /// An execution context of an endpoint, as w1 of FFA_RUN, FFA_INTERRUPT and FFA_YIELD names it.
@@ -103,19 +102,14 @@ impl Answer {
     #[inline]
     pub fn from_regs(regs: &Regs) -> Self {
         let w0 = regs.w::<0>();
-        Self::decode(regs).unwrap_or(Self::Unexpected { w0 })
-    }
-
-    #[inline]
-    fn decode(regs: &Regs) -> Result<Self, CallError> {
-        let w0 = regs.w::<0>();
-        let id = FunctionId::from_w0(w0)?;
-        Ok(match id.function() {
-            Function::Success => Self::Success(Success {
-                width: id.width(),
-                x2: crate::call::cut(id.width(), regs.x::<2>()),
-                x3: crate::call::cut(id.width(), regs.x::<3>()),
-            }),
+        let unexpected = Self::Unexpected { w0 };
+        let Ok(id) = FunctionId::from_w0(w0) else { return unexpected };
+        let cut = |x| crate::call::cut(id.width(), x);
+        // Each arm makes the whole answer: joining them first costs as much again.
+        match id.function() {
+            Function::Success => {
+                Self::Success(Success { width: id.width(), x2: cut(regs.x::<2>()), x3: cut(regs.x::<3>()) })
+            }
             Function::Error => Self::Error(FirmwareStatus::from_code(regs.w::<2>() as i32)),
             Function::Interrupt => Self::Interrupt(RunTarget::from_word(regs.w::<1>())),
             Function::Yield => Self::Yield {
@@ -123,11 +117,13 @@ impl Answer {
                 timeout: u64::from(regs.w::<3>()) << 32 | u64::from(regs.w::<2>()),
             },
             Function::MsgWait => Self::MsgWait,
-            Function::MsgSendDirectResp => Self::DirectResponse(DirectResponse::from_regs(id, regs)?),
-            Function::MemFragRx => Self::MemFragRx(MemFragRx::from_regs(id, regs)?),
-            Function::MemFragTx => Self::MemFragTx(MemFragTx::from_regs(id, regs)?),
-            _ => Self::Unexpected { w0 },
-        })
+            Function::MsgSendDirectResp => {
+                DirectResponse::from_regs(id, regs).map_or(unexpected, Self::DirectResponse)
+            }
+            Function::MemFragRx => MemFragRx::from_regs(id, regs).map_or(unexpected, Self::MemFragRx),
+            Function::MemFragTx => MemFragTx::from_regs(id, regs).map_or(unexpected, Self::MemFragTx),
+            _ => unexpected,
+        }
     }
 
     /// Registers of this answer; those it does not define are zero.

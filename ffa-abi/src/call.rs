@@ -76,27 +76,36 @@ impl Call {
     /// [`CallError::Unknown`] if w0 names no function, otherwise the register that is wrong.
     #[inline]
     pub fn from_regs(regs: &Regs) -> Result<Self, CallError> {
-        let id = FunctionId::from_w0(regs.w::<0>())?;
-        Ok(match id.function() {
-            Function::Version => Self::Version(regs.w::<1>()),
-            Function::Features => Self::Features(FeatureQuery::from_regs(regs)),
-            Function::IdGet => Self::IdGet,
-            Function::SpmIdGet => Self::SpmIdGet,
-            Function::RxTxMap => Self::RxTxMap(RxTxMap::from_regs(id, regs)?),
-            Function::RxTxUnmap => Self::RxTxUnmap(RxTxUnmap::from_regs(id, regs)?),
-            Function::RxRelease => Self::RxRelease(RxRelease::from_regs(id, regs)?),
-            Function::PartitionInfoGet => Self::PartitionInfoGet(PartitionInfoGet::from_regs(id, regs)?),
-            Function::MsgSendDirectReq => Self::DirectRequest(DirectRequest::from_regs(id, regs)?),
-            Function::MsgSendDirectResp => Self::DirectResponse(DirectResponse::from_regs(id, regs)?),
-            Function::Run => Self::Run(RunTarget::from_word(regs.w::<1>())),
+        Self::decode(FunctionId::from_w0(regs.w::<0>())?, regs)
+    }
+
+    /// Decodes the registers of a request whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// The register that is wrong.
+    #[inline]
+    pub fn decode(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+        // Each arm makes the whole result: joining them first costs as much again.
+        match id.function() {
+            Function::Version => Ok(Self::Version(regs.w::<1>())),
+            Function::Features => Ok(Self::Features(FeatureQuery::from_regs(regs))),
+            Function::IdGet => Ok(Self::IdGet),
+            Function::SpmIdGet => Ok(Self::SpmIdGet),
+            Function::RxTxMap => RxTxMap::from_regs(id, regs).map(Self::RxTxMap),
+            Function::RxTxUnmap => RxTxUnmap::from_regs(id, regs).map(Self::RxTxUnmap),
+            Function::RxRelease => RxRelease::from_regs(id, regs).map(Self::RxRelease),
+            Function::PartitionInfoGet => PartitionInfoGet::from_regs(id, regs).map(Self::PartitionInfoGet),
+            Function::MsgSendDirectReq => DirectRequest::from_regs(id, regs).map(Self::DirectRequest),
+            Function::MsgSendDirectResp => DirectResponse::from_regs(id, regs).map(Self::DirectResponse),
+            Function::Run => Ok(Self::Run(RunTarget::from_word(regs.w::<1>()))),
             Function::MemShare | Function::MemLend | Function::MemDonate => {
-                Self::MemSend(MemSend::from_regs(id, regs)?)
+                MemSend::from_regs(id, regs).map(Self::MemSend)
             }
-            Function::MemReclaim => Self::MemReclaim(MemReclaim::from_regs(id, regs)?),
-            Function::MemFragRx => Self::MemFragRx(MemFragRx::from_regs(id, regs)?),
-            Function::MemFragTx => Self::MemFragTx(MemFragTx::from_regs(id, regs)?),
-            _ => Self::Other(id),
-        })
+            Function::MemReclaim => MemReclaim::from_regs(id, regs).map(Self::MemReclaim),
+            Function::MemFragRx => MemFragRx::from_regs(id, regs).map(Self::MemFragRx),
+            Function::MemFragTx => MemFragTx::from_regs(id, regs).map(Self::MemFragTx),
+            _ => Ok(Self::Other(id)),
+        }
     }
 
     /// Registers that make this call; those it does not use are zero.
@@ -152,11 +161,13 @@ impl Call {
 }
 
 /// `value` of `register`, refused if it sets a bit outside `allowed`.
+#[inline]
 pub(crate) fn reserved(id: FunctionId, register: u8, value: u64, allowed: u64) -> Result<u64, CallError> {
     if value & !allowed == 0 { Ok(value) } else { Err(CallError::Reserved { function: id, register, value }) }
 }
 
 /// `x` cut to what a call of `width` carries.
+#[inline]
 pub(crate) const fn cut(width: Width, x: u64) -> u64 {
     match width {
         Width::Smc32 => x & 0xffff_ffff,
@@ -181,6 +192,7 @@ pub struct RxTxMap {
 }
 
 impl RxTxMap {
+    #[inline]
     fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let pages = reserved(id, 3, u64::from(regs.w::<3>()), 0x3f)?;
         Ok(Self {
@@ -215,6 +227,7 @@ pub struct RxTxUnmap {
 }
 
 impl RxTxUnmap {
+    #[inline]
     fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let w1 = reserved(id, 1, u64::from(regs.w::<1>()), 0xffff_0000)?;
         Ok(Self { endpoint: PartitionId((w1 >> 16) as u16) })
@@ -235,6 +248,7 @@ pub struct RxRelease {
 }
 
 impl RxRelease {
+    #[inline]
     fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let w1 = reserved(id, 1, u64::from(regs.w::<1>()), 0xffff)?;
         Ok(Self { endpoint: PartitionId(w1 as u16) })
@@ -260,6 +274,7 @@ pub struct PartitionInfoGet {
 }
 
 impl PartitionInfoGet {
+    #[inline]
     fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let flags = reserved(id, 5, u64::from(regs.w::<5>()), 1)?;
         let uuid = Uuid::from_words([regs.w::<1>(), regs.w::<2>(), regs.w::<3>(), regs.w::<4>()]);

@@ -34,6 +34,7 @@ pub enum Message {
 }
 
 impl Message {
+    #[inline]
     fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let payload = [regs.x::<3>(), regs.x::<4>(), regs.x::<5>(), regs.x::<6>(), regs.x::<7>()]
             .map(|x| cut(id.width(), x));
@@ -73,6 +74,7 @@ macro_rules! direct_message {
         }
 
         impl $name {
+            #[inline]
             pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
                 let (sender, receiver) = PartitionId::split(regs.w::<1>());
                 Ok(Self { width: id.width(), sender, receiver, message: Message::from_regs(id, regs)? })

@@ -32,6 +32,7 @@ pub enum FeatureQuery {
 }
 
 impl FeatureQuery {
+    #[inline]
     pub(crate) fn from_regs(regs: &Regs) -> Self {
         let w1 = regs.w::<1>();
         match FunctionId::from_w0(w1) {

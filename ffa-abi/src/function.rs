@@ -134,7 +134,7 @@ functions! {
 const FIRST: u8 = 0x60;
 const LAST: u8 = 0x97;
 
-/// Row of each low byte, so that decoding is one look-up.
+/// Row of each low byte.
 const ROWS: [u8; (LAST - FIRST) as usize + 1] = {
     let mut rows = [u8::MAX; (LAST - FIRST) as usize + 1];
     let mut row = 0;
@@ -143,6 +143,20 @@ const ROWS: [u8; (LAST - FIRST) as usize + 1] = {
         row += 1;
     }
     rows
+};
+
+/// Function ID of each low byte, in both widths, so that decoding is one look-up.
+const IDS: [[Option<FunctionId>; ROWS.len()]; 2] = {
+    let mut ids = [[None; ROWS.len()]; 2];
+    let mut row = 0;
+    while row < FUNCTIONS.len() {
+        let function = FUNCTIONS[row].function;
+        let column = function as usize - FIRST as usize;
+        ids[0][column] = FunctionId::new(function, Width::Smc32);
+        ids[1][column] = FunctionId::new(function, Width::Smc64);
+        row += 1;
+    }
+    ids
 };
 
 /// A function ID of FF-A: function and width, of which the table has both.
@@ -198,21 +212,15 @@ impl FunctionId {
     /// [`UnknownFunction`] for any word that is not in the table in this width.
     #[inline]
     pub const fn from_w0(w0: u32) -> Result<Self, UnknownFunction> {
-        let number = w0 as u8;
-        let width = match w0 & 0xfffe_ff00 {
-            0x8400_0000 => Width::Smc32,
-            0xc400_0000 => Width::Smc64,
-            _ => return Err(UnknownFunction { w0 }),
-        };
-        if number < FIRST || number > LAST {
-            return Err(UnknownFunction { w0 });
+        /// Bit 30 tells the widths apart.
+        const SMC64: u32 = 1 << 30;
+        let column = (w0 as u8).wrapping_sub(FIRST) as usize;
+        if w0 & !(SMC64 | 1 << 16 | 0xff) == 0x8400_0000 && column < ROWS.len() {
+            if let Some(id) = IDS[(w0 & SMC64 != 0) as usize][column] {
+                return Ok(id);
+            }
         }
-        let row = ROWS[(number - FIRST) as usize] as usize;
-        if row >= FUNCTIONS.len() {
-            return Err(UnknownFunction { w0 });
-        }
-        let id = Self { function: FUNCTIONS[row].function, width };
-        if id.since().is_some() { Ok(id) } else { Err(UnknownFunction { w0 }) }
+        Err(UnknownFunction { w0 })
     }
 
     /// Whether `w0` is in the range of function IDs that belongs to FF-A, known or not.

@@ -45,6 +45,7 @@ pub struct MemSend {
 }
 
 impl MemSend {
+    #[inline]
     pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let transaction = match id.function() {
             Function::MemLend => Transaction::Lend,
@@ -118,6 +119,7 @@ pub struct MemReclaim {
 }
 
 impl MemReclaim {
+    #[inline]
     pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let handle = handle(id, regs)?;
         let flags = reserved(id, 3, u64::from(regs.w::<3>()), 3)?;
@@ -148,6 +150,7 @@ pub struct MemFragRx {
 }
 
 impl MemFragRx {
+    #[inline]
     pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let w4 = reserved(id, 4, u64::from(regs.w::<4>()), 0xffff_0000)?;
         Ok(Self {
@@ -179,6 +182,7 @@ pub struct MemFragTx {
 }
 
 impl MemFragTx {
+    #[inline]
     pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let w4 = reserved(id, 4, u64::from(regs.w::<4>()), 0xffff_0000)?;
         Ok(Self {
@@ -195,6 +199,7 @@ impl MemFragTx {
     }
 }
 
+#[inline]
 fn handle(id: FunctionId, regs: &Regs) -> Result<Handle, CallError> {
     Handle::from_words(regs.w::<1>(), regs.w::<2>()).map_err(|_| CallError::Handle { function: id })
 }
