@@ -1,6 +1,6 @@
 //! From registers to the handler of a call: decode, check against the table, serve.
 
-use ffa_abi::{Call, CallError, FunctionId, Regs, Status, version_answer};
+use ffa_abi::{Call, CallError, Function, FunctionId, Regs, Status, version_answer};
 
 use crate::mediator::Reply;
 use crate::served::serves;
@@ -15,8 +15,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         regs: &Regs,
         scratch: &mut Scratch,
     ) -> Reply {
-        if let Ok(Call::Version(word)) = Call::from_regs(regs) {
-            return Ok(self.version(caller, word));
+        if id.function() == Function::Version {
+            return Ok(self.version(caller, regs.w::<1>()));
         }
         let version = {
             let mut state = self.lock();
@@ -29,7 +29,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if !serves(id, version, self.spmc.abilities()) {
             return Err(Status::NotSupported);
         }
-        match Call::from_regs(regs).map_err(|error| status(&error))? {
+        match Call::decode(id, regs).map_err(|error| status(&error))? {
             Call::Features(query) => self.features(version, query),
             Call::IdGet => Ok(Regs::success(u32::from(caller.vm.id().0), 0)),
             Call::RxTxMap(map) => self.rxtx_map(hyp, caller, map),
