@@ -246,6 +246,39 @@ fn handles_and_their_reuse() {
 }
 
 #[test]
+fn optee_takes_the_hypervisors_own_handle_once() {
+    let mut world = World::new(Preset::Optee, lazy());
+    let own = 1 << 63 | 1 << 45 | 7;
+    let given = |page| Descriptor { handle: own, ..Descriptor::pages(page, 1) };
+    let handle = world.share(&given(0x4000_0000));
+    assert_eq!(handle.get(), own);
+    let again = world.send(MEM_SHARE, &given(0x5000_0000).bytes());
+    assert_eq!(status_of(&again), Err(NoMemory));
+    assert_eq!(status_of(&world.reclaim(handle)), OK);
+}
+
+#[test]
+fn callers_of_1_0_send_the_old_layout() {
+    let inv = [INV, OK, OK, INV];
+    for (at, byte, answers) in [(0, 1, [OK; 4]), (3, 1, inv), (24, 1, inv), (28, 0, [INV; 4]), (40, 1, inv)] {
+        for (preset, expected) in Preset::ALL.into_iter().zip(answers) {
+            let mut world = World::raw(preset, lazy());
+            world.call([0x8400_0063, 0x1_0000]);
+            world.map_buffers();
+            world.tell(VmAvailability::Created, VM1, SP1);
+            let new = Descriptor { composite_offset: Some(48), ..Descriptor::good() }.bytes();
+            // Header without size and offset of the access descriptors, which follow at once.
+            let mut old = new[..24].to_vec();
+            old.extend([0; 4]);
+            old.extend(1_u32.to_le_bytes());
+            old.extend(&new[48..]);
+            old[at] = byte;
+            assert_eq!(status_of(&world.send(MEM_SHARE, &old)), expected, "{preset:?}: byte {at}");
+        }
+    }
+}
+
+#[test]
 fn the_handles_of_tfa_grow_past_32_bits() {
     let config = Preset::TfaEl3.config();
     let mut world = World::new(config, lazy());

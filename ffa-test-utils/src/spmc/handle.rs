@@ -16,6 +16,8 @@ pub(super) struct Handles {
     tagged: BTreeMap<(PartitionId, u32), BTreeSet<u16>>,
 }
 
+/// The hypervisor chose the handle.
+pub(super) const HYPERVISOR_ALLOCATED: u64 = 1 << 63;
 const NON_SECURE_SHARE: u64 = 1 << 44;
 const OTHER_PARTITION: u64 = 1 << 45;
 
@@ -59,6 +61,7 @@ impl Handles {
     pub fn free(&mut self, handle: u64, owner: PartitionId, generation: u32) {
         match self.policy {
             HandlePolicy::Monotonic(_) => {}
+            HandlePolicy::GuestTagged if handle & HYPERVISOR_ALLOCATED != 0 => {}
             HandlePolicy::SlotIndex => {
                 self.free.insert(handle);
             }

@@ -90,7 +90,8 @@ pub struct Turn {
 pub enum Outcome {
     /// It did what was asked and says so.
     Accept,
-    /// It did nothing and gives this status: in w3 of the framework's response, or of a partition's.
+    /// It did nothing and gives this status: in w3 of the framework's response, or of a partition's. Status 0 is a
+    /// lie.
     Refuse(FirmwareStatus),
     /// It did nothing and answers FFA_ERROR.
     Error(Status),

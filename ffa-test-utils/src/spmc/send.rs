@@ -7,8 +7,9 @@ use ffa_abi::{
 };
 
 use super::check::SendCheck;
-use super::config::{NextPartNames, VmMessages};
+use super::config::{HandlePolicy, NextPartNames, VmMessages};
 use super::descriptor::{Access, Descriptor, Layout};
+use super::handle::HYPERVISOR_ALLOCATED;
 use super::memory::{PAGE_SIZE, PhysMemory};
 use super::model::{SpmcModel, error};
 use super::store::Incomplete;
@@ -80,8 +81,8 @@ impl SpmcModel {
         let built_in =
             descriptor.accesses().next().is_none_or(|access| !self.is_other_partition(access.receiver));
         let given = descriptor.handle();
-        let raw = if given >> 63 != 0 && self.config.quirks.other_buffer {
-            Some(given)
+        let raw = if self.takes_handle(given) {
+            Some(given).filter(|&raw| self.store.find(raw).is_none() && self.store.half_sent(raw).is_none())
         } else {
             self.store.allocate(owner, self.config.limits.shares, built_in)
         };
@@ -112,6 +113,11 @@ impl SpmcModel {
             NextPartNames::Zero => PartitionId(0),
         };
         Answer::MemFragRx(MemFragRx { handle, offset: half.bytes.len() as u32, endpoint }).to_regs()
+    }
+
+    /// Whether a handle in the header is the hypervisor's own, and is used.
+    fn takes_handle(&self, handle: u64) -> bool {
+        self.config.handles == HandlePolicy::GuestTagged && handle & HYPERVISOR_ALLOCATED != 0
     }
 
     /// Whether `id` is a partition other than the one built into the SPMC, where there is one.
@@ -284,7 +290,7 @@ impl FirstPart<'_> {
             }
             SendCheck::HandleGiven => {
                 let handle = descriptor.handle();
-                handle != 0 && (handle >> 63 == 0 || !model.config.quirks.other_buffer)
+                handle != 0 && !model.takes_handle(handle)
             }
             SendCheck::NoShareState => model.store.count(descriptor.sender()) >= limits.shares,
         }
