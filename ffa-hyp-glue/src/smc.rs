@@ -4,7 +4,7 @@ use ffa_abi::Regs;
 
 use crate::Conduit;
 
-/// The conduit to real firmware: `smccc`'s 18-register call through [`smccc::Smc`] or [`smccc::Hvc`].
+/// The conduit to real firmware: `smccc`'s 18-register call through `smccc::Smc` or `smccc::Hvc`.
 ///
 /// The 8-register call must not carry FF-A: its answer may be a 64-bit one that overwrites x8 to x17.
 #[derive(Clone, Copy, Debug, Default)]
