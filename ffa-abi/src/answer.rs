@@ -57,6 +57,18 @@ impl Success {
     pub const fn w3(&self) -> u32 {
         self.x3 as u32
     }
+
+    /// Registers of the answer.
+    #[must_use]
+    #[inline]
+    pub fn to_regs(&self) -> Regs {
+        let id = match self.width {
+            Width::Smc32 => FunctionId::smc32(Function::Success),
+            Width::Smc64 => FunctionId::smc64(Function::Success),
+        };
+        let cut = |x| crate::call::cut(self.width, x);
+        Regs::new([u64::from(id.w0()), 0, cut(self.x2), cut(self.x3)])
+    }
 }
 
 /// What came back from a call, whatever the call was.
@@ -128,19 +140,13 @@ impl Answer {
 
     /// Registers of this answer; those it does not define are zero.
     #[must_use]
+    #[inline]
     pub fn to_regs(&self) -> Regs {
         const fn word(function: Function) -> u64 {
             FunctionId::smc32(function).w0() as u64
         }
         match self {
-            Self::Success(success) => {
-                let id = match success.width {
-                    Width::Smc32 => FunctionId::smc32(Function::Success),
-                    Width::Smc64 => FunctionId::smc64(Function::Success),
-                };
-                let cut = |x| crate::call::cut(success.width, x);
-                Regs::new([u64::from(id.w0()), 0, cut(success.x2), cut(success.x3)])
-            }
+            Self::Success(success) => success.to_regs(),
             Self::Error(status) => Regs::new([word(Function::Error), 0, u64::from(status.code() as u32)]),
             Self::Interrupt(target) => Regs::new([word(Function::Interrupt), u64::from(target.word())]),
             Self::Yield { target, timeout } => Regs::new([

@@ -112,6 +112,7 @@ impl Call {
     ///
     /// [`Call::Other`] gives the function ID alone.
     #[must_use]
+    #[inline]
     pub fn to_regs(&self) -> Regs {
         const fn plain(function: Function, w1: u32) -> Regs {
             Regs::new([FunctionId::smc32(function).w0() as u64, w1 as u64])
@@ -205,6 +206,7 @@ impl RxTxMap {
 
     /// Registers of the call.
     #[must_use]
+    #[inline]
     pub fn to_regs(&self) -> Regs {
         let id = match self.width {
             Width::Smc32 => FunctionId::smc32(Function::RxTxMap),
@@ -235,6 +237,7 @@ impl RxTxUnmap {
 
     /// Registers of the call.
     #[must_use]
+    #[inline]
     pub fn to_regs(&self) -> Regs {
         Regs::new([u64::from(FunctionId::smc32(Function::RxTxUnmap).w0()), u64::from(self.endpoint.0) << 16])
     }
@@ -256,6 +259,7 @@ impl RxRelease {
 
     /// Registers of the call.
     #[must_use]
+    #[inline]
     pub fn to_regs(&self) -> Regs {
         Regs::new([u64::from(FunctionId::smc32(Function::RxRelease).w0()), u64::from(self.endpoint.0)])
     }
@@ -283,6 +287,7 @@ impl PartitionInfoGet {
 
     /// Registers of the call.
     #[must_use]
+    #[inline]
     pub fn to_regs(&self) -> Regs {
         let [w1, w2, w3, w4] = self.uuid.words().map(u64::from);
         let w0 = FunctionId::smc32(Function::PartitionInfoGet).w0();

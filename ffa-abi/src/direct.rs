@@ -82,6 +82,7 @@ macro_rules! direct_message {
 
             /// Registers of the call.
             #[must_use]
+            #[inline]
             pub fn to_regs(&self) -> Regs {
                 let id = match self.width {
                     Width::Smc32 => FunctionId::smc32(Function::$function),

@@ -177,6 +177,7 @@ pub struct UnknownFunction {
 impl FunctionId {
     /// The ID of `function` in `width`, if the table has that form.
     #[must_use]
+    #[inline]
     pub const fn new(function: Function, width: Width) -> Option<Self> {
         let id = Self { function, width };
         if id.since().is_some() { Some(id) } else { None }
@@ -187,6 +188,7 @@ impl FunctionId {
     /// # Panics
     /// If the function has none; meant for constants.
     #[must_use]
+    #[inline]
     pub const fn smc32(function: Function) -> Self {
         match Self::new(function, Width::Smc32) {
             Some(id) => id,
@@ -199,6 +201,7 @@ impl FunctionId {
     /// # Panics
     /// If the function has none; meant for constants.
     #[must_use]
+    #[inline]
     pub const fn smc64(function: Function) -> Self {
         match Self::new(function, Width::Smc64) {
             Some(id) => id,

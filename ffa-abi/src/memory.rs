@@ -64,6 +64,7 @@ impl MemSend {
 
     /// Registers of the call.
     #[must_use]
+    #[inline]
     pub fn to_regs(&self) -> Regs {
         // All three exist in both widths.
         let base = FunctionId::smc32(self.transaction.function()).w0();
@@ -128,6 +129,7 @@ impl MemReclaim {
 
     /// Registers of the call.
     #[must_use]
+    #[inline]
     pub fn to_regs(&self) -> Regs {
         let [low, high] = self.handle.words();
         let w0 = FunctionId::smc32(Function::MemReclaim).w0();
@@ -162,6 +164,7 @@ impl MemFragRx {
 
     /// Registers of the call.
     #[must_use]
+    #[inline]
     pub fn to_regs(&self) -> Regs {
         fragment(Function::MemFragRx, self.handle, self.offset, self.endpoint)
     }
@@ -194,6 +197,7 @@ impl MemFragTx {
 
     /// Registers of the call.
     #[must_use]
+    #[inline]
     pub fn to_regs(&self) -> Regs {
         fragment(Function::MemFragTx, self.handle, self.fragment_len, self.endpoint)
     }

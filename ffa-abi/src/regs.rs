@@ -45,14 +45,16 @@ impl Regs {
 
     /// FFA_ERROR with `status`, as a guest gets it: every other register is zero.
     #[must_use]
+    #[inline]
     pub fn error(status: Status) -> Self {
         Answer::Error(status.into()).to_regs()
     }
 
     /// FFA_SUCCESS_32 with w2 and w3, as a guest gets it: every other register is zero.
     #[must_use]
+    #[inline]
     pub fn success(w2: u32, w3: u32) -> Self {
-        Answer::Success(Success { width: Width::Smc32, x2: u64::from(w2), x3: u64::from(w3) }).to_regs()
+        Success { width: Width::Smc32, x2: u64::from(w2), x3: u64::from(w3) }.to_regs()
     }
 }
 
