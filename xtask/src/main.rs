@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is more than `cargo build` and `cargo test`.
 
+mod bench;
 mod elf;
 mod gate;
 mod image;
@@ -37,6 +38,12 @@ enum Command {
     },
     /// Check everything: what must pass before a change lands.
     Test,
+    /// Count the instructions of what is called often, beside those of arm-ffa.
+    Bench {
+        /// Print one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Build the firmware and the hypervisor for the bare machine.
     Build {
         /// Build as it is measured, optimised.
@@ -74,6 +81,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup { dev } => setup::everything(dev)?,
         Command::Test => return gate::run(),
+        Command::Bench { json } => return bench::run(json),
         Command::Build { release } => {
             let images = image::build(Profile::from_flag(release))?;
             println!("{}\n{}", images.firmware.display(), images.hypervisor.display());

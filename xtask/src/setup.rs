@@ -13,10 +13,12 @@ use crate::{process, workspace};
 
 const QEMU: &str = "qemu-system-aarch64";
 const QEMU_PACKAGE: &str = "qemu-system-arm";
+const VALGRIND: &str = "valgrind";
 
 /// Installs everything that any command needs; for developers, more.
 pub fn everything(dev: bool) -> Result<()> {
     println!("QEMU: {}", qemu()?.display());
+    println!("Valgrind: {}", valgrind()?.display());
     println!("compiler for {TARGET}: {}", toolchain()?.describe());
     if dev {
         println!("{}", cargo_deny()?);
@@ -26,12 +28,23 @@ pub fn everything(dev: bool) -> Result<()> {
 
 /// The path of QEMU.
 pub fn qemu() -> Result<PathBuf> {
-    if let Some(path) = process::find(QEMU) {
+    program(QEMU, QEMU_PACKAGE, "runs the images")
+}
+
+/// The path of Valgrind.
+pub fn valgrind() -> Result<PathBuf> {
+    program(VALGRIND, VALGRIND, "counts instructions")
+}
+
+/// The path of `program`, which a package has.
+fn program(program: &str, package: &str, purpose: &str) -> Result<PathBuf> {
+    if let Some(path) = process::find(program) {
         return Ok(path);
     }
-    eprintln!("{QEMU} is missing, which runs the images");
-    install_packages(&[QEMU_PACKAGE])?;
-    process::find(QEMU).with_context(|| format!("the package {QEMU_PACKAGE} is installed, but has no {QEMU}"))
+    eprintln!("{program} is missing, which {purpose}");
+    install_packages(&[package])?;
+    process::find(program)
+        .with_context(|| format!("the package {package} is installed, but has no {program}"))
 }
 
 /// A toolchain that can build the images.
