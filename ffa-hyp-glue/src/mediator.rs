@@ -125,6 +125,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         &self.spmc
     }
 
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Whether some CPU holds the lock at this moment. A seam that asks on a machine with one CPU finds out whether
     /// it was called under the lock; elsewhere the answer is out of date as soon as it is given.
     pub fn is_locked(&self) -> bool {

@@ -127,7 +127,11 @@ impl Frames {
     fn locate(&self, address: u64) -> Result<(usize, usize), PhysFault> {
         let offset = address.checked_sub(RAM).ok_or(PhysFault { address })?;
         let frame = (offset / PAGE) as usize;
-        if frame < self.frames.len() { Ok((frame, (offset % PAGE) as usize)) } else { Err(PhysFault { address }) }
+        if frame < self.frames.len() {
+            Ok((frame, (offset % PAGE) as usize))
+        } else {
+            Err(PhysFault { address })
+        }
     }
 }
 

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use ffa_abi::{
-    Answer, DirectRequest, FirmwareStatus, Function, FunctionId, Handle, Message, PartitionId, Properties, Regs,
+    Answer, Call, FirmwareStatus, Function, FunctionId, Handle, Message, PartitionId, Properties, Regs,
     RunTarget, Status, VmAvailability, VmMessage,
 };
 
-use super::frames::Life;
 use crate::spmc::{Reach, Reached};
 
 /// A promise that was broken.
@@ -142,7 +141,9 @@ impl fmt::Display for Violation {
             Self::UnderLock { seam } => write!(f, "{seam} was called under the mediator's lock"),
             Self::OverBudget { smcs } => write!(f, "one tick made {smcs} secure calls"),
             Self::TimerStorm => f.write_str("the timer fires without end"),
-            Self::PagesLost { expected, found } => write!(f, "{found} pages are accounted for, not {expected}"),
+            Self::PagesLost { expected, found } => {
+                write!(f, "{found} pages are accounted for, not {expected}")
+            }
             Self::Guest { vm } => write!(f, "guest {vm} saw what it must not see"),
         }
     }
@@ -230,7 +231,7 @@ impl Oracle {
         let Ok(id) = FunctionId::from_w0(regs.w::<0>()) else { return };
         let message = match id.function() {
             Function::MsgSendDirectReq => {
-                let Ok(request) = DirectRequest::from_regs(id, regs) else { return };
+                let Ok(Call::DirectRequest(request)) = Call::from_regs(regs) else { return };
                 if !matches!(request.message, Message::Framework { .. }) {
                     return;
                 }
@@ -281,7 +282,9 @@ impl Oracle {
         }
         let status = match message.answer(answer) {
             Ok(ffa_abi::VmAvailabilityAnswer::Accepted) => Some(Ok(())),
-            Ok(ffa_abi::VmAvailabilityAnswer::Refused(FirmwareStatus::Known(status))) => Some(Err((status, true))),
+            Ok(ffa_abi::VmAvailabilityAnswer::Refused(FirmwareStatus::Known(status))) => {
+                Some(Err((status, true)))
+            }
             Err(Answer::Error(FirmwareStatus::Known(status))) => Some(Err((status, false))),
             _ => None,
         };
@@ -316,10 +319,9 @@ impl Oracle {
                 heard.destroyed = match status {
                     _ if heard.destroyed == Destroyed::Accepted => Destroyed::Accepted,
                     Some(Ok(())) => Destroyed::Accepted,
-                    Some(Err((
-                        Status::Retry | Status::Busy | Status::Interrupted | Status::NotReady,
-                        _,
-                    ))) => Destroyed::Pending,
+                    Some(Err((Status::Retry | Status::Busy | Status::Interrupted | Status::NotReady, _))) => {
+                        Destroyed::Pending
+                    }
                     // FFA_RUN was refused, which says nothing of the message.
                     Some(Err((_, false))) if run => Destroyed::Pending,
                     None if paused => Destroyed::Pending,
@@ -352,5 +354,4 @@ impl Oracle {
     pub fn born(&mut self, vm: PartitionId) {
         self.heard.retain(|(id, _), _| *id != vm);
     }
-
 }

@@ -58,6 +58,8 @@ pub(super) struct Vm {
     pub id: PartitionId,
     pub life: Life,
     pub regions: Vec<(Region, Vec<u32>)>,
+    /// The mediator has it.
+    pub announced: bool,
     /// Its guest makes no calls any more.
     pub dead: bool,
     /// References: the hypervisor's own while it lives, the mediator's, and one for each vCPU in a call.

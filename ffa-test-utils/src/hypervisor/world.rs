@@ -7,9 +7,9 @@ use ffa_hyp_glue::Event;
 use ffa_teardown::{Span, Time};
 
 use super::cpu::Cpu;
-use super::frames::{Frames, Life, Owner, PAGE, RAM};
+use super::frames::{Frames, Life, Owner, PAGE};
 use super::oracle::{Oracle, Violation};
-use super::vm::{Kind, Vm};
+use super::vm::{Kind, Region, Vm};
 use crate::fault::FaultPlan;
 use crate::spmc::{PhysMemory, SpmcModel};
 
@@ -69,7 +69,6 @@ pub(super) struct World {
     pub buffers: [u32; 2],
     pub spmc: SpmcModel,
     pub plan: FaultPlan,
-    /// How often each CPU's interrupts were pending.
     pub oracle: Oracle,
     pub smcs: u64,
     pub smc_log: VecDeque<Smc>,
@@ -79,8 +78,10 @@ pub(super) struct World {
     pub kept: usize,
     pub lock_probe: Option<Box<dyn Fn() -> bool>>,
     pub interloper: Option<Interloper>,
-    /// Steps of the model that cost something, for tests that count instead of timing.
     pub seam_calls: u64,
+    pub ticks: u64,
+    pub most_smcs: u64,
+    pub idle_ticks: u32,
 }
 
 pub(super) fn keep<T>(log: &mut VecDeque<T>, kept: usize, item: T) {
@@ -151,11 +152,11 @@ impl World {
     pub fn kill(&mut self, id: PartitionId) {
         let Some(vm) = self.vms.get_mut(&id) else { return };
         vm.dead = true;
-        let frames: Vec<_> = vm.regions.iter().flat_map(|(region, frames)| {
+        let of_region = |(region, frames): &(Region, Vec<u32>)| {
             let kind = region.kind;
-            frames.iter().map(move |&frame| (frame, kind))
-        });
-        let frames = frames.collect::<Vec<_>>();
+            frames.iter().map(move |&frame| (frame, kind)).collect::<Vec<_>>()
+        };
+        let frames: Vec<_> = vm.regions.iter().flat_map(of_region).collect();
         for (frame, kind) in frames {
             match self.frames.owner(frame) {
                 Owner::Vm { holds: 0, .. } => self.free(frame),
@@ -179,7 +180,9 @@ impl World {
         if vm.lent > 0 {
             self.oracle.report(Violation::ReferenceKept { vm: id });
         }
-        self.oracle.gone(id);
+        if vm.announced {
+            self.oracle.gone(id);
+        }
         // What is still held keeps its frames, and a later release must find them.
         if vm.frames().any(|frame| self.is_of(frame, vm.life)) {
             self.husks.push(vm);
@@ -199,11 +202,6 @@ impl World {
         if found != expected {
             self.oracle.report(Violation::PagesLost { expected, found });
         }
-    }
-
-    /// The VM's frame with this number, counted over its regions, for who looks behind the mediator.
-    pub fn frame_number(address: u64) -> u32 {
-        ((address - RAM) / PAGE) as u32
     }
 
     pub fn copy(&mut self, copy: Copy) {

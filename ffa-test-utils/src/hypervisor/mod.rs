@@ -1,0 +1,22 @@
+//! A modelled hypervisor with virtual time, and an oracle that watches everything that its mediator does.
+//!
+//! [`ModelHypervisor`] owns memory, VMs and a [`SpmcModel`](crate::spmc::SpmcModel), and lends the mediator a [`Cpu`]
+//! that implements every seam. What must never happen is noticed as it happens and kept as a [`Violation`].
+
+mod cpu;
+mod frames;
+mod model;
+mod oracle;
+mod stage;
+mod stores;
+mod vm;
+mod world;
+
+pub use cpu::{Cpu, Reference};
+pub use frames::{FrameCount, Life, Owner, RAM};
+pub use model::{Machine, ModelHypervisor, NoVm};
+pub use oracle::Violation;
+pub use stage::play_on_host;
+pub use stores::{HeapStores, ModelMediator, VecRanges};
+pub use vm::{Kind, Region};
+pub use world::{Copy, Interloper, Moment, Smc};

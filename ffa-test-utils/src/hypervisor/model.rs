@@ -1,0 +1,491 @@
+use std::boxed::Box;
+use std::cell::{Ref, RefCell, RefMut};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::vec::Vec;
+
+use ffa_abi::{PartitionId, Regs};
+use ffa_hyp_glue::{
+    Caller, Creation, Event, Mediator, Outcome, ProbeFailure, Scratch, Settings, Spmc, VmReport,
+};
+use ffa_teardown::{CreateError, DutySlot, Span, Time, Unexpected, VmKey, VmSlot};
+
+use super::cpu::Cpu;
+use super::frames::{FrameCount, Frames, Owner};
+use super::oracle::{Oracle, Violation};
+use super::stores::{ModelMediator, VecRanges};
+use super::vm::{Kind, Region, Vm};
+use super::world::{Copy, Interloper, Smc, World};
+use crate::fault::FaultPlan;
+use crate::spmc::{Config, PhysMemory, Preset, SpConfig, SpmcModel};
+
+/// What a [`ModelHypervisor`] is made of.
+#[derive(Debug)]
+pub struct Machine {
+    /// The secure world.
+    pub secure: Config,
+    /// Its partitions.
+    pub partitions: Vec<SpConfig>,
+    /// Faults on the way to it.
+    pub plan: FaultPlan,
+    /// The mediator's settings.
+    pub settings: Settings,
+    /// 4 KiB frames of memory.
+    pub frames: u32,
+    /// VMs that the mediator has room for.
+    pub vms: usize,
+    /// Obligations that it has room for.
+    pub duties: usize,
+    /// Page ranges of one VM that it has room for.
+    pub ranges: usize,
+    /// Time that one SMC takes.
+    pub smc_cost: Span,
+    /// How many SMCs and events are remembered.
+    pub log: usize,
+}
+
+impl Machine {
+    /// 16 MiB, and room for 8 VMs of 64 ranges.
+    #[must_use]
+    pub fn new(secure: impl Into<Config>, partitions: impl IntoIterator<Item = SpConfig>) -> Self {
+        Self {
+            secure: secure.into(),
+            partitions: partitions.into_iter().collect(),
+            plan: FaultPlan::none(),
+            settings: Settings::DEFAULT,
+            frames: 4096,
+            vms: 8,
+            duties: 512,
+            ranges: 1024,
+            smc_cost: Span::from_nanos(2_000),
+            log: 100_000,
+        }
+    }
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new(Preset::Strict, [])
+    }
+}
+
+/// No such VM lives.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("there is no VM {vm}")]
+pub struct NoVm {
+    /// Its ID.
+    pub vm: PartitionId,
+}
+
+/// A hypervisor of plain Rust: memory, VMs, virtual time, and the mediator under test.
+pub struct ModelHypervisor {
+    world: Rc<RefCell<World>>,
+    mediator: Rc<ModelMediator>,
+    scratch: Box<Scratch>,
+    keys: BTreeMap<PartitionId, VmKey>,
+    ranges: usize,
+    frames: u64,
+}
+
+impl ModelHypervisor {
+    /// Boots: the mediator finds out what the secure world offers.
+    ///
+    /// # Errors
+    /// [`ProbeFailure`], if the secure world is not to be worked with.
+    ///
+    /// # Panics
+    /// If there are no frames for TX and RX.
+    pub fn new(machine: Machine) -> Result<Self, ProbeFailure> {
+        let Machine { secure, partitions, plan, settings, frames, vms, duties, ranges, smc_cost, log } =
+            machine;
+        let subscribers = partitions.iter().map(|sp| (sp.id, sp.properties)).collect();
+        let mut memory = Frames::new(frames);
+        let buffers = memory.take(2, false, Owner::Hypervisor).expect("two frames for TX and RX");
+        let world = World {
+            frames: memory,
+            vms: BTreeMap::new(),
+            husks: Vec::new(),
+            next_life: 1,
+            now: Time::ZERO,
+            smc_cost,
+            deadline: None,
+            buffers: [buffers[0], buffers[1]],
+            spmc: SpmcModel::new(secure, partitions),
+            plan,
+            oracle: Oracle::new(subscribers),
+            smcs: 0,
+            smc_log: VecDeque::new(),
+            events: VecDeque::new(),
+            copies: Vec::new(),
+            kept: log,
+            lock_probe: None,
+            interloper: None,
+            seam_calls: 0,
+            ticks: 0,
+            most_smcs: 0,
+            idle_ticks: 0,
+        };
+        let world = Rc::new(RefCell::new(world));
+        let mut cpu = Cpu { world: Rc::clone(&world), number: 0 };
+        let mut scratch = Box::new(Scratch::new());
+        let spmc = Spmc::probe(&mut cpu, settings.version, &mut scratch)?;
+        let vm_slots = std::vec![VmSlot::VACANT; vms].into_boxed_slice();
+        let duty_slots = std::vec![DutySlot::VACANT; duties].into_boxed_slice();
+        let records = (0..vms).map(|_| None).collect();
+        let mediator = Rc::new(Mediator::new(spmc, settings, vm_slots, duty_slots, records));
+        let probed = Rc::downgrade(&mediator);
+        let probe = move || probed.upgrade().is_some_and(|mediator: Rc<ModelMediator>| mediator.is_locked());
+        world.borrow_mut().lock_probe = Some(Box::new(probe));
+        let frames = u64::from(frames);
+        Ok(Self { world, mediator, scratch, keys: BTreeMap::new(), ranges, frames })
+    }
+
+    /// A CPU of the machine.
+    #[must_use]
+    pub fn cpu(&self, number: u16) -> Cpu {
+        Cpu { world: Rc::clone(&self.world), number }
+    }
+
+    /// The mediator.
+    #[must_use]
+    pub fn mediator(&self) -> &Rc<ModelMediator> {
+        &self.mediator
+    }
+
+    /// Creates a VM with memory and tells the secure world of it. If some SP has yet to take note, ticks go on until
+    /// that is settled.
+    ///
+    /// A creation that fails leaves a dead VM behind, whose teardown has begun.
+    ///
+    /// # Errors
+    /// [`CreateError`], if the mediator cannot have it; nothing is left behind.
+    ///
+    /// # Panics
+    /// If the machine has too little memory, or the model itself still has a VM of that ID.
+    pub fn create(&mut self, vm: PartitionId, regions: &[Region]) -> Result<Creation, CreateError> {
+        let mut cpu = self.cpu(0);
+        if let Some(key) = self.mediator.find(vm) {
+            // Retired: the mediator must refuse, and the model has no room for two of them.
+            let refused = self.mediator.create_vm(&mut cpu, vm, VecRanges::new(self.ranges));
+            return refused.map(|(_, creation)| creation).inspect(|_| {
+                let _ = key;
+                self.world.borrow_mut().oracle.report(Violation::UsedAfterFree { vm, seam: "create_vm" });
+            });
+        }
+        self.build(vm, regions);
+        let created = self.mediator.create_vm(&mut cpu, vm, VecRanges::new(self.ranges));
+        let (key, mut creation) = match created {
+            Ok(created) => created,
+            Err(error) => {
+                self.bury(vm);
+                return Err(error);
+            }
+        };
+        self.keys.insert(vm, key);
+        if let Some(vm) = self.world.borrow_mut().vms.get_mut(&vm) {
+            vm.announced = true;
+        }
+        while creation == Creation::Pending && self.tick_next(Time::from_nanos(u64::MAX)) {
+            creation = self.mediator.creation(key);
+        }
+        if let Creation::Failed(_) = creation {
+            self.bury(vm);
+        }
+        Ok(creation)
+    }
+
+    fn build(&mut self, id: PartitionId, regions: &[Region]) {
+        let world = &mut *self.world.borrow_mut();
+        assert!(!world.vms.contains_key(&id), "VM {id} is still there");
+        if let Some(handle) = world.spmc.live_handles().find(|live| live.owner == id) {
+            world.oracle.report(Violation::IdReused { vm: id, handle: handle.handle });
+        }
+        world.oracle.born(id);
+        let life = world.next_life;
+        world.next_life += 1;
+        let regions: Vec<_> = regions
+            .iter()
+            .map(|region| {
+                let owner = match region.kind {
+                    Kind::Ram | Kind::ReadOnly => Owner::Vm { life, holds: 0, orphan: false },
+                    Kind::Device | Kind::Hypervisors | Kind::Foreign => Owner::Hypervisor,
+                };
+                let frames = world.frames.take(region.pages, region.scattered, owner);
+                (*region, frames.expect("the machine has memory for every VM"))
+            })
+            .collect();
+        let vm = Vm { id, life, regions, announced: false, dead: false, references: 1, lent: 0 };
+        let frames: Vec<_> = vm.frames().collect();
+        for frame in frames {
+            world.check_reach(frame, "given to a VM");
+        }
+        world.vms.insert(id, vm);
+    }
+
+    /// The hypervisor's own part of a VM's end.
+    fn bury(&mut self, vm: PartitionId) {
+        let world = &mut *self.world.borrow_mut();
+        world.kill(vm);
+        world.drop_reference(vm);
+    }
+
+    /// Kills a VM: the mediator is told, its free pages are reused at once, and the hypervisor drops its reference.
+    ///
+    /// # Errors
+    /// [`Unexpected`] from the mediator, if it is dead already.
+    pub fn destroy(&mut self, vm: PartitionId) -> Result<(), Unexpected> {
+        let key = self.keys.get(&vm).copied().ok_or(Unexpected::UnknownVm { vm })?;
+        self.mediator.destroy_vm(&mut self.cpu(0), key)?;
+        self.bury(vm);
+        Ok(())
+    }
+
+    /// A call of a guest, trapped and served on `cpu`. Overdue ticks come first, as their interrupt would.
+    ///
+    /// # Errors
+    /// [`NoVm`], if there is no such VM.
+    pub fn call(&mut self, vm: PartitionId, vcpu: u16, regs: &mut Regs) -> Result<Outcome, NoVm> {
+        let now = self.now();
+        while self.tick_next(now) {}
+        let key = self.keys.get(&vm).copied().ok_or(NoVm { vm })?;
+        let mut cpu = self.cpu(vcpu);
+        self.enter_guest_call(vm);
+        let outcome = self.mediator.guest_call(&mut cpu, Caller { vm: key, vcpu }, regs, &mut self.scratch);
+        self.world.borrow_mut().drop_reference(vm);
+        Ok(outcome)
+    }
+
+    /// The vCPU has a reference to its VM.
+    fn enter_guest_call(&mut self, vm: PartitionId) {
+        if let Some(vm) = self.world.borrow_mut().vms.get_mut(&vm) {
+            vm.references += 1;
+        }
+    }
+
+    /// Lets `span` pass, with every tick that the mediator asks for.
+    pub fn advance(&mut self, span: Span) {
+        let end = self.now() + span;
+        while self.tick_next(end) {}
+        let world = &mut *self.world.borrow_mut();
+        world.now = world.now.max(end);
+        world.spmc.advance(&mut world.frames, world.now);
+    }
+
+    /// Lets time pass until nothing is left to do, `limit` at most. Returns whether nothing is.
+    pub fn settle(&mut self, limit: Span) -> bool {
+        let end = self.now() + limit;
+        while self.tick_next(end) {}
+        self.deadline().is_none()
+    }
+
+    /// Moves to the next deadline, if it is not after `end`, and ticks. Returns whether it did.
+    fn tick_next(&mut self, end: Time) -> bool {
+        let budget = self.mediator.settings().budget;
+        let smcs = {
+            let world = &mut *self.world.borrow_mut();
+            let Some(deadline) = world.deadline.filter(|deadline| *deadline <= end.max(world.now)) else {
+                return false;
+            };
+            world.now = world.now.max(deadline);
+            world.deadline = None;
+            world.spmc.advance(&mut world.frames, world.now);
+            world.smcs
+        };
+        let before = self.now();
+        self.mediator.tick(&mut self.cpu(0));
+        let world = &mut *self.world.borrow_mut();
+        let made = world.smcs - smcs;
+        if made > u64::from(budget) {
+            world.oracle.report(Violation::OverBudget { smcs: made as u32 });
+        }
+        world.most_smcs = world.most_smcs.max(made);
+        world.ticks += 1;
+        // A tick without an SMC takes no time here, so that a deadline that stays in the past would never end.
+        world.idle_ticks = if made > 0 || world.now > before { 0 } else { world.idle_ticks + 1 };
+        if world.idle_ticks > 100_000 {
+            world.oracle.report(Violation::TimerStorm);
+            world.idle_ticks = 0;
+            return false;
+        }
+        true
+    }
+
+    /// An operator asks to try again what was given up.
+    ///
+    /// # Errors
+    /// [`Unexpected`], if the VM is not dead.
+    pub fn retry(&mut self, vm: Option<PartitionId>) -> Result<u32, Unexpected> {
+        let key = match vm {
+            Some(vm) => Some(self.keys.get(&vm).copied().ok_or(Unexpected::UnknownVm { vm })?),
+            None => None,
+        };
+        self.mediator.retry(&mut self.cpu(0), key)
+    }
+
+    /// A partition is restarted.
+    pub fn restart(&mut self, sp: PartitionId) {
+        self.world.borrow_mut().spmc.restart(sp);
+    }
+
+    /// How a VM stands in the mediator; `None` if it is gone.
+    #[must_use]
+    pub fn report(&self, vm: PartitionId) -> Option<VmReport> {
+        self.mediator.report(self.keys.get(&vm).copied()?)
+    }
+
+    /// The mediator's key of a VM, void ones included.
+    #[must_use]
+    pub fn key(&self, vm: PartitionId) -> Option<VmKey> {
+        self.keys.get(&vm).copied()
+    }
+
+    /// Copies out of a guest's memory, as the guest would read it; all zero where it has none.
+    pub fn read(&self, vm: PartitionId, address: u64, dst: &mut [u8]) {
+        let world = self.world.borrow();
+        for (address, piece) in super::frames::pieces(address, dst.len()) {
+            match world.translate(vm, address, false) {
+                Some(physical) => assert!(world.read_physical(physical, &mut dst[piece])),
+                None => dst[piece].fill(0),
+            }
+        }
+    }
+
+    /// Writes to a guest's memory, as the guest would.
+    ///
+    /// # Panics
+    /// If it has no such memory.
+    pub fn write(&mut self, vm: PartitionId, address: u64, src: &[u8]) {
+        let world = &mut *self.world.borrow_mut();
+        for (address, piece) in super::frames::pieces(address, src.len()) {
+            let physical = world.translate(vm, address, true).expect("the guest has this memory");
+            world.frames.write(physical, &src[piece]).expect("it is memory");
+        }
+    }
+
+    /// Physical address behind a guest's.
+    #[must_use]
+    pub fn translate(&self, vm: PartitionId, address: u64) -> Option<u64> {
+        self.world.borrow().translate(vm, address, false)
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.world.borrow().now
+    }
+
+    /// When the timer fires next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.world.borrow().deadline
+    }
+
+    /// SMCs made so far.
+    #[must_use]
+    pub fn smcs(&self) -> u64 {
+        self.world.borrow().smcs
+    }
+
+    /// Ticks so far, and the most SMCs that one of them made.
+    #[must_use]
+    pub fn ticks(&self) -> (u64, u64) {
+        let world = self.world.borrow();
+        (world.ticks, world.most_smcs)
+    }
+
+    /// Seams called so far: a measure of the mediator's work that does not depend on the machine it runs on.
+    #[must_use]
+    pub fn seam_calls(&self) -> u64 {
+        self.world.borrow().seam_calls
+    }
+
+    /// Takes the log of SMCs.
+    #[must_use]
+    pub fn take_smcs(&mut self) -> Vec<Smc> {
+        self.world.borrow_mut().smc_log.drain(..).collect()
+    }
+
+    /// Takes the log of events.
+    #[must_use]
+    pub fn take_events(&mut self) -> Vec<(Time, Event)> {
+        self.world.borrow_mut().events.drain(..).collect()
+    }
+
+    /// Takes the log of copies out of guest memory.
+    #[must_use]
+    pub fn take_copies(&mut self) -> Vec<Copy> {
+        core::mem::take(&mut self.world.borrow_mut().copies)
+    }
+
+    /// Violations so far, the first of them.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        let world = &mut *self.world.borrow_mut();
+        world.report_lost_pages(self.frames);
+        world.oracle.violations().to_vec()
+    }
+
+    /// How many violations there were.
+    #[must_use]
+    pub fn violation_count(&self) -> u64 {
+        self.world.borrow().oracle.count
+    }
+
+    /// Reports what somebody else than the oracle saw.
+    pub fn violation(&mut self, violation: Violation) {
+        self.world.borrow_mut().oracle.report(violation);
+    }
+
+    /// Frames of a dead VM, or of all, that nobody else can have yet.
+    #[must_use]
+    pub fn orphans(&self, vm: Option<PartitionId>) -> u64 {
+        let world = self.world.borrow();
+        let orphan = |frame| match world.frames.owner(frame) {
+            Owner::Vm { orphan, .. } => orphan,
+            Owner::Leaked { .. } => true,
+            Owner::Free | Owner::Hypervisor => false,
+        };
+        let of = |left: &&Vm| vm.is_none_or(|vm| left.id == vm);
+        let left = world.vms.values().chain(&world.husks).filter(of);
+        left.flat_map(|left| left.frames().filter(|&frame| world.is_of(frame, left.life) && orphan(frame)))
+            .count() as u64
+    }
+
+    /// Frames by whose they are.
+    #[must_use]
+    pub fn frames(&self) -> FrameCount {
+        self.world.borrow().frames.count()
+    }
+
+    /// The secure world, to look at.
+    #[must_use]
+    pub fn spmc(&self) -> Ref<'_, SpmcModel> {
+        Ref::map(self.world.borrow(), |world| &world.spmc)
+    }
+
+    /// The secure world, to meddle with.
+    #[must_use]
+    pub fn spmc_mut(&mut self) -> RefMut<'_, SpmcModel> {
+        RefMut::map(self.world.borrow_mut(), |world| &mut world.spmc)
+    }
+
+    /// The faults, to look at what happened or to replace them.
+    #[must_use]
+    pub fn plan_mut(&mut self) -> RefMut<'_, FaultPlan> {
+        RefMut::map(self.world.borrow_mut(), |world| &mut world.plan)
+    }
+
+    /// Has something else happen at the mediator's moments, on another CPU, until replaced.
+    pub fn set_interloper(&mut self, interloper: Option<Interloper>) {
+        self.world.borrow_mut().interloper = interloper;
+    }
+}
+
+impl core::fmt::Debug for ModelHypervisor {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ModelHypervisor")
+            .field("now", &self.now())
+            .field("vms", &self.keys)
+            .finish_non_exhaustive()
+    }
+}

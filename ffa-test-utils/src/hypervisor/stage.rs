@@ -1,0 +1,198 @@
+use core::fmt;
+use std::string::ToString;
+
+use ffa_abi::{PartitionId, Regs};
+use ffa_hyp_glue::{Creation, ProbeFailure};
+use ffa_teardown::{Span, Time};
+
+use super::frames::PAGE;
+use super::model::{Machine, ModelHypervisor};
+use super::vm::Region;
+use crate::fault::FaultPlan;
+use crate::scenario::{
+    Born, Guest, GuestCpu, Instruction, Layout, Outcome, Scenario, Stage, Tally, play, run_guest,
+};
+use crate::timeline::Line;
+
+/// Where guests of scenarios find their memory here.
+const LAYOUT: Layout = Layout { block: 0x4000_0000, loose: 0x7000_0000 };
+
+/// A scenario on the modelled hypervisor.
+struct HostStage<'a> {
+    hypervisor: ModelHypervisor,
+    tally: Tally,
+    line: &'a mut dyn FnMut(&str),
+}
+
+/// Plays `scenario` on a modelled hypervisor with `plan`'s faults, and gives each line of its timeline to `line`, the
+/// last one being its summary. `change` may change the machine that it runs on.
+///
+/// # Errors
+/// [`ProbeFailure`], if the changed machine cannot be worked with.
+pub fn play_on_host(
+    scenario: &Scenario,
+    plan: FaultPlan,
+    change: impl FnOnce(&mut Machine),
+    mut line: impl FnMut(&str),
+) -> Result<Outcome, ProbeFailure> {
+    let mut machine = Machine { plan, ..Machine::new(scenario.preset, scenario.partitions()) };
+    change(&mut machine);
+    let hypervisor = ModelHypervisor::new(machine)?;
+    line(&Line::Begin(scenario).to_string());
+    let mut stage = HostStage { hypervisor, tally: Tally::EMPTY, line: &mut line };
+    let outcome = play(scenario, &mut stage);
+    stage.flush();
+    let now = stage.hypervisor.now();
+    for violation in stage.hypervisor.violations() {
+        (stage.line)(&Line::Wrong(now, format_args!("{violation}")).to_string());
+    }
+    line(&outcome.summary.to_string());
+    Ok(outcome)
+}
+
+impl HostStage<'_> {
+    /// Shows and counts the mediator's events so far.
+    fn flush(&mut self) {
+        for (at, event) in self.hypervisor.take_events() {
+            self.tally.add(at, &event);
+            (self.line)(&Line::Event(at, &event).to_string());
+        }
+    }
+
+    fn say(&mut self, line: impl FnOnce(Time) -> std::string::String) {
+        self.flush();
+        let now = self.hypervisor.now();
+        (self.line)(&line(now));
+    }
+}
+
+impl Stage for HostStage<'_> {
+    fn create(&mut self, guest: &Guest) -> Born {
+        let regions = [
+            Region::block(LAYOUT.block, guest.block_pages.into()),
+            Region::loose(LAYOUT.loose, guest.loose_pages.into()),
+        ];
+        let born = match self.hypervisor.create(guest.vm, &regions) {
+            Ok(Creation::Live) => Born::Live,
+            Ok(Creation::Pending | Creation::Failed(_)) => Born::Failed,
+            Err(_) => Born::Refused,
+        };
+        self.flush();
+        born
+    }
+
+    fn run(&mut self, scenario: &Scenario, guests: &[u8]) -> u32 {
+        let mut wrong = 0;
+        for guest in guests.iter().filter_map(|&guest| scenario.guests.get(usize::from(guest))) {
+            wrong += run_guest(&mut HostGuest { stage: self, vm: guest.vm }, LAYOUT, guest);
+            self.flush();
+        }
+        wrong
+    }
+
+    fn destroy(&mut self, vm: PartitionId) {
+        if let Err(error) = self.hypervisor.destroy(vm) {
+            self.wrong(format_args!("{error}"));
+        }
+        self.flush();
+    }
+
+    fn now(&mut self) -> Time {
+        self.hypervisor.now()
+    }
+
+    fn pass(&mut self, until: Time) {
+        let span = until.since(self.hypervisor.now());
+        self.hypervisor.advance(span);
+        self.flush();
+    }
+
+    fn is_gone(&mut self, vm: PartitionId) -> bool {
+        self.hypervisor.report(vm).is_none()
+    }
+
+    fn pages_held(&mut self, vm: Option<PartitionId>) -> u64 {
+        self.hypervisor.orphans(vm)
+    }
+
+    fn is_timer_armed(&mut self) -> bool {
+        self.hypervisor.deadline().is_some()
+    }
+
+    fn quarantined(&mut self) -> u32 {
+        let shares = (0..).map_while(|skip| self.hypervisor.mediator().quarantined(skip));
+        shares.count() as u32
+    }
+
+    fn retry(&mut self) -> u32 {
+        let due = self.hypervisor.retry(None).unwrap_or(0);
+        self.flush();
+        due
+    }
+
+    fn restart(&mut self, sp: PartitionId) {
+        self.hypervisor.restart(sp);
+    }
+
+    fn tally(&mut self) -> Tally {
+        self.flush();
+        self.tally
+    }
+
+    fn smcs(&mut self) -> u64 {
+        self.hypervisor.smcs()
+    }
+
+    fn violations(&mut self) -> u64 {
+        // Counts the pages once more.
+        let _ = self.hypervisor.violations();
+        self.hypervisor.violation_count()
+    }
+
+    fn note(&mut self, text: fmt::Arguments<'_>) {
+        self.say(|now| Line::Note(now, text).to_string());
+    }
+
+    fn wrong(&mut self, text: fmt::Arguments<'_>) {
+        self.say(|now| Line::Wrong(now, text).to_string());
+    }
+}
+
+/// A guest that runs on the host.
+struct HostGuest<'a, 'b> {
+    stage: &'a mut HostStage<'b>,
+    vm: PartitionId,
+}
+
+impl GuestCpu for HostGuest<'_, '_> {
+    fn call(&mut self, _: Instruction, regs: &mut Regs) {
+        match self.stage.hypervisor.call(self.vm, 0, regs) {
+            Ok(ffa_hyp_glue::Outcome::Return) => {}
+            // Unknown to SMCCC as well.
+            Ok(ffa_hyp_glue::Outcome::NotFfa) => regs[0] = u64::MAX,
+            Err(error) => self.wrong(format_args!("{error}")),
+        }
+        self.stage.flush();
+    }
+
+    fn read(&mut self, address: u64) -> u64 {
+        let mut word = [0; 8];
+        debug_assert!(address % 8 == 0 && PAGE % 8 == 0);
+        self.stage.hypervisor.read(self.vm, address, &mut word);
+        u64::from_le_bytes(word)
+    }
+
+    fn write(&mut self, address: u64, value: u64) {
+        self.stage.hypervisor.write(self.vm, address, &value.to_le_bytes());
+    }
+
+    fn sleep(&mut self, span: Span) {
+        let until = self.stage.hypervisor.now() + span;
+        self.stage.pass(until);
+    }
+
+    fn wrong(&mut self, what: fmt::Arguments<'_>) {
+        let vm = self.vm;
+        self.stage.wrong(format_args!("guest {vm}: {what}"));
+    }
+}

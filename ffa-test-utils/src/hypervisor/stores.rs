@@ -1,0 +1,52 @@
+use std::boxed::Box;
+use std::vec::Vec;
+
+use ffa_hyp_glue::{Mediator, Record, StoresOf};
+use ffa_mem::{RangeStore, StoreFull, TrackedRange};
+use ffa_teardown::{DutySlot, VmSlot};
+
+use super::cpu::Cpu;
+
+/// Room for page ranges that grows up to a limit.
+#[derive(Clone, Debug)]
+pub struct VecRanges {
+    ranges: Vec<TrackedRange>,
+    limit: usize,
+}
+
+impl VecRanges {
+    /// Empty, for `limit` ranges at most.
+    #[must_use]
+    pub const fn new(limit: usize) -> Self {
+        Self { ranges: Vec::new(), limit }
+    }
+}
+
+impl RangeStore for VecRanges {
+    fn as_slice(&self) -> &[TrackedRange] {
+        &self.ranges
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [TrackedRange] {
+        &mut self.ranges
+    }
+
+    fn try_push(&mut self, range: TrackedRange) -> Result<(), StoreFull> {
+        if self.ranges.len() >= self.limit || self.ranges.try_reserve(1).is_err() {
+            return Err(StoreFull);
+        }
+        self.ranges.push(range);
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.ranges.truncate(len);
+    }
+}
+
+/// What the model lends: boxed slices, and ranges that grow.
+pub type HeapStores =
+    StoresOf<Box<[VmSlot]>, Box<[DutySlot]>, Box<[Option<Record<Cpu, VecRanges>>]>, VecRanges>;
+
+/// The mediator over this model.
+pub type ModelMediator = Mediator<Cpu, HeapStores>;

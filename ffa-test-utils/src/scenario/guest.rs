@@ -1,0 +1,449 @@
+//! The guests' side: interprets a program with nothing but calls and memory.
+
+use core::fmt;
+
+use ffa_abi::{
+    Call, DirectRequest, FeatureQuery, Function, FunctionId, Handle, MemReclaim, MemSend, Message,
+    PartitionId, PartitionInfoGet, ReclaimFlags, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, Status,
+    Transaction, Uuid, Version, Width,
+};
+use ffa_mem::{
+    IpaRange, MemoryAttributes, PAGE_SIZE, Permissions, Receiver, SendBuilder, SendFlags, SendHeader,
+};
+use ffa_teardown::Span;
+
+use super::attack::{Arg, Attack, Means, WORST};
+use super::{Area, Guest, GuestOp, Pages};
+
+/// The instruction by which a guest calls.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Instruction {
+    /// SMC #0.
+    Smc,
+    /// HVC #0.
+    Hvc,
+}
+
+/// What a guest's program runs on.
+pub trait GuestCpu {
+    /// Makes a call with all of x0 to x17, and stores what it left in them.
+    fn call(&mut self, by: Instruction, regs: &mut Regs);
+
+    /// Reads the word at guest-physical `address`, a multiple of 8.
+    fn read(&mut self, address: u64) -> u64;
+
+    /// Writes it.
+    fn write(&mut self, address: u64, value: u64);
+
+    /// Does nothing for a while; others run meanwhile.
+    fn sleep(&mut self, span: Span);
+
+    /// Something was not as it must be. The program goes on.
+    fn wrong(&mut self, what: fmt::Arguments<'_>);
+}
+
+/// Where a guest finds its memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Layout {
+    /// Guest-physical address of [`Area::Block`].
+    pub block: u64,
+    /// Guest-physical address of [`Area::Loose`].
+    pub loose: u64,
+}
+
+/// Runs a guest's program to its end. Returns how many things were wrong.
+pub fn run_guest(cpu: &mut impl GuestCpu, layout: Layout, guest: &Guest) -> u32 {
+    let mut interpreter = Interpreter {
+        cpu,
+        layout,
+        guest,
+        by: Instruction::Smc,
+        version: Version::V1_1,
+        id: guest.vm,
+        shares: [None; MAX_SHARES],
+        count: 0,
+        requests: 0,
+        wrong: 0,
+    };
+    for op in guest.program {
+        interpreter.step(op);
+    }
+    interpreter.wrong
+}
+
+/// Shares of one program.
+const MAX_SHARES: usize = 32;
+/// Bytes that a program's descriptors take at most.
+const DESCRIPTOR: usize = 1024;
+/// What a guest finds in registers that no call defines, and must not find afterwards.
+const POISON: u64 = 0xbad0_bad0_bad0_bad0;
+
+struct Interpreter<'a, C> {
+    cpu: &'a mut C,
+    layout: Layout,
+    guest: &'a Guest,
+    by: Instruction,
+    version: Version,
+    id: PartitionId,
+    shares: [Option<Handle>; MAX_SHARES],
+    count: usize,
+    requests: u32,
+    wrong: u32,
+}
+
+/// An answer, as a guest's driver would tell them apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reply {
+    Success(u64, u64),
+    Error(Option<Status>),
+    Other,
+}
+
+impl<C: GuestCpu> Interpreter<'_, C> {
+    fn fail(&mut self, what: fmt::Arguments<'_>) {
+        self.wrong += 1;
+        self.cpu.wrong(what);
+    }
+
+    fn expect(&mut self, good: bool, what: fmt::Arguments<'_>) {
+        if !good {
+            self.fail(what);
+        }
+    }
+
+    /// Makes a call and sees that nothing is left in registers that its answer does not define.
+    fn call(&mut self, what: &str, regs: &Regs) -> Regs {
+        let mut after = *regs;
+        for x in after.0.iter_mut().skip(8) {
+            *x = POISON;
+        }
+        self.cpu.call(self.by, &mut after);
+        let defined: &[usize] = match FunctionId::from_w0(after.w::<0>()).map(FunctionId::function) {
+            _ if regs.w::<0>() == FunctionId::smc32(Function::Version).w0() => &[0],
+            Ok(Function::Error) => &[0, 2],
+            Ok(Function::Success) => &[0, 2, 3],
+            Ok(Function::Interrupt) => &[0, 1],
+            Ok(Function::Yield) => &[0, 1, 2, 3],
+            Ok(Function::MsgSendDirectResp) => &[0, 1, 2, 3, 4, 5, 6, 7],
+            _ => &[0],
+        };
+        for (number, x) in after.0.iter().enumerate() {
+            if !defined.contains(&number) && *x != 0 {
+                self.fail(format_args!("{what}: {x:#x} is left in x{number}"));
+            }
+        }
+        after
+    }
+
+    fn reply(&mut self, what: &str, regs: &Regs) -> Reply {
+        let after = self.call(what, regs);
+        let w0 = after[0];
+        if w0 == u64::from(FunctionId::smc32(Function::Success).w0()) {
+            Reply::Success(after[2], after[3])
+        } else if w0 == u64::from(FunctionId::smc32(Function::Error).w0()) {
+            Reply::Error(Status::ALL.iter().copied().find(|status| status.code() as u32 == after.w::<2>()))
+        } else {
+            Reply::Other
+        }
+    }
+
+    fn succeed(&mut self, what: &str, regs: &Regs) -> Option<(u64, u64)> {
+        match self.reply(what, regs) {
+            Reply::Success(x2, x3) => Some((x2, x3)),
+            other => {
+                self.fail(format_args!("{what}: {other:?}"));
+                None
+            }
+        }
+    }
+
+    fn refused(&mut self, what: &str, regs: &Regs, status: Status) {
+        let reply = self.reply(what, regs);
+        let good = reply == Reply::Error(Some(status));
+        self.expect(good, format_args!("{what}: {reply:?} instead of {status}"));
+    }
+
+    fn step(&mut self, op: &GuestOp) {
+        match *op {
+            GuestOp::By(by) => self.by = by,
+            GuestOp::Version(asked, answered) => self.negotiate(asked, answered),
+            GuestOp::IdGet => {
+                let id = self.succeed("FFA_ID_GET", &Call::IdGet.to_regs());
+                let own = u64::from(self.guest.vm.0);
+                self.expect(id.is_none_or(|id| id == (own, 0)), format_args!("FFA_ID_GET says {id:x?}"));
+            }
+            GuestOp::Features(id, there) => {
+                let query = FeatureQuery::Function { id, properties: 0 };
+                let reply = self.reply("FFA_FEATURES", &Call::Features(query).to_regs());
+                let good = match reply {
+                    Reply::Success(..) => there,
+                    Reply::Error(status) => !there && status == Some(Status::NotSupported),
+                    Reply::Other => false,
+                };
+                self.expect(good, format_args!("FFA_FEATURES of {id:?}: {reply:?}"));
+            }
+            GuestOp::Map => {
+                let map = RxTxMap { width: Width::Smc64, tx: self.tx(), rx: self.rx(), pages: 1 };
+                self.succeed("FFA_RXTX_MAP", &Call::RxTxMap(map).to_regs());
+            }
+            GuestOp::Unmap => {
+                let unmap = RxTxUnmap { endpoint: PartitionId(0) };
+                self.succeed("FFA_RXTX_UNMAP", &Call::RxTxUnmap(unmap).to_regs());
+            }
+            GuestOp::List => {
+                self.list();
+                let release = RxRelease { endpoint: PartitionId(0) };
+                self.succeed("FFA_RX_RELEASE", &Call::RxRelease(release).to_regs());
+            }
+            GuestOp::LeaveRxOwned => self.list(),
+            GuestOp::Fill(pages) => self.each_word(pages, |cpu, address| {
+                cpu.write(address, pattern(address));
+                true
+            }),
+            GuestOp::Check(pages) => {
+                self.each_word(pages, |cpu, address| cpu.read(address) == pattern(address))
+            }
+            GuestOp::CheckZero(pages) => self.each_word(pages, |cpu, address| cpu.read(address) == 0),
+            GuestOp::CheckAllZero => {
+                let Guest { block_pages, loose_pages, .. } = *self.guest;
+                for pages in [Pages::block(0, block_pages), Pages::loose(0, loose_pages)] {
+                    self.each_word(pages, |cpu, address| cpu.read(address) == 0);
+                }
+            }
+            GuestOp::Share(pages, with) => self.share(pages, with),
+            GuestOp::Reclaim(share) => {
+                if let Some(regs) = self.reclaim_of(share) {
+                    self.succeed("FFA_MEM_RECLAIM", &regs);
+                }
+            }
+            GuestOp::ReclaimInUse(share) => {
+                if let Some(regs) = self.reclaim_of(share) {
+                    self.refused("FFA_MEM_RECLAIM of what is in use", &regs, Status::Denied);
+                }
+            }
+            GuestOp::ReclaimForeign => self.reclaim_foreign(),
+            GuestOp::Request(sp, preempted) => self.request(sp, preempted),
+            GuestOp::StayInCall(sp) => {
+                let answer = self.call("a direct request", &self.request_regs(sp, 1));
+                let interrupted = answer.w::<0>() == FunctionId::smc32(Function::Interrupt).w0();
+                self.expect(interrupted, format_args!("SP {sp} was not preempted: {:#x}", answer[0]));
+            }
+            GuestOp::Attack(attack) => self.attack(attack),
+            GuestOp::Worst => WORST.iter().for_each(|attack| self.attack(attack)),
+            GuestOp::Sleep(span) => self.cpu.sleep(span),
+        }
+    }
+
+    fn tx(&self) -> u64 {
+        self.layout.block
+    }
+
+    fn rx(&self) -> u64 {
+        self.layout.block + PAGE_SIZE
+    }
+
+    fn page(&self, area: Area, number: u64) -> u64 {
+        let base = match area {
+            Area::Block => self.layout.block,
+            Area::Loose => self.layout.loose,
+        };
+        base + number * PAGE_SIZE
+    }
+
+    fn pages(&self, pages: Pages) -> impl Iterator<Item = u64> + Clone + use<C> {
+        let first = self.page(pages.area, u64::from(pages.first));
+        (0..u64::from(pages.count)).map(move |number| first + number * u64::from(pages.step) * PAGE_SIZE)
+    }
+
+    /// Does `work` for each word of the pages; reports the first for which it is not as it must be.
+    fn each_word(&mut self, pages: Pages, work: impl Fn(&mut C, u64) -> bool) {
+        for page in self.pages(pages) {
+            for address in (page..page + PAGE_SIZE).step_by(8) {
+                if !work(self.cpu, address) {
+                    let found = self.cpu.read(address);
+                    self.fail(format_args!("memory at {address:#x} holds {found:#x}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn negotiate(&mut self, asked: Version, answered: Version) {
+        let answer = self.call("FFA_VERSION", &Call::Version(asked.word()).to_regs());
+        let expected = u64::from(answered.word());
+        self.expect(answer[0] == expected, format_args!("FFA_VERSION {asked}: {:#x}", answer[0]));
+        self.version = asked.min(answered);
+    }
+
+    fn list(&mut self) {
+        let get = |count_only| PartitionInfoGet { uuid: Uuid::NIL, count_only }.to_regs();
+        if self.version >= Version::V1_1 {
+            let count = self.succeed("FFA_PARTITION_INFO_GET for the count", &get(true));
+            self.expect(count.is_none_or(|(count, _)| count > 0), format_args!("there are no partitions"));
+        }
+        let Some((count, size)) = self.succeed("FFA_PARTITION_INFO_GET", &get(false)) else { return };
+        let (stride, said) = match self.version {
+            Version::V1_0 => (8, 0),
+            _ => (24, 24),
+        };
+        self.expect(size == said, format_args!("partition records have {size} bytes"));
+        for number in 0..count {
+            // Records need not begin at a multiple of 8, but all of these do.
+            let id = self.cpu.read(self.rx() + number * stride) as u16;
+            self.expect(PartitionId(id).is_secure(), format_args!("a list with partition {id:#x} in it"));
+        }
+    }
+
+    /// Writes a descriptor into `bytes`; its length.
+    fn describe(&self, pages: Pages, with: PartitionId, bytes: &mut [u8]) -> Option<usize> {
+        let header = SendHeader {
+            version: self.version,
+            sender: self.id,
+            attributes: MemoryAttributes::NORMAL_WRITE_BACK_INNER,
+            flags: SendFlags::NONE,
+            tag: 0x7a6,
+        };
+        let receiver = Receiver { id: with, permissions: Permissions::READ_WRITE, impdef: [0; 2] };
+        let mut builder = SendBuilder::new(bytes, &header, [receiver]).ok()?;
+        for page in self.pages(pages) {
+            builder.push(IpaRange::new(page, 1).ok()?).ok()?;
+        }
+        builder.finish().ok()
+    }
+
+    fn write_tx(&mut self, bytes: &[u8]) {
+        for (at, chunk) in (self.tx()..).step_by(8).zip(bytes.chunks(8)) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.cpu.write(at, u64::from_le_bytes(word));
+        }
+    }
+
+    fn share(&mut self, pages: Pages, with: PartitionId) {
+        let mut bytes = [0; DESCRIPTOR];
+        let Some(len) = self.describe(pages, with, &mut bytes) else {
+            return self.fail(format_args!("the program shares what cannot be described"));
+        };
+        self.write_tx(&bytes[..len]);
+        let Some((low, high)) = self.succeed("FFA_MEM_SHARE", &send(len as i64, len as i64)) else { return };
+        match (Handle::from_words(low as u32, high as u32), self.shares.get_mut(self.count)) {
+            (Ok(handle), Some(share)) => *share = Some(handle),
+            _ => self.fail(format_args!("FFA_MEM_SHARE gave handle {high:#x}:{low:#x}")),
+        }
+        self.count += 1;
+    }
+
+    fn reclaim_of(&mut self, share: u8) -> Option<Regs> {
+        match self.shares.get(usize::from(share)).copied().flatten() {
+            Some(handle) => Some(reclaim(handle)),
+            None => {
+                self.fail(format_args!("share {share} has no handle"));
+                None
+            }
+        }
+    }
+
+    /// Tries what secure worlds are known to hand out, and whatever others might have got.
+    fn reclaim_foreign(&mut self) {
+        let tagged = |id: u64, slot: u64| 1 << 44 | id << 16 | slot;
+        let slots = (0..8).chain((0..8).map(|slot| 0xffff_ffc0 + slot));
+        let others = (1..4).flat_map(|id| (0..4).map(move |slot| tagged(id, slot)));
+        for value in slots.chain(others).chain([0xffff_ffff, 1 << 63]) {
+            let Ok(handle) = Handle::from_words(value as u32, (value >> 32) as u32) else { continue };
+            if !self.shares.contains(&Some(handle)) {
+                self.refused(
+                    "FFA_MEM_RECLAIM of another's handle",
+                    &reclaim(handle),
+                    Status::InvalidParameters,
+                );
+            }
+        }
+    }
+
+    fn request_regs(&self, sp: PartitionId, word: u32) -> Regs {
+        let payload = [u64::from(word), 0x1111, 0x2222, 0x3333, 0x4444];
+        let message = Message::Partition(payload);
+        DirectRequest { width: Width::Smc32, sender: self.id, receiver: sp, message }.to_regs()
+    }
+
+    fn request(&mut self, sp: PartitionId, preempted: u8) {
+        self.requests += 1;
+        let word = 0x5e9_0000 + self.requests;
+        let mut answer = self.call("a direct request", &self.request_regs(sp, word));
+        for _ in 0..preempted {
+            let target = RunTarget::from_word(answer.w::<1>());
+            let interrupted = answer.w::<0>() == FunctionId::smc32(Function::Interrupt).w0();
+            if !interrupted || target.endpoint != sp {
+                return self.fail(format_args!("SP {sp} was not preempted: {:#x}", answer[0]));
+            }
+            answer = self.call("FFA_RUN", &Call::Run(target).to_regs());
+        }
+        let [x0, x1, x2, x3, x4, x5, x6, x7, ..] = answer.0;
+        let response = u64::from(FunctionId::smc32(Function::MsgSendDirectResp).w0());
+        let ids = u64::from(PartitionId::pair(sp, self.id));
+        // Only a partition of this run knows its mark, which a stub that echoes would not add.
+        let marked = x7 != 0 && x3 == u64::from(word.wrapping_add(x7 as u32));
+        let good = (x0, x1, x2) == (response, ids, 0) && marked && [x4, x5, x6] == [0x1111, 0x2222, 0x3333];
+        self.expect(good, format_args!("SP {sp} answered {:x?}", &answer.0[..8]));
+    }
+
+    fn attack(&mut self, attack: &Attack) {
+        let regs = match attack.means {
+            Means::Call(args) => {
+                let mut regs = Regs::ZERO;
+                for (x, arg) in regs.0.iter_mut().zip(args) {
+                    *x = match *arg {
+                        Arg::Value(value) => value,
+                        Arg::Own(below) => u64::from(PartitionId::pair(self.id, PartitionId(below))),
+                        Arg::ToOwn(above) => {
+                            let above = if above == 0 { self.id } else { PartitionId(above) };
+                            u64::from(PartitionId::pair(above, self.id))
+                        }
+                        Arg::Page(page, plus) => self.page(Area::Block, u64::from(page)) + plus,
+                    };
+                }
+                regs
+            }
+            Means::Descriptor(patches) => self.broken_share(patches, 0, 0),
+            Means::Lengths(total, fragment) => self.broken_share(&[], total, fragment),
+        };
+        self.refused(attack.name, &regs, attack.refusal);
+    }
+
+    fn broken_share(&mut self, patches: &[(usize, &[u8])], total: i64, fragment: i64) -> Regs {
+        let mut bytes = [0; DESCRIPTOR];
+        let with = PartitionId(0x8001);
+        let Some(len) = self.describe(Pages::block(2, 1), with, &mut bytes) else {
+            self.fail(format_args!("the good descriptor cannot be built"));
+            return Regs::ZERO;
+        };
+        for (offset, patch) in patches {
+            if let Some(there) = bytes.get_mut(*offset..*offset + patch.len()) {
+                there.copy_from_slice(patch);
+            }
+        }
+        self.write_tx(&bytes[..len + 16]);
+        send(len as i64 + total, len as i64 + fragment)
+    }
+}
+
+fn send(total: i64, fragment: i64) -> Regs {
+    MemSend {
+        width: Width::Smc32,
+        transaction: Transaction::Share,
+        total_len: total as u32,
+        fragment_len: fragment as u32,
+        address: 0,
+        pages: 0,
+    }
+    .to_regs()
+}
+
+fn reclaim(handle: Handle) -> Regs {
+    MemReclaim { handle, flags: ReclaimFlags::NONE }.to_regs()
+}
+
+/// What a guest fills its memory with: no two words are alike, and none is zero.
+fn pattern(address: u64) -> u64 {
+    address.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+}
