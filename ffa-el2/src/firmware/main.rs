@@ -35,8 +35,9 @@ fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
     heap::start();
     normal_world::prepare_cpu();
     clock::start();
-    psci::start(interrupts::start());
-    interrupts::start_cpu(0);
+    let cpus = interrupts::start();
+    interrupts::start_cpu();
+    psci::start(cpus);
     secure_world::start();
     println!("firmware: entering the normal world at {:#x}", machine::HYPERVISOR);
     normal_world::enter(machine::HYPERVISOR as u64, 0)

@@ -1,6 +1,6 @@
 //! PSCI 1.1 (DEN0022): turning CPUs and the machine on and off.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 use arm_sysregs::el1::accessors::read_mpidr_el1;
@@ -88,10 +88,10 @@ pub fn wait_for_start() {
 /// Waits until another CPU turns this one on. Its interrupts were started.
 pub fn wait_for_power(cpu: usize) -> Start {
     let mailbox = &MAILBOXES[cpu];
-    interrupts::wait_until(|| mailbox.state.load(Acquire) == PENDING);
-    let start = Start { entry: mailbox.entry.load(Relaxed), argument: mailbox.argument.load(Relaxed) };
-    mailbox.state.store(ON, Release);
-    start
+    interrupts::wait();
+    let before = mailbox.state.swap(ON, AcqRel);
+    assert!(before == PENDING, "only CPU_ON wakes a CPU");
+    Start { entry: mailbox.entry.load(Relaxed), argument: mailbox.argument.load(Relaxed) }
 }
 
 /// Turns this CPU off, until another turns it on again.

@@ -49,7 +49,7 @@ unsafe extern "C" fn reset() -> ! {
 
 extern "C" fn secondary(cpu: usize) -> ! {
     psci::wait_for_start();
-    interrupts::start_cpu(cpu);
+    interrupts::start_cpu();
     let start = psci::wait_for_power(cpu);
     normal_world::prepare_cpu();
     normal_world::enter(start.entry, start.argument)
