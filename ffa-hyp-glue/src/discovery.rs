@@ -6,18 +6,17 @@ use ffa_abi::{
 };
 use ffa_teardown::VmKey;
 
-use crate::mediator::Reply;
+use crate::mediator::Guard;
 use crate::record::{Buffers, Mailbox, RxState};
-use crate::served::serves;
-use crate::{Caller, Mediator, Platform, Scratch, Stores};
+use crate::{Mediator, Platform, Scratch, Stores};
 
 /// What the hypervisor alone needs to know of an SP.
 const HYPERVISORS_BUSINESS: Properties = Properties::WANTS_VM_CREATED.or(Properties::WANTS_VM_DESTROYED);
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
-    pub(crate) fn features(&self, version: Version, query: FeatureQuery) -> Reply {
+    pub(crate) fn features(&self, version: Version, query: FeatureQuery) -> Result<Regs, Status> {
         match query {
-            FeatureQuery::Function { id, .. } if serves(id, version, self.spmc.abilities()) => {
+            FeatureQuery::Function { id, .. } if self.served.contains(id, version) => {
                 let properties = match id.function() {
                     Function::RxTxMap if version >= Version::V1_2 => {
                         buffer_size::word(buffer_size::MIN_4K, u16::from(self.settings.rxtx_pages))
@@ -35,11 +34,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn partition_info_get(
         &self,
         hyp: &mut P,
-        caller: Caller,
+        state: Guard<'_, P, S>,
+        vm: VmKey,
         version: Version,
         get: PartitionInfoGet,
         scratch: &mut Scratch,
-    ) -> Reply {
+    ) -> Result<Regs, Status> {
         // FF-A 1.0 has no flags.
         if get.count_only && version < Version::V1_1 {
             return Err(Status::InvalidParameters);
@@ -52,9 +52,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if get.count_only {
             return Ok(Regs::success(count, 0));
         }
-        let buffers = self.begin_filling(caller)?;
-        let filled = self.fill(hyp, caller.vm.id(), version, get.uuid, buffers, scratch);
-        self.end_filling(hyp, caller.vm, filled.is_ok());
+        let buffers = begin_filling(state, vm)?;
+        let filled = self.fill(hyp, vm.id(), version, get.uuid, buffers, scratch);
+        self.end_filling(hyp, vm, filled.is_ok());
         filled?;
         Ok(Regs::success(count, format.size_word()))
     }
@@ -95,21 +95,6 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         })
     }
 
-    fn begin_filling(&self, caller: Caller) -> Result<Buffers, Status> {
-        let mut state = self.enter(caller)?;
-        let record = state.record(caller.vm)?;
-        match &mut record.mailbox {
-            Mailbox::Mapped { buffers, rx } if *rx == RxState::Free => {
-                *rx = RxState::Filling;
-                Ok(*buffers)
-            }
-            _ => {
-                record.calls = record.calls.saturating_sub(1);
-                Err(Status::Busy)
-            }
-        }
-    }
-
     fn end_filling(&self, hyp: &mut P, vm: VmKey, filled: bool) {
         let mut state = self.lock();
         if let Ok(record) = state.record(vm) {
@@ -118,5 +103,18 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             }
         }
         self.leave(hyp, state, vm);
+    }
+}
+
+fn begin_filling<P: Platform, S: Stores<P>>(
+    mut state: Guard<'_, P, S>,
+    vm: VmKey,
+) -> Result<Buffers, Status> {
+    match state.record(vm)?.mailbox {
+        Mailbox::Mapped { buffers, rx: RxState::Free } => {
+            state.enter(vm)?.mailbox = Mailbox::Mapped { buffers, rx: RxState::Filling };
+            Ok(buffers)
+        }
+        _ => Err(Status::Busy),
     }
 }

@@ -2,8 +2,7 @@
 
 use ffa_abi::{Call, CallError, Function, FunctionId, Regs, Status, version_answer};
 
-use crate::mediator::Reply;
-use crate::served::serves;
+use crate::mediator::{Guard, Reply};
 use crate::{Caller, Mediator, Platform, Scratch, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
@@ -12,40 +11,59 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         hyp: &mut P,
         caller: Caller,
         id: FunctionId,
-        regs: &Regs,
+        regs: &mut Regs,
         scratch: &mut Scratch,
     ) -> Reply {
+        let mut state = self.lock();
+        let record = state.record(caller.vm)?;
         if id.function() == Function::Version {
-            return Ok(self.version(caller, regs.w::<1>()));
+            *regs = self.version(state, caller, regs.w::<1>());
+            return Ok(());
         }
-        let version = {
-            let mut state = self.lock();
-            let record = state.record(caller.vm)?;
-            if record.dying {
-                return Err(Status::Denied);
-            }
-            record.negotiation.fix()?
-        };
-        if !serves(id, version, self.spmc.abilities()) {
+        if record.dying {
+            return Err(Status::Denied);
+        }
+        let version = record.negotiation.fix()?;
+        if !self.served.contains(id, version) {
             return Err(Status::NotSupported);
         }
         match Call::decode(id, regs).map_err(|error| status(&error))? {
-            Call::Features(query) => self.features(version, query),
-            Call::IdGet => Ok(Regs::success(u32::from(caller.vm.id().0), 0)),
-            Call::RxTxMap(map) => self.rxtx_map(hyp, caller, map),
-            Call::RxTxUnmap(unmap) => self.rxtx_unmap(hyp, caller, unmap),
-            Call::RxRelease(release) => self.rx_release(caller, release),
-            Call::PartitionInfoGet(get) => self.partition_info_get(hyp, caller, version, get, scratch),
-            Call::DirectRequest(request) => self.direct_request(hyp, caller, version, request),
-            Call::Run(target) => self.run_target(hyp, caller, version, target),
-            Call::MemSend(send) => self.mem_send(hyp, caller, version, send, scratch),
-            Call::MemReclaim(reclaim) => self.mem_reclaim(hyp, caller, reclaim),
-            _ => Err(Status::NotSupported),
+            Call::Features(query) => *regs = self.features(version, query)?,
+            Call::IdGet => *regs = Regs::success(u32::from(caller.vm.id().0), 0),
+            Call::RxTxMap(map) => {
+                self.rxtx_map(hyp, state, caller.vm, map)?;
+                *regs = Regs::success(0, 0);
+            }
+            Call::RxTxUnmap(unmap) => {
+                self.rxtx_unmap(hyp, state, caller.vm, unmap)?;
+                *regs = Regs::success(0, 0);
+            }
+            Call::RxRelease(release) => {
+                self.rx_release(state, caller.vm, release)?;
+                *regs = Regs::success(0, 0);
+            }
+            Call::PartitionInfoGet(get) => {
+                *regs = self.partition_info_get(hyp, state, caller.vm, version, get, scratch)?;
+            }
+            Call::DirectRequest(request) => {
+                self.direct_request(hyp, state, caller, version, request, regs)?;
+            }
+            Call::Run(target) => self.run_target(hyp, state, caller, version, target, regs)?,
+            Call::MemSend(send) => {
+                let handle = self.mem_send(hyp, state, caller.vm, version, send, scratch)?;
+                let [low, high] = handle.words();
+                *regs = Regs::success(low as u32, high as u32);
+            }
+            Call::MemReclaim(reclaim) => {
+                self.mem_reclaim(hyp, state, caller.vm, reclaim)?;
+                *regs = Regs::success(0, 0);
+            }
+            _ => return Err(Status::NotSupported),
         }
+        Ok(())
     }
 
-    fn version(&self, caller: Caller, word: u32) -> Regs {
-        let mut state = self.lock();
+    fn version(&self, mut state: Guard<'_, P, S>, caller: Caller, word: u32) -> Regs {
         let version = match state.record(caller.vm) {
             Ok(record) if !record.dying => record.negotiation.ask(word, self.settings.version).ok(),
             _ => None,

@@ -6,9 +6,8 @@ use ffa_teardown::{
     Action, CreateError, Decision, Disposal, End, LastAnswer, Obligation, Phase, Progress, ShareId, Subject,
     Unexpected, VmKey,
 };
-use spin::mutex::SpinMutexGuard;
 
-use crate::mediator::State;
+use crate::mediator::{Guard, State};
 use crate::record::{Mailbox, Record, tag};
 use crate::{Event, EventKind, Mediator, Platform, Quarantined, Stores, VmReferences, VmReport};
 
@@ -42,7 +41,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let created = state.engine.create(vm, self.spmc.subscribers.iter())?;
         let key = created.vm;
         match state.records.as_mut().get_mut(key.position()) {
-            Some(record) => *record = Some(Record::new(ranges)),
+            Some(record) => *record = Some(Record::new(key, ranges)),
             None => debug_assert!(false, "fewer records than VM slots"),
         }
         drop(state);
@@ -91,7 +90,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 
     /// The VM is dead and makes no calls any more.
-    pub(crate) fn begin_teardown(&self, hyp: &mut P, mut state: SpinMutexGuard<'_, State<P, S>>, vm: VmKey) {
+    pub(crate) fn begin_teardown(&self, hyp: &mut P, mut state: Guard<'_, P, S>, vm: VmKey) {
         let Ok(record) = state.record(vm) else { return };
         let mailbox = core::mem::replace(&mut record.mailbox, Mailbox::Unmapped);
         if let Mailbox::Mapped { .. } = mailbox {
@@ -148,7 +147,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 Action::Call { vm, call } => {
                     let answer = Answer::from_regs(&hyp.call(&call.to_regs()));
                     let now = hyp.now();
-                    let Ok(judgement) = self.lock().engine.answered(vm, call, &answer, now) else {
+                    let judged = self.lock().engine.answered(vm, call, &answer, now);
+                    let Ok(judgement) = judged else {
                         debug_assert!(false, "the engine asked for this call");
                         continue;
                     };
@@ -179,7 +179,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     fn decided(&self, hyp: &mut P, vm: VmKey, decision: Decision) {
         match decision {
             Decision::Confirmed { share } => {
-                let pages = self.release(hyp, vm, share);
+                let (pages, state) = self.release(hyp, self.lock(), vm, share);
+                drop(state);
                 hyp.event(&Event::new(vm.id(), EventKind::Released { pages }));
             }
             Decision::GivenUp { share: Some(share) } => {
@@ -197,11 +198,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// Under [`Disposal::HandOver`] the hypervisor gets the pages of a given-up share for its own list.
     pub(crate) fn quarantine(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> u32 {
         let hand_over = self.settings.teardown.disposal == Disposal::HandOver;
-        self.each_range(hyp, vm, share, |hyp, range| {
+        let (pages, _) = self.each_range(hyp, self.lock(), vm, share, |hyp, range| {
             if hand_over {
                 hyp.quarantine(vm.id(), range);
             }
-        })
+        });
+        pages
     }
 
     /// The key of the VM with this ID, dead ones and retired ones included.

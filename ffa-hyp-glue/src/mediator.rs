@@ -1,12 +1,16 @@
 use core::fmt;
 use core::marker::PhantomData;
+use core::sync::atomic::AtomicBool;
 
+use arrayvec::ArrayVec;
 use ffa_abi::{Answer, FunctionId, PartitionId, Regs, Status};
 use ffa_mem::{IpaRange, RangeStore};
 use ffa_teardown::{DutySlot, Engine, LastAnswer, ShareId, Storage, Time, VmKey, VmSlot};
+use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::record::{Record, tag};
+use crate::served::Served;
 use crate::spmc::Spmc;
 use crate::{Event, EventKind, Platform, Settings, VmReferences};
 
@@ -20,6 +24,22 @@ pub trait Stores<P: VmReferences> {
     type Records: Storage<Option<Record<P, Self::Ranges>>>;
     /// Room for the page ranges of one VM, lent when it is created.
     type Ranges: RangeStore;
+
+    /// What a CPU does while another one has the mediator's lock, over and over.
+    #[inline]
+    fn relax() {
+        core::hint::spin_loop();
+    }
+}
+
+/// [`Stores::relax`], as the lock wants it.
+pub(crate) struct Relax<P, S>(PhantomData<(fn(P), S)>);
+
+impl<P: VmReferences, S: Stores<P>> RelaxStrategy for Relax<P, S> {
+    #[inline]
+    fn relax() {
+        S::relax();
+    }
 }
 
 /// [`Stores`] made of arrays and slices, or with an allocator of boxed slices.
@@ -49,14 +69,18 @@ where
 pub struct Mediator<P: Platform, S: Stores<P>> {
     pub(crate) spmc: Spmc,
     pub(crate) settings: Settings,
-    state: SpinMutex<State<P, S>>,
+    pub(crate) served: Served,
+    /// A CPU is using our TX page and waits for the SPMC to have read it.
+    pub(crate) tx_busy: AtomicBool,
+    state: SpinMutex<State<P, S>, Relax<P, S>>,
 }
+
+/// The lock, held.
+pub(crate) type Guard<'a, P, S> = SpinMutexGuard<'a, State<P, S>, Relax<P, S>>;
 
 pub(crate) struct State<P: Platform, S: Stores<P>> {
     pub(crate) engine: Engine<S::Vms, S::Duties>,
     pub(crate) records: S::Records,
-    /// A CPU is using our TX page and waits for the SPMC to have read it.
-    pub(crate) tx_busy: bool,
     pub(crate) platform: PhantomData<fn(&mut P)>,
 }
 
@@ -108,16 +132,17 @@ impl fmt::Debug for Scratch {
     }
 }
 
-/// A call that guests make while their VM lives.
-pub(crate) type Reply = Result<Regs, Status>;
+/// What a guest's call came to. The registers of an answer are in place by then.
+pub(crate) type Reply = Result<(), Status>;
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// A mediator for the secure world that [`Spmc::probe`] found, over lent memory whose content does not matter,
     /// but that every record is `None`.
     pub fn new(spmc: Spmc, settings: Settings, vms: S::Vms, duties: S::Duties, records: S::Records) -> Self {
         let engine = Engine::new(vms, duties, settings.teardown);
-        let state = State { engine, records, tx_busy: false, platform: PhantomData };
-        Self { spmc, settings, state: SpinMutex::new(state) }
+        let state = State { engine, records, platform: PhantomData };
+        let served = Served::new(spmc.abilities());
+        Self { spmc, settings, served, tx_busy: AtomicBool::new(false), state: SpinMutex::new(state) }
     }
 
     /// The secure world.
@@ -137,7 +162,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 
     #[inline]
-    pub(crate) fn lock(&self) -> SpinMutexGuard<'_, State<P, S>> {
+    pub(crate) fn lock(&self) -> Guard<'_, P, S> {
         self.state.lock()
     }
 
@@ -151,36 +176,17 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Err(_) if FunctionId::is_ffa(w0) => Err(Status::NotSupported),
             Err(_) => return Outcome::NotFfa,
         };
-        let status = match reply {
-            Ok(reply) => {
-                *regs = reply;
-                None
-            }
-            Err(status) => {
-                *regs = Regs::error(status);
-                Some(status)
-            }
-        };
+        let status = reply.err();
+        if let Some(status) = status {
+            *regs = Regs::error(status);
+        }
         hyp.event(&Event::new(caller.vm.id(), EventKind::GuestCall { function: w0, status }));
         Outcome::Return
     }
 
-    /// Begins a guest's call that does part of its work outside the lock.
-    ///
-    /// # Errors
-    /// DENIED if the VM no longer lives.
-    pub(crate) fn enter(&self, caller: Caller) -> Result<SpinMutexGuard<'_, State<P, S>>, Status> {
-        let mut state = self.lock();
-        let record = state.record(caller.vm)?;
-        if record.dying {
-            return Err(Status::Denied);
-        }
-        record.calls = record.calls.checked_add(1).ok_or(Status::Busy)?;
-        Ok(state)
-    }
-
-    /// Ends it. The last call of a VM that died meanwhile begins its teardown.
-    pub(crate) fn leave(&self, hyp: &mut P, mut state: SpinMutexGuard<'_, State<P, S>>, vm: VmKey) {
+    /// Ends a call that [`State::enter`] began. The last one of a VM that died meanwhile begins its teardown.
+    #[inline]
+    pub(crate) fn leave(&self, hyp: &mut P, mut state: Guard<'_, P, S>, vm: VmKey) {
         let Ok(record) = state.record(vm) else { return };
         record.calls = record.calls.saturating_sub(1);
         if record.dying && record.calls == 0 {
@@ -198,10 +204,16 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
     }
 
-    /// Gives the pages of a share back, and only then forgets it.
-    pub(crate) fn release(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> u32 {
-        let pages = self.each_range(hyp, vm, share, |hyp, range| hyp.release(vm.id(), range));
-        let mut state = self.lock();
+    /// Gives the pages of a share back, and only then forgets it. Returns the number of pages, and the lock once more.
+    pub(crate) fn release<'a>(
+        &'a self,
+        hyp: &mut P,
+        state: Guard<'a, P, S>,
+        vm: VmKey,
+        share: ShareId,
+    ) -> (u32, Guard<'a, P, S>) {
+        let (pages, mut state) =
+            self.each_range(hyp, state, vm, share, |hyp, range| hyp.release(vm.id(), range));
         if let Ok(record) = state.record(vm) {
             record.ranges.remove(tag(share));
             record.shares = record.shares.saturating_sub(1);
@@ -209,32 +221,33 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         // The engine said `Confirmed` or `Refused`, so the share is on its way back.
         let released = state.engine.released(vm, share);
         debug_assert_eq!(released, Ok(()));
-        pages
+        (pages, state)
     }
 
-    /// Calls `work` for each range of a share outside the lock. Returns the number of pages.
-    pub(crate) fn each_range(
-        &self,
+    /// Calls `work` for each range of a share outside the lock. Returns the number of pages, and the lock once more.
+    pub(crate) fn each_range<'a>(
+        &'a self,
         hyp: &mut P,
+        mut state: Guard<'a, P, S>,
         vm: VmKey,
         share: ShareId,
         mut work: impl FnMut(&mut P, IpaRange),
-    ) -> u32 {
+    ) -> (u32, Guard<'a, P, S>) {
         const BATCH: usize = 16;
         let (mut skip, mut pages) = (0, 0_u32);
         loop {
-            let mut batch = [None; BATCH];
-            if let Ok(record) = self.lock().record(vm) {
-                for (slot, range) in batch.iter_mut().zip(record.ranges.ranges(tag(share)).skip(skip)) {
-                    *slot = Some(range);
-                }
+            let mut batch = ArrayVec::<IpaRange, BATCH>::new();
+            if let Ok(record) = state.record(vm) {
+                batch.extend(record.ranges.ranges(tag(share)).skip(skip).take(BATCH));
             }
-            for range in batch.iter().flatten() {
+            drop(state);
+            for range in &batch {
                 pages = pages.saturating_add(range.pages());
                 work(hyp, *range);
             }
-            if batch.last() == Some(&None) {
-                return pages;
+            state = self.lock();
+            if !batch.is_full() {
+                return (pages, state);
             }
             skip += BATCH;
         }
@@ -248,8 +261,23 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     /// DENIED if the VM is gone.
     #[inline]
     pub(crate) fn record(&mut self, vm: VmKey) -> Result<&mut Record<P, S::Ranges>, Status> {
-        self.engine.phase(vm).map_err(|_| Status::Denied)?;
-        self.records.as_mut().get_mut(vm.position()).and_then(Option::as_mut).ok_or(Status::Denied)
+        match self.records.as_mut().get_mut(vm.position()) {
+            Some(Some(record)) if record.vm == vm => Ok(record),
+            _ => Err(Status::Denied),
+        }
+    }
+
+    /// Begins a guest's call that does part of its work outside the lock: the VM is not torn down before
+    /// [`Mediator::leave`].
+    ///
+    /// # Errors
+    /// DENIED if the VM is gone.
+    #[inline]
+    pub(crate) fn enter(&mut self, vm: VmKey) -> Result<&mut Record<P, S::Ranges>, Status> {
+        let record = self.record(vm)?;
+        // At most one for each vCPU, and these have 16-bit numbers.
+        record.calls += 1;
+        Ok(record)
     }
 }
 

@@ -1,30 +1,73 @@
 //! FFA_MEM_SHARE and FFA_MEM_RECLAIM.
 
-use ffa_abi::{
-    Answer, Call, Handle, MemReclaim, MemSend, PartitionId, ReclaimFlags, Regs, Status, Transaction, Version,
-};
-use ffa_mem::{BuildError, DataAccess, SendBuilder, SendDescriptor, SendHeader, SendRules};
-use ffa_teardown::{BeginError, ReclaimOutcome, SendOutcome, ShareId};
+use core::sync::atomic::Ordering;
 
-use crate::mediator::{Reply, refusal};
+use ffa_abi::{
+    Answer, Call, Handle, MemReclaim, MemSend, PartitionId, ReclaimFlags, Status, Transaction, Version,
+};
+use ffa_mem::{BuildError, DataAccess, IpaRange, SendBuilder, SendDescriptor, SendHeader, SendRules};
+use ffa_teardown::{BeginError, Begun, ReclaimOutcome, SendOutcome, ShareId, VmKey};
+
+use crate::mediator::{Guard, Reply, State, refusal};
 use crate::message::status;
 use crate::record::{Mailbox, tag};
 use crate::spmc::share_width;
-use crate::{Access, Caller, Event, EventKind, Mediator, PageError, Platform, Scratch, Stores};
+use crate::{Access, Event, EventKind, Mediator, PageError, Platform, Scratch, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn mem_send(
         &self,
         hyp: &mut P,
-        caller: Caller,
+        state: Guard<'_, P, S>,
+        vm: VmKey,
         version: Version,
         send: MemSend,
         scratch: &mut Scratch,
-    ) -> Reply {
+    ) -> Result<Handle, Status> {
+        let tx = check_lengths(&send).and_then(|()| begin_reading(state, vm, send.fragment_len))?;
         let Scratch { input, output } = scratch;
-        let bytes = self.copy_descriptor(hyp, caller, &send, input)?;
-        let rules = SendRules { version, transaction: Transaction::Share, sender: caller.vm.id() };
-        let descriptor = SendDescriptor::parse(bytes, &rules).map_err(|error| error.status())?;
+        let len = usize::try_from(send.fragment_len).unwrap_or(usize::MAX);
+        // The one copy of the guest's descriptor.
+        let copied = match input.get_mut(..len) {
+            None => Err(Status::NoMemory),
+            Some(bytes) => match hyp.read(vm.id(), tx.base(), bytes) {
+                Ok(()) => Ok(&*bytes),
+                Err(_) => Err(Status::InvalidParameters),
+            },
+        };
+        let rules = SendRules { version, transaction: Transaction::Share, sender: vm.id() };
+        let checked = copied.and_then(|bytes| self.check(bytes, &rules));
+        let mut state = self.lock();
+        let begun = checked.and_then(|descriptor| {
+            self.begin_share(&mut state, vm, &descriptor).map(|begun| (descriptor, begun))
+        });
+        let (descriptor, begun) = match begun {
+            Ok(begun) => begun,
+            Err(status) => {
+                self.leave(hyp, state, vm);
+                return Err(status);
+            }
+        };
+        drop(state);
+        let share = begun.id;
+        self.take_reference(hyp, vm, begun.take_reference);
+        match self.hold(hyp, vm.id(), &descriptor, output) {
+            Ok(len) => self.send(hyp, vm, share, output.get(..len).unwrap_or_default(), &descriptor),
+            Err((status, held)) => {
+                for range in descriptor.ranges().take(held) {
+                    hyp.release(vm.id(), range);
+                }
+                let mut state = self.lock();
+                forget(&mut state, vm, share);
+                self.leave(hyp, state, vm);
+                Err(status)
+            }
+        }
+    }
+
+    /// All that can be checked without changing anything.
+    fn check<'a>(&self, bytes: &'a [u8], rules: &SendRules) -> Result<SendDescriptor<'a>, Status> {
+        let descriptor = SendDescriptor::parse(bytes, rules).map_err(|error| error.status())?;
         for receiver in descriptor.receivers() {
             // Another guest, an SP that does not exist and one that is hidden look the same.
             self.spmc.partition(receiver.id).ok_or(Status::InvalidParameters)?;
@@ -32,93 +75,30 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if descriptor.total_pages() > self.settings.pages_per_share {
             return Err(Status::NoMemory);
         }
-        let share = self.begin_share(hyp, caller, &descriptor)?;
-        match self.hold(hyp, caller.vm.id(), &descriptor, output) {
-            Ok(len) => self.send(hyp, caller, share, len, output, descriptor.total_pages()),
-            Err((status, held)) => {
-                for range in descriptor.ranges().take(held) {
-                    hyp.release(caller.vm.id(), range);
-                }
-                self.forget(hyp, caller, share);
-                Err(status)
-            }
-        }
+        Ok(descriptor)
     }
 
-    /// The one copy of the guest's descriptor.
-    fn copy_descriptor<'a>(
-        &self,
-        hyp: &mut P,
-        caller: Caller,
-        send: &MemSend,
-        input: &'a mut [u8],
-    ) -> Result<&'a [u8], Status> {
-        if send.address != 0 || send.pages != 0 || send.fragment_len > send.total_len {
-            return Err(Status::InvalidParameters);
-        }
-        if send.fragment_len != send.total_len {
-            return Err(Status::NotSupported);
-        }
-        let Mailbox::Mapped { buffers, .. } = self.lock().record(caller.vm)?.mailbox else {
-            return Err(Status::InvalidParameters);
-        };
-        if u64::from(send.fragment_len) > buffers.tx.bytes() {
-            return Err(Status::InvalidParameters);
-        }
-        let len = usize::try_from(send.fragment_len).map_err(|_| Status::NoMemory)?;
-        let bytes = input.get_mut(..len).ok_or(Status::NoMemory)?;
-        hyp.read(caller.vm.id(), buffers.tx.base(), bytes).map_err(|_| Status::InvalidParameters)?;
-        Ok(bytes)
-    }
-
-    /// Reserves all that the share will need, and keeps its pages from being offered again.
+    /// Reserves all that the share will need, and keeps its pages from being offered again. Nothing has changed after an
+    /// error.
     fn begin_share(
         &self,
-        hyp: &mut P,
-        caller: Caller,
+        state: &mut State<P, S>,
+        vm: VmKey,
         descriptor: &SendDescriptor<'_>,
-    ) -> Result<ShareId, Status> {
-        let mut guard = self.enter(caller)?;
-        let state = &mut *guard;
-        let begun = match state.engine.begin_send(caller.vm) {
-            Ok(begun) => begun,
-            Err(error) => {
-                self.leave(hyp, guard, caller.vm);
-                return Err(status(&error));
-            }
-        };
-        let record = state.record(caller.vm)?;
-        let refused = if record.shares >= self.settings.shares_per_vm {
-            Some(Status::NoMemory)
-        } else {
-            let inserted = record.ranges.insert(tag(begun.id), descriptor.ranges());
-            inserted.err().map(|error| error.status())
-        };
+    ) -> Result<Begun<ShareId>, Status> {
+        if state.record(vm)?.shares >= self.settings.shares_per_vm {
+            return Err(Status::NoMemory);
+        }
+        let begun = state.engine.begin_send(vm).map_err(|error| status(&error))?;
+        let record = state.record(vm)?;
         record.shares += 1;
-        drop(guard);
-        self.take_reference(hyp, caller.vm, begun.take_reference);
-        match refused {
-            None => Ok(begun.id),
-            Some(status) => {
-                self.forget(hyp, caller, begun.id);
-                Err(status)
+        match record.ranges.insert(tag(begun.id), descriptor.ranges()) {
+            Ok(()) => Ok(begun),
+            Err(error) => {
+                forget(state, vm, begun.id);
+                Err(error.status())
             }
         }
-    }
-
-    /// A share that never came to be: nothing of it is held any more, and no call was made.
-    fn forget(&self, hyp: &mut P, caller: Caller, share: ShareId) {
-        let mut state = self.lock();
-        if let Ok(record) = state.record(caller.vm) {
-            record.ranges.remove(tag(share));
-            record.shares = record.shares.saturating_sub(1);
-        }
-        let over = state
-            .engine
-            .abandon_send(caller.vm, share)
-            .and_then(|()| state.engine.released(caller.vm, share));
-        debug_assert_eq!(over, Ok(()));
-        self.leave(hyp, state, caller.vm);
     }
 
     /// Holds the pages and builds the descriptor of what is physically behind them. Returns its length.
@@ -164,111 +144,154 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     fn send(
         &self,
         hyp: &mut P,
-        caller: Caller,
+        vm: VmKey,
         share: ShareId,
-        len: usize,
-        output: &[u8],
-        pages: u32,
-    ) -> Reply {
-        if core::mem::replace(&mut self.lock().tx_busy, true) {
+        bytes: &[u8],
+        descriptor: &SendDescriptor<'_>,
+    ) -> Result<Handle, Status> {
+        if self.tx_busy.swap(true, Ordering::Acquire) {
             // Another CPU's descriptor is in our TX page: this one was never sent.
-            let abandoned = self.lock().engine.abandon_send(caller.vm, share);
+            let mut state = self.lock();
+            let abandoned = state.engine.abandon_send(vm, share);
             debug_assert_eq!(abandoned, Ok(()));
-            self.release(hyp, caller.vm, share);
-            self.leave(hyp, self.lock(), caller.vm);
+            let (_, state) = self.release(hyp, state, vm, share);
+            self.leave(hyp, state, vm);
             return Err(Status::Busy);
         }
-        hyp.write_tx(output.get(..len).unwrap_or_default());
+        hyp.write_tx(bytes);
         let call = MemSend {
             width: share_width(self.spmc.abilities()),
             transaction: Transaction::Share,
-            total_len: len as u32,
-            fragment_len: len as u32,
+            total_len: bytes.len() as u32,
+            fragment_len: bytes.len() as u32,
             address: 0,
             pages: 0,
         };
         let mut regs = hyp.call(&call.to_regs());
-        let outcome = loop {
+        let (outcome, state) = loop {
             let now = hyp.now();
             let answer = Answer::from_regs(&regs);
             let mut state = self.lock();
-            let outcome = state.engine.send_answered(caller.vm, share, &answer, now);
-            if let Ok(SendOutcome::Resume(target)) = outcome {
-                drop(state);
-                regs = hyp.call(&Call::Run(target).to_regs());
-                continue;
+            match state.engine.send_answered(vm, share, &answer, now) {
+                Ok(SendOutcome::Resume(target)) => {
+                    drop(state);
+                    regs = hyp.call(&Call::Run(target).to_regs());
+                }
+                outcome => break (outcome, state),
             }
-            state.tx_busy = false;
-            break outcome;
         };
-        let vm = caller.vm;
-        let reply = match outcome {
+        self.tx_busy.store(false, Ordering::Release);
+        let pages = descriptor.total_pages();
+        match outcome {
             Ok(SendOutcome::Sent(handle)) => {
-                report(hyp, caller, Some(handle), EventKind::Shared { pages });
-                let [low, high] = handle.words();
-                Ok(Regs::success(low as u32, high as u32))
+                self.leave(hyp, state, vm);
+                report(hyp, vm, Some(handle), EventKind::Shared { pages });
+                Ok(handle)
             }
             Ok(SendOutcome::Refused(status)) => {
-                self.release(hyp, vm, share);
+                let (_, state) = self.release(hyp, state, vm, share);
+                self.leave(hyp, state, vm);
                 Err(status.for_guest())
             }
             Ok(SendOutcome::Unknown { handle }) => {
-                report(hyp, caller, handle, EventKind::Doubtful { pages });
+                drop(state);
+                report(hyp, vm, handle, EventKind::Doubtful { pages });
                 if handle.is_none() {
                     let pages = self.quarantine(hyp, vm, share);
-                    report(hyp, caller, None, EventKind::Quarantined { pages });
+                    report(hyp, vm, None, EventKind::Quarantined { pages });
                 }
+                self.leave(hyp, self.lock(), vm);
                 Err(Status::Aborted)
             }
-            Ok(SendOutcome::Resume(_)) | Err(_) => Err(Status::Aborted),
-        };
-        self.leave(hyp, self.lock(), vm);
-        reply
+            Ok(SendOutcome::Resume(_)) | Err(_) => {
+                self.leave(hyp, state, vm);
+                Err(Status::Aborted)
+            }
+        }
     }
 
-    pub(crate) fn mem_reclaim(&self, hyp: &mut P, caller: Caller, reclaim: MemReclaim) -> Reply {
+    pub(crate) fn mem_reclaim(
+        &self,
+        hyp: &mut P,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        reclaim: MemReclaim,
+    ) -> Reply {
         if reclaim.flags.contains(ReclaimFlags::TIME_SLICE) {
             return Err(Status::InvalidParameters);
         }
-        let (share, resume) = {
-            let mut state = self.enter(caller)?;
-            match state.engine.begin_reclaim(caller.vm, reclaim.handle) {
-                Ok(begun) => begun,
-                Err(error) => {
-                    self.leave(hyp, state, caller.vm);
-                    // A foreign handle and an unknown one look the same.
-                    return Err(match error {
-                        BeginError::NotFound => Status::InvalidParameters,
-                        _ => status(&error),
-                    });
-                }
-            }
-        };
+        let begun = state.engine.begin_reclaim(vm, reclaim.handle);
+        let (share, resume) = begun.map_err(|error| match error {
+            // A foreign handle and an unknown one look the same.
+            BeginError::NotFound => Status::InvalidParameters,
+            _ => status(&error),
+        })?;
+        state.enter(vm)?;
+        drop(state);
         let first = resume.map_or_else(|| reclaim.to_regs(), |target| Call::Run(target).to_regs());
         let mut regs = hyp.call(&first);
-        let reply = loop {
+        loop {
             let answer = Answer::from_regs(&regs);
-            let outcome = self.lock().engine.reclaim_answered(caller.vm, share, &answer);
-            match outcome {
+            let mut state = self.lock();
+            let refused = match state.engine.reclaim_answered(vm, share, &answer) {
                 Ok(ReclaimOutcome::Confirmed) => {
-                    let pages = self.release(hyp, caller.vm, share);
-                    report(hyp, caller, Some(reclaim.handle), EventKind::Released { pages });
-                    break Ok(Regs::success(0, 0));
+                    let (pages, state) = self.release(hyp, state, vm, share);
+                    self.leave(hyp, state, vm);
+                    report(hyp, vm, Some(reclaim.handle), EventKind::Released { pages });
+                    return Ok(());
                 }
-                Ok(ReclaimOutcome::Refused(status)) => break Err(status.for_guest()),
                 Ok(ReclaimOutcome::Resume(target)) => {
+                    drop(state);
                     regs = hyp.call(&Call::Run(target).to_regs());
+                    continue;
                 }
-                Err(_) => break Err(refusal(&answer)),
-            }
-        };
-        self.leave(hyp, self.lock(), caller.vm);
-        reply
+                Ok(ReclaimOutcome::Refused(status)) => status.for_guest(),
+                Err(_) => refusal(&answer),
+            };
+            self.leave(hyp, state, vm);
+            return Err(refused);
+        }
     }
 }
 
-fn report<P: Platform>(hyp: &mut P, caller: Caller, handle: Option<Handle>, kind: EventKind) {
-    hyp.event(&Event { handle, ..Event::new(caller.vm.id(), kind) });
+/// What the registers alone tell of a descriptor.
+fn check_lengths(send: &MemSend) -> Result<(), Status> {
+    if send.address != 0 || send.pages != 0 || send.fragment_len > send.total_len {
+        Err(Status::InvalidParameters)
+    } else if send.fragment_len != send.total_len {
+        Err(Status::NotSupported)
+    } else {
+        Ok(())
+    }
+}
+
+/// The TX buffer, which has room for `len` bytes. The VM is not torn down before it is read.
+fn begin_reading<P: Platform, S: Stores<P>>(
+    mut state: Guard<'_, P, S>,
+    vm: VmKey,
+    len: u32,
+) -> Result<IpaRange, Status> {
+    match state.record(vm)?.mailbox {
+        Mailbox::Mapped { buffers, .. } if u64::from(len) <= buffers.tx.bytes() => {
+            state.enter(vm)?;
+            Ok(buffers.tx)
+        }
+        _ => Err(Status::InvalidParameters),
+    }
+}
+
+/// A share that never came to be: nothing of it is held any more, and no call was made.
+fn forget<P: Platform, S: Stores<P>>(state: &mut State<P, S>, vm: VmKey, share: ShareId) {
+    if let Ok(record) = state.record(vm) {
+        record.ranges.remove(tag(share));
+        record.shares = record.shares.saturating_sub(1);
+    }
+    let over = state.engine.abandon_send(vm, share).and_then(|()| state.engine.released(vm, share));
+    debug_assert_eq!(over, Ok(()));
+}
+
+fn report<P: Platform>(hyp: &mut P, vm: VmKey, handle: Option<Handle>, kind: EventKind) {
+    hyp.event(&Event { handle, ..Event::new(vm.id(), kind) });
 }
 
 /// What a guest is told when what is physically behind its pages cannot be described to the SPMC.

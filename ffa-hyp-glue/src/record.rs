@@ -2,7 +2,7 @@
 
 use ffa_abi::{Status, Version, VersionError};
 use ffa_mem::{InsertError, IpaRange, RangeSet, RangeStore};
-use ffa_teardown::ShareId;
+use ffa_teardown::{ShareId, VmKey};
 
 use crate::VmReferences;
 
@@ -18,13 +18,14 @@ pub(crate) fn tag(share: ShareId) -> u32 {
 /// A VM's state in the mediator. Lives in storage that the hypervisor lends.
 #[derive(Debug)]
 pub struct Record<P: VmReferences, R> {
+    pub(crate) vm: VmKey,
     pub(crate) negotiation: Negotiation,
     pub(crate) mailbox: Mailbox,
     /// Pages that are RX, TX or shared. Whatever else the guest offers must not touch them.
     pub(crate) ranges: RangeSet<R>,
     pub(crate) reference: Option<P::Reference>,
     /// Guest calls in progress outside the lock. Teardown begins when none is.
-    pub(crate) calls: u16,
+    pub(crate) calls: u32,
     /// Memory transactions, those that are being sent or reclaimed included.
     pub(crate) shares: u32,
     /// The VM is dead; no new call begins.
@@ -32,8 +33,9 @@ pub struct Record<P: VmReferences, R> {
 }
 
 impl<P: VmReferences, R: RangeStore> Record<P, R> {
-    pub(crate) fn new(ranges: R) -> Self {
+    pub(crate) fn new(vm: VmKey, ranges: R) -> Self {
         Self {
+            vm,
             negotiation: Negotiation::default(),
             mailbox: Mailbox::Unmapped,
             ranges: RangeSet::new(ranges),

@@ -1,15 +1,15 @@
 //! FFA_RXTX_MAP, FFA_RXTX_UNMAP and FFA_RX_RELEASE.
 
-use ffa_abi::{PartitionId, Regs, RxRelease, RxTxMap, RxTxUnmap, Status};
+use ffa_abi::{PartitionId, RxRelease, RxTxMap, RxTxUnmap, Status};
 use ffa_mem::{InsertError, IpaRange};
 use ffa_teardown::VmKey;
 
-use crate::mediator::Reply;
+use crate::mediator::{Guard, Reply};
 use crate::record::{Buffers, Mailbox, RxState};
-use crate::{Access, Caller, Mediator, PageError, Platform, Stores};
+use crate::{Access, Mediator, PageError, Platform, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
-    pub(crate) fn rxtx_map(&self, hyp: &mut P, caller: Caller, map: RxTxMap) -> Reply {
+    pub(crate) fn rxtx_map(&self, hyp: &mut P, mut state: Guard<'_, P, S>, vm: VmKey, map: RxTxMap) -> Reply {
         if map.pages > self.settings.rxtx_pages {
             return Err(Status::InvalidParameters);
         }
@@ -17,8 +17,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             |address| IpaRange::new(address, u32::from(map.pages)).map_err(|_| Status::InvalidParameters);
         let buffers = Buffers { tx: range(map.tx)?, rx: range(map.rx)? };
         {
-            let mut state = self.enter(caller)?;
-            let record = state.record(caller.vm)?;
+            let record = state.enter(vm)?;
             let refused = match record.mailbox {
                 Mailbox::Unmapped => record.track_buffers(&buffers).err().map(|error| match error {
                     InsertError::Full(_) => Status::NoMemory,
@@ -28,14 +27,15 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 Mailbox::Changing | Mailbox::Mapped { .. } => Some(Status::Denied),
             };
             if let Some(status) = refused {
-                self.leave(hyp, state, caller.vm);
+                self.leave(hyp, state, vm);
                 return Err(status);
             }
             record.mailbox = Mailbox::Changing;
+            drop(state);
         }
-        let held = self.hold_buffers(hyp, caller.vm.id(), &buffers);
+        let held = self.hold_buffers(hyp, vm.id(), &buffers);
         let mut state = self.lock();
-        if let Ok(record) = state.record(caller.vm) {
+        if let Ok(record) = state.record(vm) {
             record.mailbox = match held {
                 Ok(()) => Mailbox::Mapped { buffers, rx: RxState::Free },
                 Err(_) => {
@@ -44,8 +44,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 }
             };
         }
-        self.leave(hyp, state, caller.vm);
-        held.map(|()| Regs::success(0, 0))
+        self.leave(hyp, state, vm);
+        held
     }
 
     fn hold_buffers(&self, hyp: &mut P, vm: PartitionId, buffers: &Buffers) -> Result<(), Status> {
@@ -60,11 +60,16 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         })
     }
 
-    pub(crate) fn rxtx_unmap(&self, hyp: &mut P, caller: Caller, unmap: RxTxUnmap) -> Reply {
-        own_or_none(caller.vm, unmap.endpoint)?;
+    pub(crate) fn rxtx_unmap(
+        &self,
+        hyp: &mut P,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        unmap: RxTxUnmap,
+    ) -> Reply {
+        own_or_none(vm, unmap.endpoint)?;
         let buffers = {
-            let mut state = self.enter(caller)?;
-            let record = state.record(caller.vm)?;
+            let record = state.enter(vm)?;
             let taken = match record.mailbox {
                 Mailbox::Mapped { rx: RxState::Filling, .. } | Mailbox::Changing => Err(Status::Denied),
                 Mailbox::Mapped { buffers, .. } => Ok(buffers),
@@ -73,31 +78,32 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             match taken {
                 Ok(buffers) => {
                     record.mailbox = Mailbox::Changing;
+                    drop(state);
                     buffers
                 }
                 Err(status) => {
-                    self.leave(hyp, state, caller.vm);
+                    self.leave(hyp, state, vm);
                     return Err(status);
                 }
             }
         };
-        hyp.release(caller.vm.id(), buffers.tx);
-        hyp.release(caller.vm.id(), buffers.rx);
+        hyp.release(vm.id(), buffers.tx);
+        hyp.release(vm.id(), buffers.rx);
         let mut state = self.lock();
-        if let Ok(record) = state.record(caller.vm) {
+        if let Ok(record) = state.record(vm) {
             record.untrack_buffers();
             record.mailbox = Mailbox::Unmapped;
         }
-        self.leave(hyp, state, caller.vm);
-        Ok(Regs::success(0, 0))
+        self.leave(hyp, state, vm);
+        Ok(())
     }
 
-    pub(crate) fn rx_release(&self, caller: Caller, release: RxRelease) -> Reply {
-        own_or_none(caller.vm, release.endpoint)?;
-        match &mut self.lock().record(caller.vm)?.mailbox {
+    pub(crate) fn rx_release(&self, mut state: Guard<'_, P, S>, vm: VmKey, release: RxRelease) -> Reply {
+        own_or_none(vm, release.endpoint)?;
+        match &mut state.record(vm)?.mailbox {
             Mailbox::Mapped { rx, .. } if *rx == RxState::Owned => {
                 *rx = RxState::Free;
-                Ok(Regs::success(0, 0))
+                Ok(())
             }
             _ => Err(Status::Denied),
         }

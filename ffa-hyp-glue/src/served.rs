@@ -1,7 +1,7 @@
 //! The one table of what guests may call. Dispatch and FFA_FEATURES both read it, so what is advertised works
 //! and nothing else does.
 
-use ffa_abi::{Callers, FUNCTIONS, Function, FunctionId, Version, Width};
+use ffa_abi::{Callers, Function, FunctionId, Version, Width};
 
 /// What must be there for a function to be served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,17 +31,12 @@ const SERVED: &[(Function, Needs)] = &[
     (Function::MemReclaim, Needs::SpmcAnyWidth(Function::MemShare)),
 ];
 
-/// [`SERVED`] by the low byte of the function ID, less that of the first.
-const BY_NUMBER: [Option<Needs>; 64] = {
-    let mut table = [None; 64];
+const _: () = {
     let mut row = 0;
     while row < SERVED.len() {
-        let (function, needs) = SERVED[row];
-        assert!(function.info().callers.contains(Callers::VM));
-        table[function as usize - FUNCTIONS[0].function as usize] = Some(needs);
+        assert!(SERVED[row].0.info().callers.contains(Callers::VM));
         row += 1;
     }
-    table
 };
 
 /// The functions of the SPMC, as FFA_FEATURES told.
@@ -78,19 +73,47 @@ impl Abilities {
     }
 }
 
-/// Whether a guest of `version` may call `id`.
-#[inline]
-pub(crate) fn serves(id: FunctionId, version: Version, spmc: &Abilities) -> bool {
-    let row = BY_NUMBER.get(id.function() as usize - FUNCTIONS[0].function as usize);
-    let available = match row.copied().flatten() {
-        None => false,
-        Some(Needs::Nothing) => true,
-        Some(Needs::Spmc(function)) => {
-            FunctionId::new(function, id.width()).is_some_and(|needed| spmc.contains(needed))
+/// The functions that guests of each version may call, worked out once from the table and the SPMC.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    /// For guests of 1.0, 1.1 and 1.2.
+    by_version: [Abilities; 3],
+}
+
+impl Served {
+    pub(crate) fn new(spmc: &Abilities) -> Self {
+        let by_version = [Version::V1_0, Version::V1_1, Version::V1_2].map(|version| {
+            let mut served = Abilities::default();
+            for &(function, needs) in SERVED {
+                let forms = [Width::Smc32, Width::Smc64].map(|width| FunctionId::new(function, width));
+                for id in forms.into_iter().flatten() {
+                    if id.exists_in(version) && needs.are_met(id, spmc) {
+                        served.insert(id);
+                    }
+                }
+            }
+            served
+        });
+        Self { by_version }
+    }
+
+    /// Whether a guest of `version` may call `id`.
+    #[inline]
+    pub(crate) fn contains(&self, id: FunctionId, version: Version) -> bool {
+        self.by_version.get(usize::from(version.minor())).is_some_and(|served| served.contains(id))
+    }
+}
+
+impl Needs {
+    fn are_met(self, id: FunctionId, spmc: &Abilities) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Spmc(function) => {
+                FunctionId::new(function, id.width()).is_some_and(|needed| spmc.contains(needed))
+            }
+            Self::SpmcAnyWidth(function) => spmc.any_width(function),
         }
-        Some(Needs::SpmcAnyWidth(function)) => spmc.any_width(function),
-    };
-    available && id.exists_in(version)
+    }
 }
 
 /// What FFA_FEATURES is asked about when the SPMC is probed.
@@ -104,6 +127,8 @@ pub(crate) const PROBED: &[FunctionId] = &[
 
 #[cfg(test)]
 mod tests {
+    use ffa_abi::FUNCTIONS;
+
     use super::*;
 
     #[test]
@@ -121,9 +146,10 @@ mod tests {
         let share = FunctionId::smc64(Function::MemShare);
         let reclaim = FunctionId::smc32(Function::MemReclaim);
         let mut spmc = Abilities::default();
-        assert!(!serves(share, Version::V1_1, &spmc) && !serves(reclaim, Version::V1_1, &spmc));
+        let serves = |id, spmc: &Abilities| Served::new(spmc).contains(id, Version::V1_1);
+        assert!(!serves(share, &spmc) && !serves(reclaim, &spmc));
         spmc.insert(FunctionId::smc32(Function::MemShare));
-        assert!(serves(share, Version::V1_1, &spmc) && serves(reclaim, Version::V1_1, &spmc));
-        assert!(!serves(FunctionId::smc32(Function::MemLend), Version::V1_1, &spmc));
+        assert!(serves(share, &spmc) && serves(reclaim, &spmc));
+        assert!(!serves(FunctionId::smc32(Function::MemLend), &spmc));
     }
 }
