@@ -14,6 +14,9 @@ use crate::{
 /// Duties that one step examines at most, so that a step costs the same however many a VM has.
 const EXAMINED: usize = 16;
 
+/// How often an SP that was preempted is resumed before anything else is done for its VM.
+const RUNS_FIRST: u8 = 8;
+
 /// The life of all VMs as the secure world sees it: events in, actions out.
 ///
 /// `V` and `D` are the storage for VMs and for what they owe: one [`DutySlot`] for each SP that wants to hear of a
@@ -359,8 +362,17 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         };
         let decision = match wait {
             Some((mut span, step)) => {
-                if let Answer::Yield { timeout, .. } = answer {
-                    span = span.max(Span::from_nanos(*timeout)).min(self.policy.longest);
+                if verdict == Verdict::Resume {
+                    let asked = match answer {
+                        Answer::Yield { timeout, .. } => Span::from_nanos(*timeout),
+                        _ => Span::ZERO,
+                    };
+                    if asked <= span && slot.step < RUNS_FIRST {
+                        slot.step += 1;
+                        let decision = self.run_first(vm.index, index, now, asked);
+                        return Ok(Judgement { answer: last, decision });
+                    }
+                    span = span.max(asked).min(self.policy.longest);
                 }
                 let until = now + span;
                 (slot.state, slot.step) = (State::Waiting { until }, step);
@@ -379,6 +391,23 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             self.queue.ready(&mut self.vms, vm.index);
         }
         Ok(Judgement { answer: last, decision })
+    }
+
+    /// An SP was preempted and takes no message about any other VM until it has finished: this VM does nothing else
+    /// before, and when its time has come it goes ahead of all others.
+    fn run_first(&mut self, vm: Index, at: Index, now: Time, wait: Span) -> Decision {
+        let until = now + wait;
+        self.duties[at.get()].state = State::Waiting { until };
+        let slot = &mut self.vms[vm.get()];
+        slot.in_flight = None;
+        slot.pass.cursor = Some(at);
+        if wait == Span::ZERO {
+            self.queue.ready_first(&mut self.vms, vm);
+        } else {
+            slot.first = true;
+            self.queue.wait(&mut self.vms, vm, until);
+        }
+        Decision::TryAgain { until }
     }
 
     /// Ends what an answer ended: `verdict` is final, or its tries are used up.

@@ -22,12 +22,20 @@ impl Queue {
             Place::Waiting => self.remove(vms, vm),
             Place::Out => {}
         }
-        vms[vm.get()].place = Place::Ready;
-        vms[vm.get()].ready_next = None;
+        let slot = &mut vms[vm.get()];
+        (slot.place, slot.ready_next, slot.first) = (Place::Ready, None, false);
         match self.tail.replace(vm) {
             Some(tail) => vms[tail.get()].ready_next = Some(vm),
             None => self.head = Some(vm),
         }
+    }
+
+    /// Puts `vm`, which stands nowhere, at the head of the line.
+    pub(crate) fn ready_first(&mut self, vms: &mut [VmSlot], vm: Index) {
+        debug_assert_eq!(vms[vm.get()].place, Place::Out);
+        let slot = &mut vms[vm.get()];
+        (slot.place, slot.ready_next, slot.first) = (Place::Ready, self.head.replace(vm), false);
+        self.tail.get_or_insert(vm);
     }
 
     /// Takes the first of the line.
@@ -58,7 +66,14 @@ impl Queue {
     pub(crate) fn promote(&mut self, vms: &mut [VmSlot], now: Time) {
         for _ in 0..2 {
             match self.first(vms) {
-                Some(vm) if vms[vm.get()].deadline <= now => self.ready(vms, vm),
+                Some(vm) if vms[vm.get()].deadline <= now => {
+                    if vms[vm.get()].first {
+                        self.remove(vms, vm);
+                        self.ready_first(vms, vm);
+                    } else {
+                        self.ready(vms, vm);
+                    }
+                }
                 _ => return,
             }
         }

@@ -108,6 +108,8 @@ pub struct VmSlot {
     /// Next VM in the bucket it is in, or next vacant slot.
     pub(crate) chain: Option<Index>,
     pub(crate) place: Place,
+    /// It goes ahead of all others when its deadline has come.
+    pub(crate) first: bool,
     /// Next in line.
     pub(crate) ready_next: Option<Index>,
     pub(crate) deadline: Time,
@@ -131,6 +133,7 @@ impl VmSlot {
         bucket: None,
         chain: None,
         place: Place::Out,
+        first: false,
         ready_next: None,
         deadline: Time::ZERO,
         heap_at: 0,
