@@ -222,11 +222,15 @@ impl VmReferences for Cpu {
 
 impl Timer for Cpu {
     fn now(&mut self) -> Time {
-        self.world.borrow().now
+        let world = &mut *self.world.borrow_mut();
+        world.operations += 1;
+        world.now
     }
 
     fn arm(&mut self, deadline: Option<Time>) {
-        self.world.borrow_mut().deadline = deadline;
+        let world = &mut *self.world.borrow_mut();
+        world.operations += 1;
+        world.deadline = deadline;
     }
 }
 
@@ -256,6 +260,7 @@ impl Observer for Cpu {
         let world = &mut *self.world.borrow_mut();
         world.seam("Observer::event");
         let (now, kept) = (world.now, world.kept);
+        world.tally.add(now, event);
         keep(&mut world.events, kept, (now, *event));
     }
 }

@@ -9,6 +9,7 @@ mod model;
 mod oracle;
 mod stage;
 mod stores;
+mod storm;
 mod vm;
 mod world;
 
@@ -18,5 +19,6 @@ pub use model::{Machine, ModelHypervisor, NoVm};
 pub use oracle::Violation;
 pub use stage::play_on_host;
 pub use stores::{HeapStores, ModelMediator, VecRanges};
+pub use storm::{Footprint, Storm, StormReport};
 pub use vm::{Kind, Region};
 pub use world::{Copy, Interloper, Moment, Smc};

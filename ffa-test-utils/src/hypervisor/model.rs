@@ -17,6 +17,7 @@ use super::stores::{ModelMediator, VecRanges};
 use super::vm::{Kind, Region, Vm};
 use super::world::{Copy, Interloper, Smc, World};
 use crate::fault::FaultPlan;
+use crate::scenario::Tally;
 use crate::spmc::{Config, PhysMemory, Preset, SpConfig, SpmcModel};
 
 /// What a [`ModelHypervisor`] is made of.
@@ -116,11 +117,12 @@ impl ModelHypervisor {
             smcs: 0,
             smc_log: VecDeque::new(),
             events: VecDeque::new(),
+            tally: Tally::EMPTY,
             copies: Vec::new(),
             kept: log,
             lock_probe: None,
             interloper: None,
-            seam_calls: 0,
+            operations: 0,
             ticks: 0,
             most_smcs: 0,
             idle_ticks: 0,
@@ -393,10 +395,17 @@ impl ModelHypervisor {
         (world.ticks, world.most_smcs)
     }
 
-    /// Seams called so far: a measure of the mediator's work that does not depend on the machine it runs on.
+    /// Seams called so far: a measure of the mediator's work that does not depend on the machine that it runs on. It
+    /// asks for the time once in each step.
     #[must_use]
-    pub fn seam_calls(&self) -> u64 {
-        self.world.borrow().seam_calls
+    pub fn operations(&self) -> u64 {
+        self.world.borrow().operations
+    }
+
+    /// What the mediator's events add up to.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.world.borrow().tally
     }
 
     /// Takes the log of SMCs.

@@ -20,7 +20,6 @@ const LAYOUT: Layout = Layout { block: 0x4000_0000, loose: 0x7000_0000 };
 /// A scenario on the modelled hypervisor.
 struct HostStage<'a> {
     hypervisor: ModelHypervisor,
-    tally: Tally,
     line: &'a mut dyn FnMut(&str),
 }
 
@@ -39,7 +38,7 @@ pub fn play_on_host(
     change(&mut machine);
     let hypervisor = ModelHypervisor::new(machine)?;
     line(&Line::Begin(scenario).to_string());
-    let mut stage = HostStage { hypervisor, tally: Tally::EMPTY, line: &mut line };
+    let mut stage = HostStage { hypervisor, line: &mut line };
     let outcome = play(scenario, &mut stage);
     stage.flush();
     let now = stage.hypervisor.now();
@@ -51,10 +50,9 @@ pub fn play_on_host(
 }
 
 impl HostStage<'_> {
-    /// Shows and counts the mediator's events so far.
+    /// Shows the mediator's events so far.
     fn flush(&mut self) {
         for (at, event) in self.hypervisor.take_events() {
-            self.tally.add(at, &event);
             (self.line)(&Line::Event(at, &event).to_string());
         }
     }
@@ -135,8 +133,7 @@ impl Stage for HostStage<'_> {
     }
 
     fn tally(&mut self) -> Tally {
-        self.flush();
-        self.tally
+        self.hypervisor.tally()
     }
 
     fn smcs(&mut self) -> u64 {

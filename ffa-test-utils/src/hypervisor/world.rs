@@ -11,6 +11,7 @@ use super::frames::{Frames, Life, Owner, PAGE};
 use super::oracle::{Oracle, Violation};
 use super::vm::{Kind, Region, Vm};
 use crate::fault::FaultPlan;
+use crate::scenario::Tally;
 use crate::spmc::{PhysMemory, SpmcModel};
 
 /// One SMC, as the mediator made it and saw it answered.
@@ -73,12 +74,14 @@ pub(super) struct World {
     pub smcs: u64,
     pub smc_log: VecDeque<Smc>,
     pub events: VecDeque<(Time, Event)>,
+    pub tally: Tally,
     pub copies: Vec<Copy>,
     /// How many of each log are kept.
     pub kept: usize,
     pub lock_probe: Option<Box<dyn Fn() -> bool>>,
     pub interloper: Option<Interloper>,
-    pub seam_calls: u64,
+    /// Seams called.
+    pub operations: u64,
     pub ticks: u64,
     pub most_smcs: u64,
     pub idle_ticks: u32,
@@ -97,7 +100,7 @@ pub(super) fn keep<T>(log: &mut VecDeque<T>, kept: usize, item: T) {
 impl World {
     /// Takes note that a seam was called, which must not be under the lock.
     pub fn seam(&mut self, seam: &'static str) {
-        self.seam_calls += 1;
+        self.operations += 1;
         if self.lock_probe.as_ref().is_some_and(|locked| locked()) {
             self.oracle.report(Violation::UnderLock { seam });
         }
