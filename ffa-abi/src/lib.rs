@@ -1,18 +1,4 @@
-//! The typed FF-A ABI: function IDs, register layouts, versions, endpoint IDs and status codes.
-//!
-//! This crate owns what crosses an SMC or HVC in registers, and the partition information records that cross in
-//! an RX buffer. Every conversion from [`Regs`] is total: any 18 registers decode to a call, to an unknown
-//! function or to an error that names the register, and nothing panics.
-//!
-//! Requests of guests decode into closed types: what is not known is refused. Answers of firmware decode into
-//! open ones ([`Answer::Unexpected`], [`FirmwareStatus::Other`]), because firmware may be newer than this crate.
-//!
-//! Memory transaction descriptors are in `ffa-mem`. **Not supported yet**: typed forms of the indirect message,
-//! notification, retrieve and console calls; they are known by [`FunctionId`] only.
-//!
-//! # Specification
-//! Arm DEN0077A, versions 1.0, 1.1 (issue E) and 1.2.
-
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 
