@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything that is more than `cargo build` and `cargo test`.
 
 mod bench;
+mod demo;
 mod elf;
 mod gate;
 mod image;
@@ -36,6 +37,8 @@ enum Command {
         #[arg(long)]
         dev: bool,
     },
+    /// Show guests die, and every page that they shared come back.
+    Demo(demo::Options),
     /// Check everything: what must pass before a change lands.
     Test,
     /// Count the instructions of what is called often, beside those of arm-ffa.
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup { dev } => setup::everything(dev)?,
+        Command::Demo(options) => return demo::run(&options),
         Command::Test => return gate::run(),
         Command::Bench { json } => return bench::run(json),
         Command::Build { release } => {

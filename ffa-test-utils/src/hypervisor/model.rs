@@ -1,6 +1,6 @@
 use std::boxed::Box;
 use std::cell::{Ref, RefCell, RefMut};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::vec::Vec;
 
@@ -106,6 +106,7 @@ impl ModelHypervisor {
             frames: memory,
             vms: BTreeMap::new(),
             husks: Vec::new(),
+            used: BTreeSet::new(),
             next_life: 1,
             now: Time::ZERO,
             smc_cost,
@@ -199,9 +200,13 @@ impl ModelHypervisor {
     fn build(&mut self, id: PartitionId, regions: &[Region]) {
         let world = &mut *self.world.borrow_mut();
         assert!(!world.vms.contains_key(&id), "VM {id} is still there");
-        if let Some(handle) = world.spmc.live_handles().find(|live| live.owner == id) {
-            world.oracle.report(Violation::IdReused { vm: id, handle: handle.handle });
+        // A secure world that was never told of this ID has nothing of it.
+        if world.used.contains(&id) {
+            if let Some(live) = world.spmc.live_handles().find(|live| live.owner == id) {
+                world.oracle.report(Violation::IdReused { vm: id, handle: live.handle });
+            }
         }
+        world.used.insert(id);
         world.oracle.born(id);
         let life = world.next_life;
         world.next_life += 1;

@@ -1,5 +1,5 @@
 use std::boxed::Box;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::vec::Vec;
 
 use ffa_abi::{PartitionId, Regs};
@@ -62,6 +62,8 @@ pub(super) struct World {
     pub vms: BTreeMap<PartitionId, Vm>,
     /// VMs that are gone but for pages that the hypervisor keeps to itself.
     pub husks: Vec<Vm>,
+    /// IDs that some VM has had.
+    pub used: BTreeSet<PartitionId>,
     pub next_life: Life,
     pub now: Time,
     pub smc_cost: Span,
