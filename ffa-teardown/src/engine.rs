@@ -14,14 +14,11 @@ use crate::{
 /// Duties that one step examines at most, so that a step costs the same however many a VM has.
 const EXAMINED: usize = 16;
 
-/// How often an SP that was preempted is resumed before anything else is done for its VM.
-const RUNS_FIRST: u8 = 8;
-
 /// The life of all VMs as the secure world sees it: events in, actions out.
 ///
 /// `V` and `D` are the storage for VMs and for what they owe: one [`DutySlot`] for each SP that wants to hear of a
 /// VM, each share, each direct request in flight, and each [`Standing`](crate::Standing).
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Engine<V, D> {
     pub(crate) vms: Slots<V, VmSlot>,
     pub(crate) duties: Slots<D, DutySlot>,
@@ -345,35 +342,39 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         };
         let lost = verdict != Verdict::Done && self.lose_handle(index);
         let slot = &mut self.duties[index.get()];
+        // The VM may have died meanwhile, so that nothing needs to be said to this SP any more.
+        let moot = lost || Self::is_void(&self.vms[vm.index.get()], slot);
+        let rest = match answer {
+            Answer::Yield { timeout, .. } => Span::from_nanos(*timeout),
+            _ => Span::ZERO,
+        };
+        if verdict == Verdict::Resume
+            && !moot
+            && rest <= self.policy.first
+            && slot.step < self.policy.runs_first
+        {
+            slot.step += 1;
+            let decision = self.run_first(vm.index, index, now, rest);
+            return Ok(Judgement { answer: last, decision });
+        }
         // A creation must come to an end; a dead VM's duty is tried as often as it takes.
         let limited = phase == Phase::Creating || matches!(verdict, Verdict::Limited(_));
         if limited {
             slot.tries = slot.tries.saturating_add(1);
         }
         let spent = limited && slot.tries >= self.policy.tries;
-        // The VM may have died meanwhile, so that nothing needs to be said to this SP any more.
-        let spent = lost || spent || Self::is_void(&self.vms[vm.index.get()], slot);
         let wait = match verdict {
-            _ if spent => None,
+            _ if moot || spent => None,
             Verdict::Done | Verdict::GiveUp | Verdict::Unknown => None,
             Verdict::Retry(pace) | Verdict::Limited(pace) => Some(self.policy.wait(pace, slot.step)),
             // It works whenever it is run: no reason to wait longer each time.
-            Verdict::Resume => Some((self.policy.wait(Pace::BackOff, 0).0, slot.step)),
+            Verdict::Resume => {
+                let (first, _) = self.policy.wait(Pace::BackOff, 0);
+                Some((first.max(rest).min(self.policy.longest), slot.step))
+            }
         };
         let decision = match wait {
-            Some((mut span, step)) => {
-                if verdict == Verdict::Resume {
-                    let asked = match answer {
-                        Answer::Yield { timeout, .. } => Span::from_nanos(*timeout),
-                        _ => Span::ZERO,
-                    };
-                    if asked <= span && slot.step < RUNS_FIRST {
-                        slot.step += 1;
-                        let decision = self.run_first(vm.index, index, now, asked);
-                        return Ok(Judgement { answer: last, decision });
-                    }
-                    span = span.max(asked).min(self.policy.longest);
-                }
+            Some((span, step)) => {
                 let until = now + span;
                 (slot.state, slot.step) = (State::Waiting { until }, step);
                 Decision::TryAgain { until }
@@ -395,13 +396,13 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
 
     /// An SP was preempted and takes no message about any other VM until it has finished: this VM does nothing else
     /// before, and when its time has come it goes ahead of all others.
-    fn run_first(&mut self, vm: Index, at: Index, now: Time, wait: Span) -> Decision {
-        let until = now + wait;
+    fn run_first(&mut self, vm: Index, at: Index, now: Time, rest: Span) -> Decision {
+        let until = now + rest;
         self.duties[at.get()].state = State::Waiting { until };
         let slot = &mut self.vms[vm.get()];
         slot.in_flight = None;
         slot.pass.cursor = Some(at);
-        if wait == Span::ZERO {
+        if rest == Span::ZERO {
             self.queue.ready_first(&mut self.vms, vm);
         } else {
             slot.first = true;

@@ -7,6 +7,7 @@ mod arena;
 mod duty;
 mod engine;
 mod guest;
+mod hash;
 mod index;
 mod policy;
 mod queue;

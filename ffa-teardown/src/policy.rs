@@ -34,6 +34,9 @@ pub struct Policy {
     pub longest: Span,
     /// Tries that [`Verdict::Limited`](crate::Verdict::Limited) allows, at least 1.
     pub tries: u8,
+    /// How often in a row an SP that was preempted is resumed before anything else is done, since until it has
+    /// finished it takes no message about any other VM. After that it waits like the rest.
+    pub runs_first: u8,
     /// What becomes of a VM with quarantined pages.
     pub disposal: Disposal,
     /// When an ID is free again.
@@ -48,6 +51,7 @@ impl Policy {
         first: Span::from_millis(10),
         longest: Span::from_secs(1),
         tries: 8,
+        runs_first: 8,
         disposal: Disposal::Zombie,
         id_reuse: IdReuse::WhenMet,
     };

@@ -87,6 +87,12 @@ impl Queue {
         }
     }
 
+    /// The line, then the heap from its top.
+    pub(crate) fn order(&self, vms: &[VmSlot]) -> impl Iterator<Item = Index> {
+        let line = core::iter::successors(self.head, |vm| vms[vm.get()].ready_next);
+        line.chain(vms.iter().take(self.waiting as usize).filter_map(|slot| slot.heap_cell))
+    }
+
     fn first(&self, vms: &[VmSlot]) -> Option<Index> {
         if self.waiting == 0 { None } else { vms[0].heap_cell }
     }
