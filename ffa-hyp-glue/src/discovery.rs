@@ -1,8 +1,8 @@
 //! FFA_FEATURES and FFA_PARTITION_INFO_GET.
 
 use ffa_abi::{
-    FeatureQuery, Function, PartitionId, PartitionInfo, PartitionInfoGet, Properties, RecordFormat, Regs,
-    Status, Uuid, Version, buffer_size,
+    FeatureQuery, Function, FunctionId, PartitionId, PartitionInfo, PartitionInfoGet, Properties,
+    RecordFormat, Regs, Status, Uuid, Version, buffer_size,
 };
 use ffa_teardown::VmKey;
 
@@ -12,6 +12,13 @@ use crate::{Mediator, Platform, Scratch, Stores};
 
 /// What the hypervisor alone needs to know of an SP.
 const HYPERVISORS_BUSINESS: Properties = Properties::WANTS_VM_CREATED.or(Properties::WANTS_VM_DESTROYED);
+
+/// What an SP has to offer that takes a function of its own: a guest may not be told of it without that function.
+const REACHED_BY: [(Properties, FunctionId); 3] = [
+    (Properties::INDIRECT_MESSAGES, FunctionId::smc32(Function::MsgSend2)),
+    (Properties::RECEIVES_NOTIFICATIONS, FunctionId::smc32(Function::NotificationBind)),
+    (Properties::RECEIVES_DIRECT_REQUESTS2, FunctionId::smc64(Function::MsgSendDirectReq2)),
+];
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn features(&self, version: Version, query: FeatureQuery) -> Result<Regs, Status> {
@@ -83,6 +90,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// The records that a guest of `version` sees for `uuid`, nil for all.
     fn visible(&self, version: Version, uuid: Uuid) -> impl Iterator<Item = PartitionInfo> {
         let all = uuid.is_nil();
+        let hidden = REACHED_BY
+            .iter()
+            .filter(|(_, function)| !self.served.contains(*function, version))
+            .fold(HYPERVISORS_BUSINESS, |hidden, (property, _)| hidden.or(*property));
         let sps = self.spmc.partitions().filter(move |sp| all || sp.uuid == uuid);
         sps.enumerate().filter_map(move |(position, sp)| {
             // A guest of 1.0 sees no UUIDs, hence each SP once.
@@ -90,7 +101,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             if version < Version::V1_1 && earlier.into_iter().any(|earlier| earlier.id == sp.id) {
                 return None;
             }
-            let properties = sp.properties.without(HYPERVISORS_BUSINESS).known_to(version);
+            let properties = sp.properties.without(hidden).known_to(version);
             Some(PartitionInfo { properties, uuid: if all { sp.uuid } else { Uuid::NIL }, ..*sp })
         })
     }

@@ -80,12 +80,7 @@ impl Spmc {
     ) -> Result<Self, ProbeFailure> {
         let unmapped = |error| ProbeFailure { error, buffers_lost: false };
         // Before any other call: TF-A's SPMC locks out whoever asks late.
-        let answer = hyp.call(&Call::Version(version.word()).to_regs());
-        let theirs = version_answer::from_regs(&answer).map_err(ProbeError::from).map_err(unmapped)?;
-        let version = version.negotiate(theirs).map_err(ProbeError::from).map_err(unmapped)?;
-        if version < Version::V1_1 {
-            return Err(unmapped(ProbeError::TooOld(version)));
-        }
+        let version = negotiate(hyp, version).map_err(unmapped)?;
         let mut abilities = Abilities::default();
         for &id in PROBED {
             let query = FeatureQuery::Function { id, properties: 0 };
@@ -133,6 +128,25 @@ impl Spmc {
     #[must_use]
     pub fn partition(&self, id: PartitionId) -> Option<&PartitionInfo> {
         self.partitions().find(|sp| sp.id == id)
+    }
+}
+
+/// The version to use with the SPMC, `ours` at most.
+///
+/// It must be the last one asked for: TF-A answers a newer one with its own version, but takes no note. Hafnium
+/// does not even name its own.
+fn negotiate<P: Conduit>(hyp: &mut P, ours: Version) -> Result<Version, ProbeError> {
+    let mut asked = ours;
+    loop {
+        let answer = version_answer::from_regs(&hyp.call(&Call::Version(asked.word()).to_regs()));
+        let lower = match answer.and_then(|theirs| asked.negotiate(theirs)) {
+            Ok(version) if version < Version::V1_1 => return Err(ProbeError::TooOld(version)),
+            Ok(version) if version == asked => return Ok(version),
+            Ok(version) => version,
+            Err(error) if asked <= Version::V1_1 => return Err(error.into()),
+            Err(_) => Version::new(asked.major(), asked.minor().saturating_sub(1)),
+        };
+        asked = lower;
     }
 }
 
