@@ -145,9 +145,14 @@ impl Pages for Cpu {
         world.seam("Pages::release");
         for address in addresses(range) {
             let husk = world.husks.iter().rev().find(|husk| husk.id == vm);
+            let leaked = |frame| matches!(world.frames.owner(frame), Owner::Leaked { .. });
             let frame = match (world.vms.get(&vm), husk) {
-                (Some(vm), _) | (None, Some(vm)) => vm.frame(address).map(|(frame, _)| (frame, vm.life)),
-                (None, None) => {
+                (Some(vm), _) => vm.frame(address).map(|(frame, _)| (frame, vm.life)),
+                // Only what was handed over outlives its VM.
+                (None, Some(vm)) if vm.frame(address).is_some_and(|(frame, _)| leaked(frame)) => {
+                    vm.frame(address).map(|(frame, _)| (frame, vm.life))
+                }
+                (None, _) => {
                     world.oracle.report(Violation::UsedAfterFree { vm, seam: "Pages::release" });
                     return;
                 }
