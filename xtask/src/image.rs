@@ -23,9 +23,10 @@ impl Profile {
         if release { Self::Release } else { Self::Debug }
     }
 
-    fn folder(self) -> &'static str {
+    /// The profile of Cargo, and the name of its folder.
+    fn name(self) -> &'static str {
         match self {
-            Self::Debug => "debug",
+            Self::Debug => "image-debug",
             Self::Release => "image",
         }
     }
@@ -47,9 +48,7 @@ pub fn build(profile: Profile) -> Result<Images> {
     let target = workspace::target().join("images");
     let mut cargo = toolchain.cargo("build");
     cargo.args(["--package", "ffa-el2"]).arg("--target-dir").arg(&target).current_dir(workspace::root());
-    if profile == Profile::Release {
-        cargo.args(["--profile", "image"]);
-    }
+    cargo.args(["--profile", profile.name()]);
     let progress = Progress::start("building the images");
     let mut child = cargo
         .stdin(Stdio::null())
@@ -69,6 +68,6 @@ pub fn build(profile: Profile) -> Result<Images> {
     if !status.success() {
         bail!("{log}{} failed ({status})", process::describe(&cargo));
     }
-    let folder = target.join(TARGET).join(profile.folder());
+    let folder = target.join(TARGET).join(profile.name());
     Ok(Images { firmware: folder.join("firmware"), hypervisor: folder.join("hypervisor") })
 }
