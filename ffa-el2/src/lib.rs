@@ -16,3 +16,4 @@ pub mod exit;
 pub mod fw_cfg;
 pub mod lock;
 pub mod machine;
+pub mod physical;

@@ -13,11 +13,13 @@ extern crate alloc;
 mod exceptions;
 mod heap;
 mod interrupts;
+mod normal_memory;
 mod normal_world;
 mod psci;
 mod reset;
 mod secure_world;
 mod smc;
+mod spmc;
 
 use core::panic::PanicInfo;
 

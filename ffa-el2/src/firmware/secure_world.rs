@@ -1,38 +1,63 @@
 //! Who answers the normal world's FF-A calls.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
+use arm_sysregs::el1::accessors::read_mpidr_el1;
+use ffa_abi::PartitionId;
 use ffa_el2::lock::Mutex;
+use ffa_el2::{fw_cfg, println};
+use ffa_test_utils::Rng;
+use ffa_test_utils::scenario::Scenario;
+use ffa_test_utils::spmc::{Config, Preset, Script, SpConfig};
 
 use crate::smc::{NOT_SUPPORTED, Registers};
+use crate::spmc::Spmc;
 
 /// A secure world behind the SMC instruction.
 pub trait SecureWorld: Send {
-    /// Answers one FF-A call, made `now` nanoseconds after reset. Every register comes back as the specification says:
-    /// those that carry no result are zero.
-    fn call(&mut self, now: u64, registers: &mut Registers);
+    /// Answers one FF-A call, made on `cpu` at `now` nanoseconds after reset. Every register comes back as the
+    /// specification says: those that carry no result are zero.
+    fn call(&mut self, cpu: u16, now: u64, registers: &mut Registers);
 }
 
 static SECURE_WORLD: Mutex<Option<Box<dyn SecureWorld>>> = Mutex::new(None);
 
-/// Sets up the secure world before the normal world starts.
+/// Sets up the secure world before the normal world starts: that of the scenario `opt/ffa/scenario`, or else one of well
+/// behaved partitions. `opt/ffa/spmc` names another preset than it has, or `none` for a machine without FF-A.
 pub fn start() {
-    *SECURE_WORLD.lock() = Some(Box::new(Empty));
+    let (mut scenario, mut spmc) = ([0; 64], [0; 64]);
+    let scenario = fw_cfg::text("opt/ffa/scenario", &mut scenario).and_then(Scenario::find);
+    let (preset, partitions): (_, Vec<SpConfig>) = match scenario {
+        Some(scenario) => (scenario.preset, scenario.partitions().collect()),
+        None => (Preset::Strict, DEFAULT.map(|id| SpConfig::new(id, Script::GOOD)).into()),
+    };
+    let preset = match fw_cfg::text("opt/ffa/spmc", &mut spmc) {
+        None => Some(preset),
+        Some("none") => None,
+        Some(name) => Some(Preset::from_name(name).unwrap_or_else(|| panic!("there is no SPMC {name:?}"))),
+    };
+    *SECURE_WORLD.lock() = preset.map(|preset| -> Box<dyn SecureWorld> {
+        println!("firmware: {} with {} partitions", preset.name(), partitions.len());
+        Box::new(Spmc::new(Config { nonce: nonce(), ..preset.config() }, partitions))
+    });
+}
+
+/// The partitions of a machine that was not given a scenario.
+const DEFAULT: [PartitionId; 3] = [PartitionId(0x8001), PartitionId(0x8002), PartitionId(0x8003)];
+
+/// The mark of this run, from `opt/ffa/seed`. Never zero.
+fn nonce() -> u32 {
+    let mut text = [0; 20];
+    let seed = fw_cfg::text("opt/ffa/seed", &mut text).and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    Rng::new(seed).next_u64() as u32 | 1
 }
 
 /// Hands an FF-A call to the secure world.
 pub fn call(now: u64, registers: &mut Registers) {
+    let cpu = read_mpidr_el1().bits() as u8;
     match SECURE_WORLD.lock().as_mut() {
-        Some(world) => world.call(now, registers),
+        Some(world) => world.call(cpu.into(), now, registers),
         None => registers[0] = NOT_SUPPORTED,
-    }
-}
-
-/// A secure world without FF-A.
-struct Empty;
-
-impl SecureWorld for Empty {
-    fn call(&mut self, _now: u64, registers: &mut Registers) {
-        registers[0] = NOT_SUPPORTED;
     }
 }
