@@ -6,14 +6,17 @@ use arm_sysregs::el2::accessors::*;
 use arm_sysregs::el2::registers::*;
 use ffa_el2::lock::let_others_go_first;
 use ffa_el2::println;
+use percore::Cores;
 use smccc::Smc;
 use smccc::psci::{self, AffinityState, LowestAffinityLevel};
 
 use crate::{interrupts, stage1, stage2, world_switch};
 
+/// Most CPUs that the hypervisor uses.
+pub const MAX: usize = 2;
 /// On this machine, a CPU's affinity fields above the first are zero.
 const SECOND: u64 = 1;
-const STACK_PAGES: usize = 16;
+const STACK_PAGES: usize = 32;
 
 /// The affinity of every vCPU, as it reads it: the first of its VM. Bit 31 is always set.
 const GUEST_AFFINITY: u64 = 1 << 31;
@@ -25,6 +28,16 @@ static mut SECOND_STACK: Stack<STACK_PAGES> = Stack::new();
 /// The number of this CPU.
 pub fn current() -> usize {
     (read_mpidr_el1().bits() & 0xff) as usize
+}
+
+/// The CPUs that the hypervisor uses.
+pub struct Cpus;
+
+// SAFETY: MPIDR_EL1 differs from CPU to CPU, on this machine in its lowest field.
+unsafe impl Cores for Cpus {
+    fn core_index() -> usize {
+        current()
+    }
 }
 
 /// Prepares this CPU to run guests.

@@ -1,12 +1,14 @@
 //! Whose each physical page of guest memory is: nobody's, a VM's, or held because somebody else may still reach it.
 //!
-//! A hold outlives the VM: its pages go back to the pool with the VM, except those that are held; those follow when they
-//! are released. Nothing here looks at page tables, so all of it works for a VM that is long dead.
+//! A page without an owner is zero. A hold outlives the VM: when that dies, its pages are cleared and go back to the
+//! pool, except those that are held, which are orphans until they are released. Nothing here looks at page tables, so all
+//! of it works for a VM that is long dead.
 
 use core::ops::Range;
 
 use ffa_el2::lock::Mutex;
 
+use crate::guest_memory;
 use crate::vm_id::VmId;
 
 pub const PAGE: usize = 0x1000;
@@ -21,10 +23,12 @@ const PAGES_PER_WORD: usize = u64::BITS as usize;
 
 /// The owner of a page that has none.
 const NOBODY: u16 = 0;
+/// Marks the owner of a page as dead. It does not change hands before it is cleared.
+const ORPHAN: u16 = 1 << 15;
 
 /// The book of the whole pool.
 pub static FRAMES: Mutex<Frames> =
-    Mutex::new(Frames { owners: [NOBODY; PAGES], held: [0; PAGES / PAGES_PER_WORD] });
+    Mutex::new(Frames { owners: [NOBODY; PAGES], held: [0; PAGES / PAGES_PER_WORD], used: 0 });
 
 /// Contiguous physical memory: whole pages, at least one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,50 +42,106 @@ pub struct Run {
 pub struct Count {
     pub free: usize,
     pub owned: usize,
-    /// Held pages, whether their owner still exists or not.
+    /// Held pages of living VMs.
     pub held: usize,
+    /// Pages of dead VMs that are not free yet.
+    pub orphans: usize,
 }
 
 /// Owners by page; holds by bit, so that holding a long run costs words and not pages.
 pub struct Frames {
     owners: [u16; PAGES],
     held: [u64; PAGES / PAGES_PER_WORD],
+    /// Pages below this one have had an owner.
+    used: usize,
+}
+
+/// What became of pages that were released.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Released {
+    /// Their owner has them for itself again.
+    ToOwner,
+    /// Their owner is dead: they are still held, to be cleared and then [`freed`](Frames::free).
+    Orphaned,
+}
+
+/// The page cannot change hands: somebody else may still reach it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Held;
+
+/// Fills the pool with zeros, whatever was in this memory before.
+pub fn start() {
+    guest_memory::clear(Run { address: POOL.start, bytes: POOL.len() });
+}
+
+/// Takes all of its pages from `owner`, which is dead: nobody runs it any more, and no translation of it is left. Those
+/// that are held stay out of the pool until they are released.
+pub fn give_back_all(owner: VmId) {
+    FRAMES.lock().orphan_all(owner);
+    let mut next = 0;
+    loop {
+        // Clearing takes long, and the pages are out of everybody's reach meanwhile.
+        let Some((run, end)) = FRAMES.lock().unheld_orphans(owner, next) else { return };
+        guest_memory::clear(run);
+        FRAMES.lock().free(run);
+        next = end;
+    }
+}
+
+/// Ends a hold, and frees the pages if their owner is dead.
+pub fn release(run: Run) {
+    let released = FRAMES.lock().release(run);
+    if released == Released::Orphaned {
+        guest_memory::clear(run);
+        FRAMES.lock().free(run);
+    }
+}
+
+/// Pages that ought to be free and zero, but are not zero: somebody wrote to them.
+pub fn soiled() -> usize {
+    let used = FRAMES.lock().used;
+    let is_soiled = |page: &usize| {
+        let run = Run { address: address_of(*page), bytes: PAGE };
+        FRAMES.lock().is_free(*page) && !guest_memory::is_clear(run)
+    };
+    (0..used).filter(is_soiled).count()
 }
 
 impl Frames {
-    /// The address of a page that is now `owner`'s: the lowest free one. Its old content is still there.
+    /// The address of a page that is now `owner`'s: the lowest free one that does not follow another one of its.
     pub fn allocate_page(&mut self, owner: VmId) -> Option<usize> {
-        let page = (0..PAGES).find(|&page| self.is_free(page))?;
+        let follows =
+            |page: usize| page.checked_sub(1).is_some_and(|before| self.owners[before] == owner.number());
+        let page = (0..PAGES).find(|&page| self.is_free(page) && !follows(page))?;
         self.owners[page] = owner.number();
+        self.used = self.used.max(page + 1);
         Some(address_of(page))
     }
 
-    /// The address of an aligned block of 2 MiB that is now `owner`'s. Its old content is still there.
+    /// The address of an aligned block of 2 MiB that is now `owner`'s.
     pub fn allocate_block(&mut self, owner: VmId) -> Option<usize> {
         let first = (0..PAGES)
             .step_by(PAGES_PER_BLOCK)
             .find(|&first| (first..first + PAGES_PER_BLOCK).all(|page| self.is_free(page)))?;
         self.owners[first..first + PAGES_PER_BLOCK].fill(owner.number());
+        self.used = self.used.max(first + PAGES_PER_BLOCK);
         Some(address_of(first))
     }
 
-    /// Takes all of its pages from `owner`. Those that are held stay out of the pool until they are released.
-    pub fn give_back_all(&mut self, owner: VmId) {
-        for page in &mut self.owners {
-            if *page == owner.number() {
-                *page = NOBODY;
-            }
-        }
-    }
-
-    /// Takes the page at `address` from its owner, if it is not held.
-    pub fn give_back_page(&mut self, address: usize) -> Result<(), Held> {
-        let page = pages_of(Run { address, bytes: PAGE }).start;
+    /// Takes the page at `address` from its owner, if it is not held. It is not free before it is cleared and
+    /// [`freed`](Self::free).
+    ///
+    /// # Errors
+    /// If it is held; then nothing changes.
+    pub fn orphan_page(&mut self, address: usize) -> Result<Run, Held> {
+        let run = Run { address, bytes: PAGE };
+        let page = pages_of(run).start;
         if self.is_held(page) {
             return Err(Held);
         }
-        self.owners[page] = NOBODY;
-        Ok(())
+        self.owners[page] |= ORPHAN;
+        Ok(run)
     }
 
     /// Keeps the pages of `run` from being handed to anybody else until they are released.
@@ -96,39 +156,75 @@ impl Frames {
         Ok(())
     }
 
-    /// Ends the hold of the pages of `run`. They are free now, unless their owner still exists.
-    pub fn release(&mut self, run: Run) {
-        for (word, bits) in words_of(run) {
-            assert!(self.held[word] & bits == bits, "{run:x?} is released but was not held");
-            self.held[word] &= !bits;
+    /// Ends the hold of the pages of `run`, which are of one VM, if that lives.
+    pub fn release(&mut self, run: Run) -> Released {
+        if self.owners[pages_of(run).start] & ORPHAN != 0 {
+            return Released::Orphaned;
         }
+        self.end_hold(run);
+        Released::ToOwner
+    }
+
+    /// Gives the pages of `run`, which are orphans and zero, to whoever comes next.
+    pub fn free(&mut self, run: Run) {
+        if self.is_held(pages_of(run).start) {
+            self.end_hold(run);
+        }
+        self.owners[pages_of(run)].fill(NOBODY);
     }
 
     /// How many pages there are in each state.
     pub fn count(&self) -> Count {
         let mut count = Count::default();
         for (page, &owner) in self.owners.iter().enumerate() {
-            match (self.is_held(page), owner) {
-                (true, _) => count.held += 1,
-                (false, NOBODY) => count.free += 1,
-                (false, _) => count.owned += 1,
-            }
+            *match (owner, self.is_held(page)) {
+                (NOBODY, _) => &mut count.free,
+                (ORPHAN.., _) => &mut count.orphans,
+                (_, true) => &mut count.held,
+                (_, false) => &mut count.owned,
+            } += 1;
         }
         count
     }
 
+    /// How many pages the dead VM `owner` still has.
+    pub fn orphans_of(&self, owner: VmId) -> usize {
+        self.owners.iter().filter(|&&page| page == owner.number() | ORPHAN).count()
+    }
+
+    fn orphan_all(&mut self, owner: VmId) {
+        for page in &mut self.owners {
+            if *page == owner.number() {
+                *page |= ORPHAN;
+            }
+        }
+    }
+
+    /// The first pages of the dead VM `owner` from page number `from` on that nobody holds, and the number of the page
+    /// behind them.
+    fn unheld_orphans(&self, owner: VmId, from: usize) -> Option<(Run, usize)> {
+        let wanted = |page: &usize| self.owners[*page] == owner.number() | ORPHAN && !self.is_held(*page);
+        let first = (from..PAGES).find(wanted)?;
+        let end = (first..PAGES).find(|page| !wanted(page)).unwrap_or(PAGES);
+        Some((Run { address: address_of(first), bytes: (end - first) * PAGE }, end))
+    }
+
+    /// Ends a hold of pages whose owner lives.
+    pub fn end_hold(&mut self, run: Run) {
+        for (word, bits) in words_of(run) {
+            assert!(self.held[word] & bits == bits, "{run:x?} is released but was not held");
+            self.held[word] &= !bits;
+        }
+    }
+
     fn is_free(&self, page: usize) -> bool {
-        self.owners[page] == NOBODY && !self.is_held(page)
+        self.owners[page] == NOBODY
     }
 
     fn is_held(&self, page: usize) -> bool {
         self.held[page / PAGES_PER_WORD] & (1 << (page % PAGES_PER_WORD)) != 0
     }
 }
-
-/// The page cannot change hands: somebody else may still reach it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Held;
 
 fn address_of(page: usize) -> usize {
     POOL.start + page * PAGE

@@ -4,10 +4,14 @@
 
 use core::str;
 
+use ffa_abi::{FunctionId, Regs};
 use ffa_el2::{clock, println};
+use ffa_teardown::Time;
+use ffa_test_utils::timeline::Line;
 use smccc::arch::{SMCCC_ARCH_FEATURES, SMCCC_VERSION};
 use smccc::psci::{PSCI_FEATURES, PSCI_SYSTEM_OFF, PSCI_SYSTEM_RESET, PSCI_VERSION};
 
+use crate::ffa;
 use crate::hypercall;
 use crate::vcpu::{State, Stop, Vcpu};
 use crate::vms;
@@ -61,16 +65,34 @@ fn handle_standard(vcpu: &mut Vcpu, function: u32) -> Verdict {
             }
             _ => answer(vcpu, NOT_SUPPORTED),
         },
-        PSCI_SYSTEM_OFF | PSCI_SYSTEM_RESET => wait(vcpu, State::Stopped(Stop::Exited(SUCCESS))),
+        PSCI_SYSTEM_OFF | PSCI_SYSTEM_RESET => wait(vcpu, State::Stopped(Stop::TurnedOff)),
+        _ if FunctionId::is_ffa(function) => handle_ffa(vcpu),
         _ => answer(vcpu, NOT_SUPPORTED),
     }
+}
+
+/// What the mediator serves; without one, there is no FF-A.
+fn handle_ffa(vcpu: &mut Vcpu) -> Verdict {
+    let Some(caller) = vcpu.caller else { return answer(vcpu, NOT_SUPPORTED) };
+    let registers = vcpu.context.registers.first_chunk_mut().expect("x0 to x30 begin with x0 to x17");
+    let mut regs = Regs(*registers);
+    ffa::guest_call(caller, &mut regs);
+    *registers = regs.0;
+    Verdict::Resume
 }
 
 fn handle_hypercall(vcpu: &mut Vcpu, function: u32) -> Verdict {
     let argument = vcpu.context.registers[1];
     match function {
         hypercall::PRINT => {
-            let result = print(vcpu);
+            let result = with_line(vcpu, |text| println!("{}: {text}", vcpu.vm));
+            answer(vcpu, result)
+        }
+        hypercall::WRONG => {
+            let now = Time::from_nanos(clock::now());
+            let result = with_line(vcpu, |text| {
+                println!("{}", Line::Wrong(now, format_args!("guest {}: {text}", vcpu.vm.partition())));
+            });
             answer(vcpu, result)
         }
         hypercall::YIELD => wait(vcpu, State::Ready),
@@ -91,7 +113,8 @@ fn wait(vcpu: &mut Vcpu, state: State) -> Verdict {
     Verdict::Leave
 }
 
-fn print(vcpu: &Vcpu) -> u64 {
+/// Hands over the line in x1 to x17, if it is one.
+fn with_line(vcpu: &Vcpu, print: impl FnOnce(&str)) -> u64 {
     let mut line = [0; hypercall::LINE_BYTES];
     for (bytes, register) in line.chunks_exact_mut(8).zip(&vcpu.context.registers[2..]) {
         bytes.copy_from_slice(&register.to_le_bytes());
@@ -99,7 +122,7 @@ fn print(vcpu: &Vcpu) -> u64 {
     let length = usize::try_from(vcpu.context.registers[1]).unwrap_or(usize::MAX);
     match line.get(..length).map(str::from_utf8) {
         Some(Ok(text)) => {
-            println!("{}: {text}", vcpu.vm);
+            print(text);
             SUCCESS
         }
         _ => NOT_SUPPORTED,

@@ -1,40 +1,65 @@
 //! Copies between EL2 and the physical memory of guests.
 //!
-//! A guest may write at any moment, so no Rust reference to its memory exists: copies go word by word and never read a
-//! byte twice. EL2 maps the memory as the guests do, write-back and shared, so no cache needs maintenance.
+//! A guest may write at any moment, so no Rust reference to its memory exists.
 
-use crate::frames::{POOL, Run};
+use core::arch::asm;
 
-const WORD: usize = size_of::<u64>();
+use ffa_el2::physical;
 
-/// Fills the memory of `run` with zeros.
+use crate::frames::{PAGE, POOL, Run};
+
+// `arm-sysregs` leaves this one out.
+arm_sysregs::read_sysreg!(dczid_el0, u64, safe);
+/// `DCZID_EL0`: DC ZVA is not allowed.
+const PROHIBITED: u64 = 1 << 4;
+/// `DCZID_EL0`: logarithm of the words of 4 bytes that DC ZVA clears.
+const BLOCK_SIZE: u64 = 0b1111;
+
+/// What [`is_clear`] reads at a time.
+const CHUNK: usize = size_of::<u128>();
+
+/// Fills the pages of `run` with zeros.
 pub fn clear(run: Run) {
     check(run);
-    assert!(run.bytes.is_multiple_of(WORD));
-    for address in (run.address..run.address + run.bytes).step_by(WORD) {
-        // SAFETY: `check` found the run in the pool, at a whole word, and EL2 maps all of the pool for writing.
-        unsafe { (address as *mut u64).write_volatile(0) }
+    let size = read_dczid_el0();
+    assert!(size & PROHIBITED == 0, "EL2 may use DC ZVA on every CPU");
+    let line = 4_usize << (size & BLOCK_SIZE);
+    assert!(run.address.is_multiple_of(PAGE) && run.bytes.is_multiple_of(PAGE) && PAGE.is_multiple_of(line));
+    let mut address = run.address;
+    while address < run.address + run.bytes {
+        // SAFETY: `check` found the run in the pool, which EL2 maps for writing as normal memory; it is a whole number
+        // of lines. No Rust object is there.
+        unsafe { asm!("dc zva, {}", in(reg) address, options(nostack, preserves_flags)) }
+        address += line;
     }
+}
+
+/// Whether the pages of `run` hold nothing but zeros.
+pub fn is_clear(run: Run) -> bool {
+    check(run);
+    assert!(run.address.is_multiple_of(PAGE) && run.bytes.is_multiple_of(PAGE));
+    (run.address..run.address + run.bytes).step_by(CHUNK).all(|address| {
+        // SAFETY: `check` found the run in the pool, which EL2 maps; the address is a multiple of `CHUNK`.
+        (unsafe { (address as *const u128).read_volatile() }) == 0
+    })
+}
+
+/// Copies the start of the memory of `run` to `target`, which is not longer.
+pub fn read(run: Run, target: &mut [u8]) {
+    check(run);
+    assert!(target.len() <= run.bytes);
+    // SAFETY: `check` found the run in the pool, which EL2 maps. No Rust object is there.
+    unsafe { physical::read(run.address, target) }
 }
 
 /// Copies `source` to the start of the memory of `run`, which has room for it.
 pub fn write(run: Run, source: &[u8]) {
     check(run);
     assert!(source.len() <= run.bytes);
-    let (words, rest) = source.as_chunks::<WORD>();
-    for (index, word) in words.iter().enumerate() {
-        let target = (run.address + index * WORD) as *mut u64;
-        // SAFETY: As in `clear`; `source` is not longer than the run.
-        unsafe { target.write_volatile(u64::from_ne_bytes(*word)) }
-    }
-    for (index, byte) in rest.iter().enumerate() {
-        let target = (run.address + words.len() * WORD + index) as *mut u8;
-        // SAFETY: As above.
-        unsafe { target.write_volatile(*byte) }
-    }
+    // SAFETY: As in `read`, and EL2 maps the pool for writing.
+    unsafe { physical::write(run.address, source) }
 }
 
 fn check(run: Run) {
-    let inside = run.address >= POOL.start && run.address + run.bytes <= POOL.end;
-    assert!(inside && run.address.is_multiple_of(WORD), "{run:x?} is not guest memory from a whole word on");
+    assert!(run.address >= POOL.start && run.address + run.bytes <= POOL.end, "{run:x?} is not guest memory");
 }

@@ -11,6 +11,8 @@ pub const SLEEP: u32 = 0xc600_0002;
 pub const EXIT: u32 = 0xc600_0003;
 /// Gives the page at IPA x1 back to the hypervisor. -1 if it is not the guest's to give.
 pub const GIVE_BACK: u32 = 0xc600_0004;
+/// Prints a line as [`PRINT`] does, about something that the guest found wrong.
+pub const WRONG: u32 = 0xc600_0005;
 
 /// Most bytes in one line.
 pub const LINE_BYTES: usize = 16 * 8;

@@ -10,16 +10,21 @@
 #![no_std]
 #![no_main]
 
+mod alarm;
 mod cpu;
 mod el1_registers;
+mod ffa;
 mod frames;
 mod guest;
 mod guest_call;
 mod guest_memory;
 mod hypercall;
 mod interrupts;
+mod lifecycle;
+mod no_heap;
 mod scenario;
 mod scheduler;
+mod stage;
 mod stage1;
 mod stage2;
 mod table_pool;
@@ -27,6 +32,7 @@ mod timer;
 mod tlb;
 mod trap;
 mod vcpu;
+mod violations;
 mod vm_id;
 mod vms;
 mod world_switch;
@@ -41,7 +47,7 @@ use arm_sysregs::el2::accessors::{read_esr_el2, read_far_el2};
 use ffa_el2::{boot_map, clock, console, exit, println};
 use smccc::{Smc, psci};
 
-entry!(main, 16);
+entry!(main, 32);
 boot_map!(boot_map::MEMORY);
 exception_handlers!(Exceptions);
 
@@ -55,9 +61,14 @@ fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
     stage1::build();
     interrupts::start();
     cpu::start_this();
+    frames::start();
     match psci::version::<Smc>() {
         Ok(version) => println!("hypervisor: started, PSCI {version}"),
         Err(error) => println!("hypervisor: started, without PSCI: {error}"),
+    }
+    match ffa::start() {
+        Ok(mediator) => println!("hypervisor: FF-A {}", mediator.spmc().version()),
+        Err(failure) => println!("hypervisor: no FF-A: {failure}"),
     }
     cpu::start_second(second_main);
     let verdict = scenario::run();

@@ -5,10 +5,14 @@
 use core::fmt::{self, Display, Formatter};
 
 use ffa_el2::{fw_cfg, println};
+use ffa_test_utils::scenario::Scenario;
 
-use crate::frames::{FRAMES, PAGE, Run};
+use crate::frames::{self, FRAMES, PAGE, Run};
 use crate::guest::{Program, layout};
+use crate::lifecycle::{self, Born};
+use crate::stage;
 use crate::vcpu::Stop;
+use crate::vm_id::{MAX_VMS, VmId};
 use crate::{interrupts, scheduler, vms};
 
 const LOOSE_PAGES: usize = 4;
@@ -24,17 +28,23 @@ pub enum Failure {
     Guests(usize),
     /// Pages of dead VMs are not where they belong.
     Pages,
+    /// The scenario did not end as it must.
+    Scenario,
 }
 
 /// Runs the scenario that QEMU was given.
 pub fn run() -> Result<(), Failure> {
     match fw_cfg::text("opt/ffa/scenario", &mut [0; 64]) {
-        None => self_test(),
+        None | Some("self-test") => self_test(),
         Some("trap-floor") => run_guests(&[(Program::TrapFloor, PASSED)]),
-        Some(name) => {
-            println!("there is no scenario {name:?}");
-            Err(Failure::UnknownScenario)
-        }
+        Some(name) => match Scenario::find(name) {
+            Some(scenario) if stage::play_scenario(scenario) => Ok(()),
+            Some(_) => Err(Failure::Scenario),
+            None => {
+                println!("there is no scenario {name:?}");
+                Err(Failure::UnknownScenario)
+            }
+        },
     }
 }
 
@@ -55,19 +65,19 @@ fn self_test() -> Result<(), Failure> {
 fn run_guests(programs: &[(Program, Stop)]) -> Result<(), Failure> {
     let free = FRAMES.lock().count().free;
     let mut failed = 0;
-    let mut ids = [None; crate::vm_id::MAX_VMS];
-    for ((program, _), id) in programs.iter().zip(&mut ids) {
-        *id = Some(vms::create(*program, LOOSE_PAGES).expect("there are slots and memory for all"));
+    let ids = || (0..MAX_VMS).map(VmId::of_slot);
+    for ((program, _), id) in programs.iter().zip(ids()) {
+        begin(id, *program);
     }
     interrupts::kick_others();
-    let all_stopped = || ids.iter().flatten().all(|id| vms::stopped(*id).is_some());
-    scheduler::run(all_stopped);
-    for ((program, expected), id) in programs.iter().zip(ids.into_iter().flatten()) {
+    scheduler::run(|| ids().take(programs.len()).all(|id| vms::stopped(id).is_some()));
+    for ((program, expected), id) in programs.iter().zip(ids()) {
         let stop = vms::stopped(id).expect("all of them stopped");
         let verdict = if stop == *expected { "as it must" } else { "WRONGLY" };
         println!("hypervisor: {id} ({program:?}) ended {verdict}: {stop:x?}");
         failed += usize::from(stop != *expected);
-        vms::destroy(id);
+        lifecycle::destroy(id);
+        scheduler::run(|| !vms::exists(id));
     }
     match failed {
         0 if FRAMES.lock().count().free == free => Ok(()),
@@ -76,22 +86,30 @@ fn run_guests(programs: &[(Program, Stop)]) -> Result<(), Failure> {
     }
 }
 
+/// Makes a VM that runs `program` at the next opportunity.
+fn begin(id: VmId, program: Program) {
+    let Born::Live(caller) = lifecycle::create(id, LOOSE_PAGES) else { panic!("{id} cannot be created") };
+    vms::start(id, caller, program.into());
+}
+
 /// Holds a page of a VM, ends the VM, and sees that nobody gets the page before it is released.
 fn hold_a_page() -> Result<(), Failure> {
+    let [id, heir] = [0, 1].map(VmId::of_slot);
     let before = FRAMES.lock().count();
-    let id = vms::create(Program::Memory, LOOSE_PAGES).expect("there are slots and memory");
+    begin(id, Program::Memory);
     let page = vms::with_memory(id, |memory| memory.translate_page(layout::LOOSE_PAGES.start));
     let page = Run { address: page.expect("the VM exists").expect("it has the page"), bytes: PAGE };
     FRAMES.lock().hold(page).expect("nobody holds it yet");
     let refused = vms::take_page(id, layout::LOOSE_PAGES.start).is_err() && FRAMES.lock().hold(page).is_err();
-    vms::destroy(id);
+    lifecycle::destroy(id);
 
-    let heir = vms::create(Program::Memory, LOOSE_PAGES).expect("there are slots and memory");
+    begin(heir, Program::Memory);
     let inherited = vms::with_memory(heir, |memory| memory.translate_page(layout::LOOSE_PAGES.start));
-    let kept = FRAMES.lock().count().held == 1 && inherited != Some(Ok(page.address));
-    vms::destroy(heir);
+    let kept = FRAMES.lock().count().orphans == 1 && inherited != Some(Ok(page.address));
+    lifecycle::destroy(heir);
 
-    FRAMES.lock().release(page);
+    frames::release(page);
+    scheduler::run(|| !vms::exists(id) && !vms::exists(heir));
     let back = FRAMES.lock().count() == before;
     if refused && kept && back { Ok(()) } else { Err(Failure::Pages) }
 }
@@ -102,6 +120,7 @@ impl Display for Failure {
             Self::UnknownScenario => write!(f, "the choice of a scenario"),
             Self::Guests(count) => write!(f, "{count} guests"),
             Self::Pages => write!(f, "the book of pages"),
+            Self::Scenario => write!(f, "the scenario"),
         }
     }
 }

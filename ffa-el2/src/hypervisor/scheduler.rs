@@ -7,6 +7,8 @@
 use arm_sysregs::el2::accessors::write_vttbr_el2;
 use ffa_el2::clock;
 
+use crate::alarm::{self, NEVER};
+use crate::ffa;
 use crate::vcpu::State;
 use crate::vm_id::VmId;
 use crate::vms::{self, Claim};
@@ -15,12 +17,25 @@ use crate::{interrupts, timer, world_switch};
 /// Longest turn of a vCPU, in nanoseconds.
 const TURN: u64 = 10_000_000;
 
-/// Runs vCPUs on this CPU until `done` says that there is nothing left to wait for. Who changes its answer from another
-/// CPU kicks this one.
+/// Runs vCPUs on this CPU, and the teardown of dead VMs, until `done` says that there is nothing left to wait for. Who
+/// changes its answer from another CPU kicks this one.
 pub fn run(done: impl Fn() -> bool) {
+    run_until(NEVER, done);
+}
+
+/// The same, but not after `limit`, in nanoseconds since reset.
+pub fn run_until(limit: u64, done: impl Fn() -> bool) {
     let mut last = None;
     while !done() {
         let now = clock::now();
+        if now >= limit {
+            break;
+        }
+        if alarm::take_due(now) {
+            ffa::tick();
+            // It may have ended what somebody waits for.
+            interrupts::kick_others();
+        }
         match vms::claim_due(last, now) {
             Some(mut claim) => {
                 last = Some(take_turn(&mut claim, now));
@@ -28,7 +43,7 @@ pub fn run(done: impl Fn() -> bool) {
                 // The vCPU may have been the last that somebody waits for.
                 interrupts::kick_others();
             }
-            None => wait(),
+            None => wait(limit),
         }
         interrupts::acknowledge();
     }
@@ -37,7 +52,7 @@ pub fn run(done: impl Fn() -> bool) {
 
 /// Runs the claimed vCPU once and says whose it is.
 fn take_turn(claim: &mut Claim, now: u64) -> VmId {
-    timer::arm(now + TURN);
+    timer::arm(alarm::next().min(now + TURN));
     let vttbr = claim.vttbr;
     let vcpu = claim.vcpu();
     vcpu.state = State::Ready;
@@ -48,14 +63,19 @@ fn take_turn(claim: &mut Claim, now: u64) -> VmId {
     // through `cpu::start_this`. The exception return makes the writes above take effect.
     unsafe { world_switch::enter(vcpu) }
     vcpu.el1.save();
+    if let State::Stopped(stop) = vcpu.state
+        && stop.ends_vm()
+    {
+        ffa::destroy_vm(vcpu.vm);
+    }
     vcpu.vm
 }
 
-/// Waits for an interrupt: a kick, or the timer when the first sleeper wakes.
-fn wait() {
-    match vms::next_wake() {
-        Some(time) => timer::arm(time),
-        None => timer::disarm(),
+/// Waits for an interrupt: a kick, or the timer when the first sleeper wakes, teardown goes on, or the limit is reached.
+fn wait(limit: u64) {
+    match limit.min(alarm::next()).min(vms::next_wake().unwrap_or(NEVER)) {
+        NEVER => timer::disarm(),
+        time => timer::arm(time),
     }
     arm_gic::wfi();
 }

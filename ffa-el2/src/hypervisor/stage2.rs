@@ -91,18 +91,34 @@ impl Stage2 {
         Ok(())
     }
 
+    /// Makes every CPU forget what it knows of the table. Nobody uses it from now on.
+    pub fn forget(&mut self) {
+        tlb::forget_vm(self.vttbr());
+    }
+
     /// The physical address of the page at `ipa`.
     pub fn translate_page(&self, ipa: u64) -> Result<usize, NotMapped> {
         let mut address = 0;
-        self.translate(ipa, PAGE as u64, |run| address = run.address)?;
+        self.translate(ipa, PAGE as u64, |run| {
+            address = run.address;
+            Ok(())
+        })?;
         Ok(address)
     }
 
     /// Calls `visit` with the physical runs behind `bytes` bytes from `ipa`, in order. Works by block, not by page.
     ///
     /// # Errors
-    /// If not all of it is the guest's memory. `visit` may have seen a part by then.
-    pub fn translate(&self, ipa: u64, bytes: u64, mut visit: impl FnMut(Run)) -> Result<(), NotMapped> {
+    /// If not all of it is the guest's memory, or `visit` says so. It may have seen a part by then.
+    pub fn translate(
+        &self,
+        ipa: u64,
+        bytes: u64,
+        mut visit: impl FnMut(Run) -> Result<(), NotMapped>,
+    ) -> Result<(), NotMapped> {
+        if bytes == 0 {
+            return Ok(());
+        }
         let end = ipa.checked_add(bytes).ok_or(NotMapped)?;
         if end > self.table.size() as u64 {
             return Err(NotMapped);
@@ -117,8 +133,7 @@ impl Stage2 {
                 let start = part.start().0.max(ipa as usize);
                 let offset = start % leaf_bytes(level);
                 let bytes = part.end().0.min(end as usize) - start;
-                visit(Run { address: descriptor.output_address().0 + offset, bytes });
-                Ok(())
+                visit(Run { address: descriptor.output_address().0 + offset, bytes }).map_err(|NotMapped| ())
             })
             .map_err(|_| NotMapped)
     }
@@ -161,7 +176,7 @@ impl Stage2 {
 impl Drop for Stage2 {
     /// The tables are about to be used for something else.
     fn drop(&mut self) {
-        tlb::forget_vm(self.vttbr());
+        self.forget();
     }
 }
 

@@ -1,5 +1,7 @@
 //! A virtual CPU, from its registers to why it does not run.
 
+use ffa_hyp_glue::Caller;
+
 use crate::el1_registers::El1Registers;
 use crate::vm_id::VmId;
 
@@ -32,12 +34,24 @@ pub enum State {
 /// Why a vCPU stopped for good.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stop {
-    /// It asked to, with this status.
+    /// It asked to, with this status. Its VM stays until it is destroyed.
     Exited(u64),
+    /// It turned its VM off.
+    TurnedOff,
     /// It touched memory at this IPA that it does not have, or not in this way.
     MemoryFault(u64),
     /// It did something that is not emulated; this is `ESR_EL2`.
     Unsupported(u64),
+}
+
+impl Stop {
+    /// Whether the VM ended with its vCPU.
+    pub fn ends_vm(self) -> bool {
+        match self {
+            Self::Exited(_) => false,
+            Self::TurnedOff | Self::MemoryFault(_) | Self::Unsupported(_) => true,
+        }
+    }
 }
 
 /// The one vCPU of a VM.
@@ -46,18 +60,21 @@ pub struct Vcpu {
     pub context: Context,
     pub el1: El1Registers,
     pub vm: VmId,
+    /// Who it is to the mediator, if there is one.
+    pub caller: Option<Caller>,
     pub state: State,
 }
 
 impl Vcpu {
     /// A vCPU of `vm` that starts at `entry` with `argument` in x0.
-    pub fn new(vm: VmId, entry: u64, stack_top: u64, argument: u64) -> Self {
+    pub fn new(vm: VmId, caller: Option<Caller>, entry: u64, stack_top: u64, argument: u64) -> Self {
         let mut registers = [0; 31];
         registers[0] = argument;
         Self {
             context: Context { registers, host_stack: 0, pc: entry, processor_state: EL1_MASKED },
             el1: El1Registers::at_reset(stack_top),
             vm,
+            caller,
             state: State::Ready,
         }
     }

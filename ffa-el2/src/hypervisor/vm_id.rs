@@ -3,6 +3,8 @@
 use core::fmt::{self, Display, Formatter};
 use core::num::NonZeroU16;
 
+use ffa_abi::PartitionId;
+
 /// Most VMs that exist at one time.
 pub const MAX_VMS: usize = 16;
 
@@ -15,6 +17,16 @@ impl VmId {
     pub fn of_slot(index: usize) -> Self {
         assert!(index < MAX_VMS);
         Self(NonZeroU16::MIN.saturating_add(index as u16))
+    }
+
+    /// The VM with this FF-A id, if it is one that a VM can have here.
+    pub fn of_partition(id: PartitionId) -> Option<Self> {
+        NonZeroU16::new(id.0).map(Self).filter(|id| id.slot() < MAX_VMS)
+    }
+
+    /// The VM's FF-A id.
+    pub fn partition(self) -> PartitionId {
+        PartitionId(self.number())
     }
 
     /// The index of the VM's slot.

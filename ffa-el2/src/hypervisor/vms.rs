@@ -1,67 +1,115 @@
 //! The VMs there are.
 //!
 //! A slot's two locks part what must not wait for each other: the vCPU is locked by the CPU that runs it, for as long as
-//! it runs; the memory only for a moment, by whoever looks something up or changes it. Where both are needed, the vCPU is
+//! it runs; the rest only for a moment, by whoever looks something up or changes it. Where both are needed, the vCPU is
 //! first; the book of [`FRAMES`] is always last.
+//!
+//! A VM that was destroyed has no vCPU any more, and no pages but those that are held. Its stage 2 says where these are,
+//! so it stays until the last reference is dropped.
 
 use core::ops::Range;
 
 use arm_sysregs::el2::registers::VttbrEl2;
 use ffa_el2::lock::{Mutex, MutexGuard};
+use ffa_hyp_glue::Caller;
 
-use crate::frames::{BLOCK, FRAMES, PAGE, Run};
-use crate::guest::{self, Program, layout};
+use crate::frames::{self, BLOCK, FRAMES, PAGE, Run};
+use crate::guest::{self, Task, layout};
 use crate::stage2::Stage2;
 use crate::vcpu::{State, Stop, Vcpu};
 use crate::vm_id::{MAX_VMS, VmId};
-use crate::{guest_memory, stage1};
+use crate::{guest_memory, stage1, violations};
 
 struct Slot {
     vcpu: Mutex<Option<Vcpu>>,
-    memory: Mutex<Option<Stage2>>,
+    vm: Mutex<Option<Vm>>,
 }
 
-static SLOTS: [Slot; MAX_VMS] =
-    [const { Slot { vcpu: Mutex::new(None), memory: Mutex::new(None) } }; MAX_VMS];
+/// A VM, or what is left of it.
+struct Vm {
+    stage2: Stage2,
+    /// The hypervisor's own while the VM lives, and those that were taken.
+    references: u32,
+    is_dead: bool,
+}
 
-/// A resource of which the machine has no more.
+static SLOTS: [Slot; MAX_VMS] = [const { Slot { vcpu: Mutex::new(None), vm: Mutex::new(None) } }; MAX_VMS];
+
+/// Why a VM cannot be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Exhausted {
-    Slots,
-    Memory,
+pub enum CreateError {
+    /// There is one with this id, or what is left of one.
+    InUse,
+    /// The pool has too little memory left.
+    NoMemory,
 }
 
 /// The page is not the VM's to give.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NotYours;
 
-/// Makes a VM that runs `program`, with `loose_pages` single pages besides its blocks. All of its memory is zero, but for
-/// the copy of this image.
+/// Makes a VM with `loose_pages` single pages besides its blocks. All of its memory is zero, but for the copy of this
+/// image.
 ///
 /// # Errors
-/// If something is used up; then nothing has changed.
-pub fn create(program: Program, loose_pages: usize) -> Result<VmId, Exhausted> {
-    let is_free = |slot: &Slot| slot.memory.lock().is_none();
-    let id = VmId::of_slot(SLOTS.iter().position(is_free).ok_or(Exhausted::Slots)?);
-    let mut stage2 = Stage2::new(id);
-    if fill(&mut stage2, id, loose_pages).is_none() {
-        drop(stage2);
-        FRAMES.lock().give_back_all(id);
-        return Err(Exhausted::Memory);
+/// [`CreateError`]: nothing has changed.
+pub fn create(id: VmId, loose_pages: usize) -> Result<(), CreateError> {
+    let mut vm = slot(id).vm.lock();
+    if vm.is_some() {
+        return Err(CreateError::InUse);
     }
-    *slot(id).memory.lock() = Some(stage2);
-    let entry = guest::entry as *const () as u64;
-    *slot(id).vcpu.lock() = Some(Vcpu::new(id, entry, layout::STACK_TOP, program as u64));
-    Ok(id)
+    let mut stage2 = Stage2::new(id);
+    let filled = fill(&mut stage2, id, loose_pages);
+    if let Err(error) = filled {
+        drop(stage2);
+        frames::give_back_all(id);
+        return Err(error);
+    }
+    *vm = Some(Vm { stage2, references: 1, is_dead: false });
+    Ok(())
 }
 
-/// Ends the VM: its vCPU is gone, its memory goes back to the pool, save the pages that are held. Waits while the vCPU
-/// runs on another CPU.
-pub fn destroy(id: VmId) {
+/// Lets the VM's guest begin with `task`.
+pub fn start(id: VmId, caller: Option<Caller>, task: Task) {
+    let entry = guest::entry as *const () as u64;
+    *slot(id).vcpu.lock() = Some(Vcpu::new(id, caller, entry, layout::STACK_TOP, task.to_bits()));
+}
+
+/// Takes the VM's vCPU away. Waits while it runs on another CPU.
+pub fn stop(id: VmId) {
     *slot(id).vcpu.lock() = None;
-    // The guest's last translations go before its pages do.
-    drop(slot(id).memory.lock().take());
-    FRAMES.lock().give_back_all(id);
+}
+
+/// Ends the VM, which has no vCPU: its memory goes back to the pool, save the pages that are held.
+pub fn destroy(id: VmId) {
+    if let Some(vm) = slot(id).vm.lock().as_mut() {
+        vm.is_dead = true;
+        // The guest's last translations go before its pages do.
+        vm.stage2.forget();
+    }
+    frames::give_back_all(id);
+    drop_reference(id);
+}
+
+/// Takes a reference to the VM, which exists.
+pub fn take_reference(id: VmId) {
+    let mut vm = slot(id).vm.lock();
+    vm.as_mut().expect("a reference to a VM that exists").references += 1;
+}
+
+/// Drops a reference. Nothing is left of a VM without any.
+pub fn drop_reference(id: VmId) {
+    let mut slot = slot(id).vm.lock();
+    let vm = slot.as_mut().expect("whoever has a reference keeps the VM there");
+    vm.references -= 1;
+    if vm.references == 0 {
+        *slot = None;
+    }
+}
+
+/// Whether there is a VM with this id, or something left of one.
+pub fn exists(id: VmId) -> bool {
+    slot(id).vm.lock().is_some()
 }
 
 /// Takes the page at `ipa` from the VM and gives it to the pool.
@@ -72,20 +120,27 @@ pub fn take_page(id: VmId, ipa: u64) -> Result<(), NotYours> {
     if !ipa.is_multiple_of(PAGE as u64) {
         return Err(NotYours);
     }
-    with_memory(id, |stage2| {
+    let run = with_stage2(id, |stage2| {
         let page = stage2.translate_page(ipa).map_err(|_| NotYours)?;
-        // Nobody gets the page while the book is locked, and by then the guest has lost it.
-        let mut frames = FRAMES.lock();
-        frames.give_back_page(page).map_err(|_| NotYours)?;
+        let run = FRAMES.lock().orphan_page(page).map_err(|_| NotYours)?;
         stage2.unmap_page(ipa).expect("it was translated just now");
-        Ok(())
+        Ok(run)
     })
-    .unwrap_or(Err(NotYours))
+    .unwrap_or(Err(NotYours))?;
+    // By now the guest has lost it, and nobody gets it before it is free.
+    guest_memory::clear(run);
+    FRAMES.lock().free(run);
+    Ok(())
 }
 
-/// Lets `use_it` look at or change the VM's stage 2, if the VM exists.
+/// Lets `use_it` look at or change the stage 2 of a VM, dead or alive. `None` if nothing is left of the VM.
+pub fn with_stage2<T>(id: VmId, use_it: impl FnOnce(&mut Stage2) -> T) -> Option<T> {
+    slot(id).vm.lock().as_mut().map(|vm| use_it(&mut vm.stage2))
+}
+
+/// Lets `use_it` look at or change the stage 2 of a VM that lives.
 pub fn with_memory<T>(id: VmId, use_it: impl FnOnce(&mut Stage2) -> T) -> Option<T> {
-    slot(id).memory.lock().as_mut().map(use_it)
+    slot(id).vm.lock().as_mut().filter(|vm| !vm.is_dead).map(|vm| use_it(&mut vm.stage2))
 }
 
 /// A vCPU that this CPU may run: nobody else does until it is dropped.
@@ -108,7 +163,7 @@ pub fn claim_due(last: Option<VmId>, now: u64) -> Option<Claim> {
         let slot = &SLOTS[index];
         let vcpu = slot.vcpu.try_lock()?;
         vcpu.as_ref().filter(|vcpu| vcpu.is_due(now))?;
-        let vttbr = slot.memory.lock().as_ref()?.vttbr();
+        let vttbr = slot.vm.lock().as_ref()?.stage2.vttbr();
         Some(Claim { vcpu, vttbr })
     })
 }
@@ -124,7 +179,7 @@ pub fn next_wake() -> Option<u64> {
         .min()
 }
 
-/// Why the VM stopped; `None` while it has not.
+/// Why the VM's vCPU stopped; `None` while it has not.
 pub fn stopped(id: VmId) -> Option<Stop> {
     match slot(id).vcpu.try_lock()?.as_ref()?.state {
         State::Stopped(stop) => Some(stop),
@@ -132,20 +187,26 @@ pub fn stopped(id: VmId) -> Option<Stop> {
     }
 }
 
-/// Gives the VM its memory. `None` if there is not enough; then the VM has a part of it.
-fn fill(stage2: &mut Stage2, id: VmId, loose_pages: usize) -> Option<()> {
+/// Gives the VM its memory. After an error, the VM has a part of it.
+fn fill(stage2: &mut Stage2, id: VmId, loose_pages: usize) -> Result<(), CreateError> {
     for ipa in layout::BLOCKS.step_by(BLOCK) {
-        let run = Run { address: FRAMES.lock().allocate_block(id)?, bytes: BLOCK };
-        guest_memory::clear(run);
-        stage2.map(ipa, run);
+        let address = FRAMES.lock().allocate_block(id);
+        give(stage2, ipa, Run { address: address.ok_or(CreateError::NoMemory)?, bytes: BLOCK });
     }
     for ipa in layout::LOOSE_PAGES.step_by(PAGE).take(loose_pages) {
-        let run = Run { address: FRAMES.lock().allocate_page(id)?, bytes: PAGE };
-        guest_memory::clear(run);
-        stage2.map(ipa, run);
+        let address = FRAMES.lock().allocate_page(id);
+        give(stage2, ipa, Run { address: address.ok_or(CreateError::NoMemory)?, bytes: PAGE });
     }
     load_image(stage2);
-    Some(())
+    Ok(())
+}
+
+fn give(stage2: &mut Stage2, ipa: u64, run: Run) {
+    if !guest_memory::is_clear(run) {
+        violations::report(format_args!("{run:x?} was written to while it was nobody's"));
+        guest_memory::clear(run);
+    }
+    stage2.map(ipa, run);
 }
 
 /// Copies code and constants of this image to the place that they are linked for, so that functions of this image run in
@@ -163,6 +224,7 @@ fn load_image(stage2: &Stage2) {
             let (part, rest) = source.split_at(run.bytes);
             guest_memory::write(run, part);
             source = rest;
+            Ok(())
         })
         .expect("the blocks are mapped");
 }

@@ -3,7 +3,7 @@
 use core::fmt::{self, Arguments, Write};
 
 use super::conduit;
-use crate::hypercall::{LINE_BYTES, PRINT};
+use crate::hypercall::{LINE_BYTES, PRINT, WRONG};
 
 /// One line; what does not fit is cut off.
 struct Line {
@@ -13,6 +13,15 @@ struct Line {
 
 /// Prints one line.
 pub fn line(text: Arguments) {
+    send(PRINT, text);
+}
+
+/// Prints one line about something that is wrong.
+pub fn wrong(text: Arguments) {
+    send(WRONG, text);
+}
+
+fn send(function: u32, text: Arguments) {
     let mut line = Line { bytes: [0; LINE_BYTES], length: 0 };
     // It fails where the line is full.
     _ = line.write_fmt(text);
@@ -21,7 +30,7 @@ pub fn line(text: Arguments) {
     for (argument, bytes) in arguments[1..].iter_mut().zip(line.bytes.as_chunks().0) {
         *argument = u64::from_le_bytes(*bytes);
     }
-    conduit::hvc(PRINT, &arguments);
+    conduit::hvc(function, &arguments);
 }
 
 impl Write for Line {

@@ -7,17 +7,23 @@ mod conduit;
 mod console;
 pub mod layout;
 mod memory;
+mod play;
 mod programs;
+mod task;
 
 use core::panic::PanicInfo;
 
 pub use programs::Program;
+pub use task::Task;
 
 use crate::hypercall;
 
-/// Where a guest starts, with its program in x0 and nothing but a stack.
-pub extern "C" fn entry(program: u64) -> ! {
-    let status = programs::run(program);
+/// Where a guest starts, with its [`Task`] in x0 and nothing but a stack.
+pub extern "C" fn entry(task: u64) -> ! {
+    let status = match Task::from_bits(task) {
+        Task::Program(program) => programs::run(program),
+        Task::Play { scenario, guest } => play::run(scenario, guest),
+    };
     exit(status)
 }
 

@@ -22,9 +22,9 @@ const NOT_SUPPORTED: u64 = -1i64 as u64;
 const PAGE: u64 = 0x1000;
 const SECOND: u64 = 1_000_000_000;
 
-/// Names a program to the guest that runs it.
+/// A program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u64)]
+#[repr(u8)]
 pub enum Program {
     /// Calls by SMC and HVC and looks at every register afterwards.
     Registers,
@@ -52,9 +52,9 @@ const PROGRAMS: [(Program, fn() -> u64); 7] = [
     (Program::TrapFloor, trap_floor),
 ];
 
-/// Runs the program of that number and returns its status.
-pub fn run(program: u64) -> u64 {
-    match PROGRAMS.iter().find(|(name, _)| *name as u64 == program) {
+/// Runs the program and returns its status.
+pub fn run(program: u8) -> u64 {
+    match PROGRAMS.iter().find(|(name, _)| *name as u8 == program) {
         Some((_, main)) => main(),
         None => FAILED,
     }
@@ -64,7 +64,7 @@ fn registers() -> u64 {
     let calls = [
         (0x8200_0000, NOT_SUPPORTED),
         (0xc500_1234, NOT_SUPPORTED),
-        (0x8400_0063, NOT_SUPPORTED),
+        (0x8400_0020, NOT_SUPPORTED),
         (0xffff_ffff, NOT_SUPPORTED),
         (u64::from(PSCI_VERSION), 0x1_0001),
         (u64::from(SMCCC_VERSION), 0x1_0002),

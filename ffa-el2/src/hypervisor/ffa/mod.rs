@@ -1,0 +1,140 @@
+//! The mediator of this hypervisor: where it is kept, and the ways into it.
+
+mod buffers;
+mod memory;
+mod platform;
+mod quarantine;
+mod ranges;
+mod watch;
+
+use core::cell::RefCell;
+
+use ffa_abi::Regs;
+use ffa_el2::lock::{Mutex, MutexGuard, Yield, let_others_go_first};
+use ffa_hyp_glue::{
+    Caller, Creation, Mediator, Outcome, ProbeFailure, Record, Scratch, Settings, Spmc, Stores,
+};
+use ffa_teardown::{CreateError, DutySlot, VmKey, VmSlot};
+use percore::{ExceptionLock, PerCore, exception_free};
+use spin::once::Once;
+
+pub use platform::smcs;
+pub use watch::tally;
+
+use crate::cpu::{self, Cpus};
+use crate::vm_id::{MAX_VMS, VmId};
+use platform::Platform;
+use ranges::LentRanges;
+
+/// Obligations that all VMs together can have: shares, SPs to be told, calls in progress.
+const DUTIES: usize = 1024;
+
+type Vms = [VmSlot; MAX_VMS];
+type Duties = [DutySlot; DUTIES];
+type Records = [Option<Record<Platform, LentRanges>>; MAX_VMS];
+
+/// The static memory that is lent to the mediator.
+pub struct Memory;
+
+impl Stores<Platform> for Memory {
+    type Vms = &'static mut Vms;
+    type Duties = &'static mut Duties;
+    type Records = &'static mut Records;
+    type Ranges = LentRanges;
+
+    #[inline]
+    fn relax() {
+        let_others_go_first();
+    }
+}
+
+/// The mediator over this hypervisor's seams.
+pub type FfaMediator = Mediator<Platform, Memory>;
+
+/// What each CPU has for itself.
+struct PerCpu {
+    platform: Platform,
+    scratch: Scratch,
+}
+
+static MEDIATOR: Once<FfaMediator, Yield> = Once::new();
+static VMS: Mutex<Vms> = Mutex::new([VmSlot::VACANT; MAX_VMS]);
+static DUTY_SLOTS: Mutex<Duties> = Mutex::new([DutySlot::VACANT; DUTIES]);
+static RECORDS: Mutex<Records> = Mutex::new([const { None }; MAX_VMS]);
+static CPUS: PerCore<[ExceptionLock<RefCell<PerCpu>>; cpu::MAX], Cpus> = PerCore::new(
+    [const { ExceptionLock::new(RefCell::new(PerCpu { platform: Platform::new(), scratch: Scratch::new() })) };
+        cpu::MAX],
+);
+
+/// What this hypervisor decides about its mediator.
+const SETTINGS: Settings = Settings::DEFAULT;
+
+/// Finds out what the secure world offers, and makes a mediator for it.
+///
+/// # Errors
+/// [`ProbeFailure`]: guests will find no FF-A.
+pub fn start() -> Result<&'static FfaMediator, ProbeFailure> {
+    let spmc = with_cpu(|cpu| Spmc::probe(&mut cpu.platform, SETTINGS.version, &mut cpu.scratch))?;
+    // The mediator keeps the memory that is lent to it, so the locks stay locked.
+    Ok(MEDIATOR.call_once(|| {
+        let (vms, duties) = (MutexGuard::leak(VMS.lock()), MutexGuard::leak(DUTY_SLOTS.lock()));
+        Mediator::new(spmc, SETTINGS, vms, duties, MutexGuard::leak(RECORDS.lock()))
+    }))
+}
+
+/// The mediator, if there is a secure world.
+pub fn mediator() -> Option<&'static FfaMediator> {
+    MEDIATOR.get()
+}
+
+/// Serves a call of a guest.
+#[inline]
+pub fn guest_call(caller: Caller, regs: &mut Regs) {
+    let mediator = mediator().expect("only a mediator makes callers");
+    let outcome = with_cpu(|cpu| mediator.guest_call(&mut cpu.platform, caller, regs, &mut cpu.scratch));
+    debug_assert_eq!(outcome, Outcome::Return, "the function is FF-A's");
+}
+
+/// Tells the secure world of a VM that has its memory and does not run yet. `None` without a mediator.
+pub fn create_vm(id: VmId) -> Option<Result<(VmKey, Creation), CreateError>> {
+    let mediator = mediator()?;
+    // Whoever has the list is a VM that the mediator knows.
+    let vm = id.partition();
+    let Some(ranges) = LentRanges::of(id) else { return Some(Err(CreateError::IdTaken { vm })) };
+    Some(with_cpu(|cpu| mediator.create_vm(&mut cpu.platform, vm, ranges)))
+}
+
+/// The VM is dead, or soon will be. Nothing happens if the mediator knew, or does not know it.
+pub fn destroy_vm(id: VmId) {
+    if let Some(mediator) = mediator()
+        && let Some(key) = mediator.find(id.partition())
+    {
+        // The error is that it was dead already: it may have turned itself off.
+        _ = with_cpu(|cpu| mediator.destroy_vm(&mut cpu.platform, key));
+    }
+}
+
+/// Goes on with teardown.
+pub fn tick() {
+    if let Some(mediator) = mediator() {
+        with_cpu(|cpu| mediator.tick(&mut cpu.platform));
+    }
+}
+
+/// Tries again what was given up, for all VMs. Returns how many obligations are due again.
+pub fn retry() -> u32 {
+    let mediator = mediator();
+    mediator.map_or(0, |mediator| with_cpu(|cpu| mediator.retry(&mut cpu.platform, None)).unwrap_or(0))
+}
+
+/// Makes a call to the secure world past the mediator.
+pub fn call_secure_world(regs: &Regs) -> Regs {
+    use ffa_hyp_glue::Conduit;
+    with_cpu(|cpu| cpu.platform.call(regs))
+}
+
+/// Lends what this CPU has for the mediator. Nothing that runs meanwhile comes here again: interrupts are masked, and the
+/// seams do not call the mediator.
+fn with_cpu<T>(work: impl FnOnce(&mut PerCpu) -> T) -> T {
+    exception_free(|token| work(&mut CPUS.get().borrow_mut(token)))
+}

@@ -1,0 +1,92 @@
+//! What the mediator asks of this hypervisor, on one CPU.
+
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+use ffa_abi::{PartitionId, Regs};
+use ffa_el2::clock;
+use ffa_hyp_glue::{Conduit, Event, Observer, Smccc, SpmcBuffers, Timer, VmReferences};
+use ffa_teardown::Time;
+use smccc::Smc;
+
+use super::buffers::{RX, TX};
+use super::watch;
+use crate::alarm::{self, NEVER};
+use crate::vm_id::VmId;
+use crate::{cpu, vms};
+
+/// SMCs made so far, by CPU, so that none waits for another's count.
+static SMCS: [AtomicU64; cpu::MAX] = [const { AtomicU64::new(0) }; cpu::MAX];
+
+/// How many SMCs were made to the secure world.
+pub fn smcs() -> u64 {
+    SMCS.iter().map(|count| count.load(Relaxed)).sum()
+}
+
+/// Every seam of the mediator. All state is where the rest of the hypervisor has it.
+pub struct Platform {
+    firmware: Smccc<Smc>,
+}
+
+impl Platform {
+    pub const fn new() -> Self {
+        Self { firmware: Smccc::new() }
+    }
+}
+
+impl Conduit for Platform {
+    #[inline]
+    fn call(&mut self, regs: &Regs) -> Regs {
+        let count = &SMCS[cpu::current()];
+        count.store(count.load(Relaxed) + 1, Relaxed);
+        self.firmware.call(regs)
+    }
+}
+
+/// Keeps what is left of a VM. Given back once, since it cannot be copied.
+pub struct Reference(VmId);
+
+impl VmReferences for Platform {
+    type Reference = Reference;
+
+    fn take(&mut self, vm: PartitionId) -> Reference {
+        let id = VmId::of_partition(vm).expect("the mediator knows no other VMs");
+        vms::take_reference(id);
+        Reference(id)
+    }
+
+    fn give_back(&mut self, _: PartitionId, Reference(id): Reference) {
+        vms::drop_reference(id);
+    }
+}
+
+impl Timer for Platform {
+    fn now(&mut self) -> Time {
+        Time::from_nanos(clock::now())
+    }
+
+    fn arm(&mut self, deadline: Option<Time>) {
+        alarm::set(deadline.map_or(NEVER, Time::as_nanos));
+    }
+}
+
+impl SpmcBuffers for Platform {
+    fn addresses(&mut self) -> (u64, u64) {
+        (TX.address() as u64, RX.address() as u64)
+    }
+
+    fn write_tx(&mut self, bytes: &[u8]) {
+        TX.write(bytes);
+    }
+
+    fn read_rx(&mut self, offset: usize, dst: &mut [u8]) {
+        RX.read(offset, dst);
+    }
+}
+
+impl Observer for Platform {
+    #[inline]
+    fn event(&mut self, event: &Event) {
+        watch::event(event);
+    }
+}

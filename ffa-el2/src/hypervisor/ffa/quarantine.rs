@@ -1,0 +1,44 @@
+//! Pages that must not be reused although the VM that they belonged to is gone.
+//!
+//! They stay held in the book of frames. This list says where the pages are that the VM's stage 2 no longer tells.
+
+use ffa_abi::PartitionId;
+use ffa_el2::lock::Mutex;
+use ffa_el2::println;
+use ffa_mem::IpaRange;
+
+use crate::frames::{self, Run};
+
+/// What does not fit is never freed.
+const ENTRIES: usize = 64;
+
+/// Pages of `range` of a VM, and where they are.
+#[derive(Clone, Copy)]
+struct Entry {
+    vm: PartitionId,
+    range: IpaRange,
+    run: Run,
+}
+
+static LIST: Mutex<[Option<Entry>; ENTRIES]> = Mutex::new([None; ENTRIES]);
+
+/// Adds `run`, a part of `range`.
+pub fn add(vm: PartitionId, range: IpaRange, run: Run) {
+    match LIST.lock().iter_mut().find(|entry| entry.is_none()) {
+        Some(free) => *free = Some(Entry { vm, range, run }),
+        None => println!("hypervisor: {run:x?} is lost for ever, the list of such pages is full"),
+    }
+}
+
+/// Releases all of `range` and takes it off the list. Whether it was there.
+pub fn release(vm: PartitionId, range: IpaRange) -> bool {
+    let is_wanted = |entry: &mut Entry| entry.vm == vm && entry.range == range;
+    let mut found = false;
+    for slot in LIST.lock().iter_mut() {
+        if let Some(entry) = slot.take_if(is_wanted) {
+            frames::release(entry.run);
+            found = true;
+        }
+    }
+    found
+}

@@ -1,0 +1,34 @@
+use super::Program;
+
+/// What a guest does, as it fits its first register.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Task {
+    /// A program of its own, by number.
+    Program(u8),
+    /// What a guest of a scenario does, both by position.
+    Play { scenario: u8, guest: u8 },
+}
+
+impl Task {
+    const PLAY: u64 = 1 << 16;
+
+    pub fn to_bits(self) -> u64 {
+        match self {
+            Self::Program(program) => u64::from(program),
+            Self::Play { scenario, guest } => Self::PLAY | u64::from(scenario) << 8 | u64::from(guest),
+        }
+    }
+
+    pub fn from_bits(bits: u64) -> Self {
+        match bits & Self::PLAY {
+            0 => Self::Program(bits as u8),
+            _ => Self::Play { scenario: (bits >> 8) as u8, guest: bits as u8 },
+        }
+    }
+}
+
+impl From<Program> for Task {
+    fn from(program: Program) -> Self {
+        Self::Program(program as u8)
+    }
+}

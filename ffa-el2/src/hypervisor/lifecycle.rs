@@ -1,0 +1,51 @@
+//! The life of a VM, from its memory to what the secure world is told.
+
+use ffa_hyp_glue::{Caller, Creation};
+
+use crate::vm_id::VmId;
+use crate::{ffa, interrupts, scheduler, vms};
+
+/// What became of a VM that was to be created.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Born {
+    /// It can start. With a mediator, this is who its vCPU is to that.
+    Live(Option<Caller>),
+    /// An SP did not want it. What had been done is being undone.
+    Failed,
+    /// Nothing was done.
+    Refused,
+}
+
+/// Makes a VM and tells the secure world. Waits for SPs that take their time.
+pub fn create(id: VmId, loose_pages: usize) -> Born {
+    if vms::create(id, loose_pages).is_err() {
+        return Born::Refused;
+    }
+    let Some(created) = ffa::create_vm(id) else { return Born::Live(None) };
+    let Ok((key, mut creation)) = created else {
+        vms::destroy(id);
+        return Born::Refused;
+    };
+    if creation == Creation::Pending {
+        let mediator = ffa::mediator().expect("it created the VM");
+        scheduler::run(|| mediator.creation(key) != Creation::Pending);
+        creation = mediator.creation(key);
+    }
+    match creation {
+        Creation::Live => Born::Live(Some(Caller { vm: key, vcpu: 0 })),
+        Creation::Pending | Creation::Failed(_) => {
+            vms::destroy(id);
+            Born::Failed
+        }
+    }
+}
+
+/// Ends a VM. What the secure world still has of it, teardown gets back.
+pub fn destroy(id: VmId) {
+    // Where the vCPU runs, its turn ends.
+    interrupts::kick_others();
+    vms::stop(id);
+    ffa::destroy_vm(id);
+    vms::destroy(id);
+}
