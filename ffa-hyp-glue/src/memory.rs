@@ -38,9 +38,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let rules = SendRules { version, transaction: Transaction::Share, sender: vm.id() };
         let checked = copied.and_then(|bytes| self.check(bytes, &rules));
         let mut state = self.lock();
-        let begun = checked.and_then(|descriptor| {
-            self.begin_share(&mut state, vm, &descriptor).map(|begun| (descriptor, begun))
-        });
+        let begun =
+            checked.and_then(|descriptor| self.begin_share(&mut state, vm).map(|begun| (descriptor, begun)));
         let (descriptor, begun) = match begun {
             Ok(begun) => begun,
             Err(status) => {
@@ -48,9 +47,17 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 return Err(status);
             }
         };
-        drop(state);
         let share = begun.id;
+        let tracked = track(&mut state, vm, share, &descriptor);
+        drop(state);
+        // Also for a share that is refused: the engine does not ask a second time.
         self.take_reference(hyp, vm, begun.take_reference);
+        if let Err(status) = tracked {
+            let mut state = self.lock();
+            forget(&mut state, vm, share);
+            self.leave(hyp, state, vm);
+            return Err(status);
+        }
         match self.hold(hyp, vm.id(), &descriptor, output) {
             Ok(len) => self.send(hyp, vm, share, output.get(..len).unwrap_or_default(), &descriptor),
             Err((status, held)) => {
@@ -78,27 +85,14 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         Ok(descriptor)
     }
 
-    /// Reserves all that the share will need, and keeps its pages from being offered again. Nothing has changed after an
-    /// error.
-    fn begin_share(
-        &self,
-        state: &mut State<P, S>,
-        vm: VmKey,
-        descriptor: &SendDescriptor<'_>,
-    ) -> Result<Begun<ShareId>, Status> {
+    /// Reserves all that the share will need but its ranges. Nothing has changed after an error.
+    fn begin_share(&self, state: &mut State<P, S>, vm: VmKey) -> Result<Begun<ShareId>, Status> {
         if state.record(vm)?.shares >= self.settings.shares_per_vm {
             return Err(Status::NoMemory);
         }
         let begun = state.engine.begin_send(vm).map_err(|error| status(&error))?;
-        let record = state.record(vm)?;
-        record.shares += 1;
-        match record.ranges.insert(tag(begun.id), descriptor.ranges()) {
-            Ok(()) => Ok(begun),
-            Err(error) => {
-                forget(state, vm, begun.id);
-                Err(error.status())
-            }
-        }
+        state.record(vm)?.shares += 1;
+        Ok(begun)
     }
 
     /// Holds the pages and builds the descriptor of what is physically behind them. Returns its length.
@@ -278,6 +272,17 @@ fn begin_reading<P: Platform, S: Stores<P>>(
         }
         _ => Err(Status::InvalidParameters),
     }
+}
+
+/// Keeps the pages of a share from being offered again.
+fn track<P: Platform, S: Stores<P>>(
+    state: &mut State<P, S>,
+    vm: VmKey,
+    share: ShareId,
+    descriptor: &SendDescriptor<'_>,
+) -> Result<(), Status> {
+    let ranges = &mut state.record(vm)?.ranges;
+    ranges.insert(tag(share), descriptor.ranges()).map_err(|error| error.status())
 }
 
 /// A share that never came to be: nothing of it is held any more, and no call was made.

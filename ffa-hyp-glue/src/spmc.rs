@@ -3,8 +3,8 @@
 use arrayvec::ArrayVec;
 use ffa_abi::{
     Answer, Call, FeatureQuery, FirmwareStatus, Function, FunctionId, PartitionId, PartitionInfo,
-    PartitionInfoError, PartitionInfoGet, Records, Regs, RxRelease, RxTxMap, RxTxUnmap, Uuid, Version,
-    VersionError, Width, version_answer,
+    PartitionInfoError, PartitionInfoGet, RecordFormat, Records, Regs, RxRelease, RxTxMap, RxTxUnmap, Uuid,
+    Version, VersionError, Width, version_answer,
 };
 use ffa_teardown::{Subscribers, TooManySps};
 
@@ -175,6 +175,10 @@ fn list<P: Conduit + SpmcBuffers>(
     let _refused_if_not_ours = ask(hyp, Call::RxRelease(RxRelease { endpoint: PartitionId::HYPERVISOR }));
     let answer = answer?;
     let (count, stride) = (answer.w2(), answer.w3());
+    // Records of 8 bytes are for callers of 1.0, which we are not.
+    if stride < RecordFormat::for_version(Version::V1_1).size_word() {
+        return Err(PartitionInfoError::Stride { stride }.into());
+    }
     let records = Records::new(&scratch.input, count, stride)?;
     let mut partitions = ArrayVec::new();
     for record in records {

@@ -229,8 +229,9 @@ impl ModelHypervisor {
         world.vms.insert(id, vm);
     }
 
-    /// The hypervisor's own part of a VM's end.
-    fn bury(&mut self, vm: PartitionId) {
+    /// The hypervisor's own part of a VM's end, for tests that tell the mediator of it by themselves: frames that nobody
+    /// holds are free, and the hypervisor's reference is dropped.
+    pub fn bury(&mut self, vm: PartitionId) {
         let world = &mut *self.world.borrow_mut();
         world.kill(vm);
         world.drop_reference(vm);
@@ -375,6 +376,24 @@ impl ModelHypervisor {
         self.world.borrow().translate(vm, address, false)
     }
 
+    /// Physical addresses of TX and RX towards the secure world.
+    #[must_use]
+    pub fn spmc_buffers(&self) -> (u64, u64) {
+        let [tx, rx] = self.world.borrow().buffers;
+        (Frames::address(tx), Frames::address(rx))
+    }
+
+    /// Copies out of physical memory.
+    ///
+    /// # Panics
+    /// If there is none at `address`.
+    #[must_use]
+    pub fn read_physical(&self, address: u64, len: usize) -> Vec<u8> {
+        let mut bytes = std::vec![0; len];
+        self.world.borrow().frames.read(address, &mut bytes).expect("it is memory");
+        bytes
+    }
+
     /// The time.
     #[must_use]
     pub fn now(&self) -> Time {
@@ -487,6 +506,19 @@ impl ModelHypervisor {
     #[must_use]
     pub fn plan_mut(&mut self) -> RefMut<'_, FaultPlan> {
         RefMut::map(self.world.borrow_mut(), |world| &mut world.plan)
+    }
+
+    /// Writes to guests' memory, for whatever else happens in a test.
+    #[must_use]
+    pub fn scribbler(&self) -> impl Fn(PartitionId, u64, &[u8]) + use<> {
+        let world = Rc::clone(&self.world);
+        move |vm, address, src| {
+            let world = &mut *world.borrow_mut();
+            for (address, piece) in super::frames::pieces(address, src.len()) {
+                let physical = world.translate(vm, address, true).expect("the guest has this memory");
+                world.frames.write(physical, &src[piece]).expect("it is memory");
+            }
+        }
     }
 
     /// Has something else happen at the mediator's moments, on another CPU, until replaced.

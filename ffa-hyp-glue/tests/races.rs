@@ -1,0 +1,335 @@
+//! What other CPUs do while a call is in progress. They come in at the moments when the mediator holds no lock.
+
+mod common;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use common::*;
+use ffa_abi::{Function, FunctionId, Handle, PartitionId, Regs, Status, Version};
+use ffa_hyp_glue::{Caller, Scratch};
+use ffa_teardown::Phase;
+use ffa_test_utils::hypervisor::{Cpu, ModelMediator, Moment};
+use ffa_test_utils::spmc::{Preset, Reaction, Script, SpConfig, Turn};
+
+type Mediator = Rc<ModelMediator>;
+
+/// Has `work` happen once, at the first moment that `when` picks. Tells whether it did.
+fn once(
+    world: &mut World,
+    when: impl Fn(Moment) -> bool + 'static,
+    mut work: impl FnMut(&mut Cpu, &Mediator) + 'static,
+) -> Rc<Cell<bool>> {
+    let done = Rc::new(Cell::new(false));
+    let (seen, mediator) = (Rc::clone(&done), Rc::clone(world.hypervisor.mediator()));
+    let interloper = move |cpu: &mut Cpu, moment: Moment| {
+        if !seen.get() && when(moment) {
+            seen.set(true);
+            work(cpu, &mediator);
+        }
+    };
+    world.hypervisor.set_interloper(Some(Box::new(interloper)));
+    done
+}
+
+fn is_smc(regs: &Regs, function: Function) -> bool {
+    FunctionId::from_w0(regs.w::<0>()).is_ok_and(|id| id.function() == function)
+}
+
+/// A call of another vCPU.
+fn other_vcpu(cpu: &mut Cpu, mediator: &Mediator, vm: PartitionId, mut regs: Regs) -> Regs {
+    let key = mediator.find(vm).expect("it is there");
+    let _ = mediator.guest_call(cpu, Caller { vm: key, vcpu: 1 }, &mut regs, &mut Scratch::new());
+    regs
+}
+
+#[test]
+fn a_vm_destroyed_during_its_share_gives_the_pages_back_in_the_end() {
+    for before in [true, false] {
+        every_preset(|preset| {
+            let mut world = World::new(preset);
+            let done = once(
+                &mut world,
+                move |moment| match moment {
+                    Moment::Smc(regs) => before && is_smc(&regs, Function::MemShare),
+                    Moment::Answered(regs) => !before && is_smc(&regs, Function::MemShare),
+                    _ => false,
+                },
+                |cpu, mediator| {
+                    let key = mediator.find(VM1).unwrap();
+                    mediator.destroy_vm(cpu, key).unwrap();
+                    // Nothing is torn down while the call is in progress.
+                    mediator.tick(cpu);
+                    mediator.tick(cpu);
+                    let report = mediator.report(key).unwrap();
+                    assert_eq!((report.phase, report.shares), (Phase::Live, 1));
+                },
+            );
+            let answer = world.send(VM1, &descriptor(Version::V1_1, VM1, SP1, &[(PAGES, 2)]));
+            assert!(done.get() && handle_of(&answer).is_some(), "{answer:x?}");
+            world.hypervisor.set_interloper(None);
+            world.hypervisor.bury(VM1);
+            assert!(world.hypervisor.settle(LONG));
+            world.check_all_gone();
+        });
+    }
+}
+
+#[test]
+fn a_vm_destroyed_at_any_other_moment_of_a_call_is_torn_down_after_it() {
+    type Make = fn(&mut World, Handle) -> Regs;
+    let calls: [(&str, Make); 6] = [
+        ("share", |world, _| world.send(VM1, &descriptor(Version::V1_1, VM1, SP1, &[(PAGES + 9 * PAGE, 2)]))),
+        ("reclaim", |world, handle| world.reclaim(VM1, handle)),
+        ("list", |world, _| world.call(VM1, [0x8400_0068])),
+        ("request", |world, _| world.call(VM1, [0x8400_006f, 0x1_8001])),
+        ("unmap", |world, _| world.call(VM1, [0x8400_0067])),
+        ("bad share", |world, _| {
+            world.send(VM1, &descriptor(Version::V1_1, VM1, SP1, &[(PAGES + 9 * PAGE, 2), (DEVICE, 1)]))
+        }),
+    ];
+    let mut moments = 0;
+    for (name, make) in calls {
+        for nth in 0..8 {
+            let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::GOOD)];
+            let mut world = World::with(machine(Preset::Strict, sps));
+            let handle = world.share(VM1, SP1, &[(PAGES, 2)]);
+            let count = Cell::new(0);
+            let done = once(
+                &mut world,
+                move |_| count.replace(count.get() + 1) == nth,
+                |cpu, mediator| {
+                    mediator.destroy_vm(cpu, mediator.find(VM1).unwrap()).unwrap();
+                    (0..4).for_each(|_| mediator.tick(cpu));
+                },
+            );
+            let _ = make(&mut world, handle);
+            world.hypervisor.set_interloper(None);
+            if done.get() {
+                moments += 1;
+                world.hypervisor.bury(VM1);
+            } else {
+                world.destroy(VM1);
+            }
+            assert!(world.hypervisor.settle(LONG), "{name} {nth}");
+            world.check_all_gone();
+        }
+    }
+    assert!(moments > 10, "{moments}");
+}
+
+#[test]
+fn h5_rx_that_is_being_filled_can_be_neither_released_nor_unmapped() {
+    let mut world = World::new(Preset::Hafnium);
+    let answers = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&answers);
+    let done = once(
+        &mut world,
+        |moment| matches!(moment, Moment::Write(_)),
+        move |cpu, mediator| {
+            for w0 in [0x8400_0065, 0x8400_0067, 0x8400_0068] {
+                seen.borrow_mut().push(other_vcpu(cpu, mediator, VM1, Regs::new([w0])));
+            }
+        },
+    );
+    assert_eq!(world.call(VM1, [0x8400_0068]), Regs::success(2, 24));
+    assert!(done.get());
+    let denied = Regs::error(Status::Denied);
+    assert_eq!(*answers.borrow(), [denied, denied, Regs::error(Status::Busy)]);
+    assert_eq!(world.call(VM1, [0x8400_0065]), Regs::success(0, 0));
+    world.check();
+}
+
+#[test]
+fn r08_two_vcpus_reclaim_one_share_and_one_of_them_gets_it() {
+    every_preset(|preset| {
+        let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::GOOD)];
+        let mut world = World::with(machine(preset, sps));
+        let handle = world.share(VM1, SP1, &[(PAGES, 2)]);
+        let [low, high] = handle.words();
+        let answer = Rc::new(Cell::new(Regs::ZERO));
+        let seen = Rc::clone(&answer);
+        let done = once(
+            &mut world,
+            |moment| matches!(moment, Moment::Smc(regs) if is_smc(&regs, Function::MemReclaim)),
+            move |cpu, mediator| {
+                seen.set(other_vcpu(cpu, mediator, VM1, Regs::new([MEM_RECLAIM, low, high])));
+            },
+        );
+        assert_eq!(world.reclaim(VM1, handle), Regs::success(0, 0));
+        assert!(done.get());
+        assert_eq!(answer.get(), Regs::error(Status::InvalidParameters));
+        world.check();
+    });
+}
+
+#[test]
+fn r09_a_handle_that_is_reused_while_its_reclaim_returns_names_the_new_share() {
+    // Hafnium gives a freed handle to the very next share.
+    let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::GOOD)];
+    let mut world = World::with(machine(Preset::Hafnium, sps));
+    world.live(VM2, Version::V1_1);
+    let old = world.share(VM1, SP1, &[(PAGES, 2)]);
+    let bytes = descriptor(Version::V1_1, VM2, SP1, &[(PAGES, 3)]);
+    world.write_tx(VM2, &bytes);
+    let len = bytes.len() as u64;
+    let answer = Rc::new(Cell::new(Regs::ZERO));
+    let seen = Rc::clone(&answer);
+    let done = once(
+        &mut world,
+        |moment| matches!(moment, Moment::Answered(regs) if is_smc(&regs, Function::MemReclaim)),
+        move |cpu, mediator| seen.set(other_vcpu(cpu, mediator, VM2, Regs::new([MEM_SHARE, len, len]))),
+    );
+    assert_eq!(world.reclaim(VM1, old), Regs::success(0, 0));
+    assert!(done.get());
+    world.hypervisor.set_interloper(None);
+    world.check();
+    // Whatever the second guest was told, its pages come back, and the first one cannot touch them.
+    let answer = answer.get();
+    world.refused("another's", VM1, [MEM_RECLAIM, old.words()[0], old.words()[1]], Status::InvalidParameters);
+    if let Some(new) = handle_of(&answer) {
+        assert_eq!(world.reclaim(VM2, new), Regs::success(0, 0));
+    }
+    world.destroy(VM1);
+    world.destroy(VM2);
+    assert!(world.hypervisor.settle(LONG));
+    world.check_all_gone();
+}
+
+#[test]
+fn h33_a_slow_share_of_one_vm_does_not_hold_up_another() {
+    let mut world = World::new(Preset::Strict);
+    world.live(VM2, Version::V1_1);
+    let answers = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&answers);
+    let bytes = descriptor(Version::V1_1, VM2, SP1, &[(PAGES, 1)]);
+    world.write_tx(VM2, &bytes);
+    let len = bytes.len() as u64;
+    let done = once(
+        &mut world,
+        |moment| matches!(moment, Moment::Smc(regs) if is_smc(&regs, Function::MemShare)),
+        move |cpu, mediator| {
+            for regs in [
+                Regs::new([0x8400_0067]),
+                Regs::new([0xc400_0066, TX, RX, 1]),
+                Regs::new([MEM_SHARE, len, len]),
+            ] {
+                seen.borrow_mut().push(other_vcpu(cpu, mediator, VM2, regs));
+            }
+        },
+    );
+    world.share(VM1, SP1, &[(PAGES, 1)]);
+    assert!(done.get());
+    let success = Regs::success(0, 0);
+    // There is one TX towards the secure world, and whoever finds it taken is told so.
+    assert_eq!(*answers.borrow(), [success, success, Regs::error(Status::Busy)]);
+    assert!(handle_of(&world.call(VM2, [MEM_SHARE, len, len])).is_some());
+    for vm in [VM1, VM2] {
+        world.destroy(vm);
+    }
+    assert!(world.hypervisor.settle(LONG));
+    world.check_all_gone();
+}
+
+#[test]
+fn d36_each_byte_of_a_descriptor_is_read_once_and_what_comes_after_does_not_matter() {
+    every_preset(|preset| {
+        let mut world = World::new(preset);
+        let good = descriptor(Version::V1_1, VM1, SP1, &[(PAGES, 1), (PAGES + 4 * PAGE, 2)]);
+        let hypervisor_tx = world.hypervisor.spmc_buffers().0;
+        let mut plain = World::new(preset);
+        plain.send(VM1, &good);
+        let expected = plain.hypervisor.read_physical(hypervisor_tx, good.len());
+
+        let scribble = world.hypervisor.scribbler();
+        let done = once(
+            &mut world,
+            |moment| matches!(moment, Moment::Read(_)),
+            move |_, _| scribble(VM1, TX, &[0xff; 256]),
+        );
+        let _ = world.hypervisor.take_copies();
+        let answer = world.send(VM1, &good);
+        assert!(done.get() && handle_of(&answer).is_some());
+        let copies = world.hypervisor.take_copies();
+        for (n, copy) in copies.iter().enumerate() {
+            let end = copy.address + copy.len as u64;
+            assert!(copy.vm == VM1 && copy.address >= TX && end <= TX + good.len() as u64);
+            let twice = |other: &&ffa_test_utils::hypervisor::Copy| {
+                other.address < end && copy.address < other.address + other.len as u64
+            };
+            assert_eq!(copies[n + 1..].iter().find(twice), None, "{copies:?}");
+        }
+        assert_eq!(copies.iter().map(|copy| copy.len).sum::<usize>(), good.len());
+        assert_eq!(world.hypervisor.read_physical(hypervisor_tx, good.len()), expected);
+        world.check();
+    });
+}
+
+#[test]
+fn h9_only_the_vcpu_that_an_sp_works_for_can_run_it() {
+    every_preset(|preset| {
+        let busy = Script::GOOD.on_request(Reaction::always(Turn::ACCEPT.preempted(2)));
+        let mut world =
+            World::with(machine(preset, vec![SpConfig::new(SP1, Script::GOOD), SpConfig::new(SP2, busy)]));
+        world.live(VM2, Version::V1_1);
+        let interrupted = Regs::new([0x8400_0062, 0x8002_0000]);
+        assert_eq!(world.call(VM1, [0x8400_006f, 0x1_8002, 0, 0x55]), interrupted);
+        let run = [0x8400_006d, 0x8002_0000];
+        world.refused("another VM", VM2, run, Status::Denied);
+        let smcs = world.hypervisor.smcs();
+        assert_eq!(world.call_on(VM1, 1, Regs::new(run)), Regs::error(Status::Denied), "another vCPU");
+        assert_eq!(world.hypervisor.smcs(), smcs);
+        // X15: a second request while the first is interrupted.
+        let second = world.call(VM2, [0x8400_006f, 0x2_8002]);
+        assert_eq!(second, Regs::error(Status::Busy), "{}", preset.name());
+        assert_eq!(world.call(VM1, run), interrupted);
+        let answer = world.call(VM1, run);
+        assert_eq!((answer.w::<0>(), answer.w::<1>()), (0x8400_0070, 0x8002_0001));
+        assert_eq!(answer.w::<3>(), 0x55 + preset.config().nonce);
+        world.refused("it has finished", VM1, run, Status::Denied);
+        // X26: a dead guest's request is finished on its behalf, and others get their turn.
+        assert_eq!(world.call(VM1, [0x8400_006f, 0x1_8002]), interrupted);
+        world.destroy(VM1);
+        assert_eq!(world.call(VM2, run), Regs::error(Status::Denied));
+        world.hypervisor.advance(LONG);
+        assert_eq!(world.hypervisor.report(VM1), None);
+        assert!(!world.hypervisor.spmc().is_paused(SP2));
+        assert_eq!(world.call(VM2, [0x8400_006f, 0x2_8002]), interrupted);
+        world.destroy(VM2);
+        assert!(world.hypervisor.settle(LONG));
+        world.check_all_gone();
+    });
+}
+
+#[test]
+fn no_call_begins_once_the_vm_is_dead() {
+    let mut world = World::new(Preset::Strict);
+    let bytes = descriptor(Version::V1_1, VM1, SP1, &[(PAGES, 1)]);
+    let len = bytes.len() as u64;
+    world.write_tx(VM1, &bytes);
+    world.share(VM1, SP1, &[(PAGES + 4 * PAGE, 1)]);
+    world.destroy(VM1);
+    for head in [
+        [MEM_SHARE, len, len, 0],
+        [MEM_RECLAIM, 1, 0, 0],
+        [0x8400_006f, 0x1_8001, 0, 0],
+        [0x8400_0068, 0, 0, 0],
+        [0xc400_0066, TX, RX, 1],
+        [0x8400_0065, 0, 0, 0],
+    ] {
+        let smcs = world.hypervisor.smcs();
+        let mut regs = Regs::new(head);
+        let key = world.hypervisor.key(VM1).unwrap();
+        let caller = Caller { vm: key, vcpu: 0 };
+        let _ = world.hypervisor.mediator().guest_call(
+            &mut world.hypervisor.cpu(1),
+            caller,
+            &mut regs,
+            &mut Scratch::new(),
+        );
+        assert_eq!(regs, Regs::error(Status::Denied));
+        assert_eq!(world.hypervisor.smcs(), smcs);
+    }
+    assert!(world.hypervisor.settle(LONG));
+    world.check_all_gone();
+}
