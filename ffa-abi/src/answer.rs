@@ -113,6 +113,16 @@ impl Answer {
     #[must_use]
     #[inline]
     pub fn from_regs(regs: &Regs) -> Self {
+        const SUCCESS: u32 = FunctionId::smc32(Function::Success).w0();
+        // What nearly every call comes back with, told by one comparison.
+        if regs.w::<0>() == SUCCESS {
+            let (x2, x3) = (u64::from(regs.w::<2>()), u64::from(regs.w::<3>()));
+            return Self::Success(Success { width: Width::Smc32, x2, x3 });
+        }
+        Self::of_any(regs)
+    }
+
+    fn of_any(regs: &Regs) -> Self {
         let w0 = regs.w::<0>();
         let unexpected = Self::Unexpected { w0 };
         let Ok(id) = FunctionId::from_w0(w0) else { return unexpected };

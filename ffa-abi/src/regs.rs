@@ -1,6 +1,6 @@
 use core::ops::{Index, IndexMut};
 
-use crate::{Answer, Status, Success, Width};
+use crate::{Function, FunctionId, Status};
 
 /// The registers x0 to x17 of one SMC or HVC, on the way in or on the way out.
 ///
@@ -16,6 +16,7 @@ impl Regs {
 
     /// A register file that begins with `head`; the rest is zero.
     #[must_use]
+    #[inline]
     pub const fn new<const N: usize>(head: [u64; N]) -> Self {
         const { assert!(N <= 18) }
         let mut regs = [0; 18];
@@ -47,14 +48,16 @@ impl Regs {
     #[must_use]
     #[inline]
     pub fn error(status: Status) -> Self {
-        Answer::Error(status.into()).to_regs()
+        const ERROR: u32 = FunctionId::smc32(Function::Error).w0();
+        Self::new([u64::from(ERROR), 0, u64::from(status.code() as u32)])
     }
 
     /// FFA_SUCCESS_32 with w2 and w3, as a guest gets it: every other register is zero.
     #[must_use]
     #[inline]
     pub fn success(w2: u32, w3: u32) -> Self {
-        Success { width: Width::Smc32, x2: u64::from(w2), x3: u64::from(w3) }.to_regs()
+        const SUCCESS: u32 = FunctionId::smc32(Function::Success).w0();
+        Self::new([u64::from(SUCCESS), 0, u64::from(w2), u64::from(w3)])
     }
 }
 
