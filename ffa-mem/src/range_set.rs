@@ -1,3 +1,5 @@
+use core::ops::Range;
+
 use ffa_abi::Status;
 
 use crate::{IpaRange, RangeStore, StoreFull, TrackedRange};
@@ -104,13 +106,16 @@ impl<S: RangeStore> RangeSet<S> {
             self.store.truncate(held.saturating_add(kept));
         }
         let (old, new) = self.store.as_slice().split_at_checked(held).unwrap_or_default();
+        let span = Span::of(new);
         for run in runs(old) {
             let with = run.tag();
             if with == tag {
                 return Err(InsertError::TagInUse { tag });
             }
-            if let Some(address) = run.first_common(new) {
-                return Err(InsertError::Overlap { address, with: Some(with) });
+            if span.may_overlap(&run) {
+                if let Some(address) = first_common(run.ranges, new) {
+                    return Err(InsertError::Overlap { address, with: Some(with) });
+                }
             }
         }
         Ok(())
@@ -118,12 +123,15 @@ impl<S: RangeStore> RangeSet<S> {
 
     /// Removes the ranges with `tag` and gives their number.
     pub fn remove(&mut self, tag: u32) -> usize {
-        let (start, len) = self.find(tag);
+        let run = self.find(tag);
+        let len = run.len();
         if len != 0 {
             let slice = self.store.as_mut_slice();
             let kept = slice.len().saturating_sub(len);
-            // `find` gave a part of the slice.
-            slice.copy_within(start.saturating_add(len).., start);
+            // `find` gave a part of the slice; most often its end.
+            if run.end != slice.len() {
+                slice.copy_within(run.end.., run.start);
+            }
             self.store.truncate(kept);
         }
         len
@@ -134,12 +142,13 @@ impl<S: RangeStore> RangeSet<S> {
     /// # Errors
     /// [`InsertError::TagInUse`] if `new` has ranges already; nothing changes then.
     pub fn retag(&mut self, old: u32, new: u32) -> Result<usize, InsertError> {
-        let (start, len) = self.find(old);
+        let run = self.find(old);
+        let len = run.len();
         if old != new && len != 0 {
-            if self.find(new).1 != 0 {
+            if !self.find(new).is_empty() {
                 return Err(InsertError::TagInUse { tag: new });
             }
-            for range in self.store.as_mut_slice().iter_mut().skip(start).take(len) {
+            for range in self.store.as_mut_slice().get_mut(run).unwrap_or_default() {
                 *range = range.with_tag(new);
             }
         }
@@ -149,15 +158,22 @@ impl<S: RangeStore> RangeSet<S> {
     /// The ranges with `tag`, in ascending order; none if the tag is not in use.
     #[must_use]
     pub fn ranges(&self, tag: u32) -> impl ExactSizeIterator<Item = IpaRange> + Clone {
-        let run = runs(self.store.as_slice()).find(|run| run.tag() == tag);
-        run.map_or(&[][..], |run| run.ranges).iter().map(TrackedRange::range)
+        self.run(tag).iter().map(TrackedRange::range)
+    }
+
+    /// The same as a slice.
+    #[must_use]
+    pub fn run(&self, tag: u32) -> &[TrackedRange] {
+        self.store.as_slice().get(self.find(tag)).unwrap_or_default()
     }
 
     /// The tag of a range that has a page in common with `range`.
     #[must_use]
     pub fn overlapping(&self, range: IpaRange) -> Option<u32> {
         let range = [TrackedRange::new(range, 0)];
-        runs(self.store.as_slice()).find(|run| run.first_common(&range).is_some()).map(|run| run.tag())
+        let span = Span::of(&range);
+        let mut near = runs(self.store.as_slice()).filter(|run| span.may_overlap(run));
+        near.find(|run| first_common(run.ranges, &range).is_some()).map(|run| run.tag())
     }
 
     /// All ranges, run after run.
@@ -187,16 +203,20 @@ impl<S: RangeStore> RangeSet<S> {
         self.store
     }
 
-    /// Where the run of `tag` begins and how long it is; of length 0 if there is none.
-    fn find(&self, tag: u32) -> (usize, usize) {
-        let mut start = 0_usize;
-        for run in runs(self.store.as_slice()) {
-            if run.tag() == tag {
-                return (start, run.ranges.len());
+    /// Where the run of `tag` is; empty if there is none.
+    ///
+    /// Looked for from the back: what came last is asked for most, and leaves first more often than not.
+    fn find(&self, tag: u32) -> Range<usize> {
+        let mut rest = self.store.as_slice();
+        while let Some((last, before)) = rest.split_last() {
+            let run_tag = last.tag();
+            let start = before.len().saturating_sub(trailing(before, run_tag));
+            if run_tag == tag {
+                return start..rest.len();
             }
-            start = start.saturating_add(run.ranges.len());
+            rest = rest.get(..start).unwrap_or_default();
         }
-        (start, 0)
+        0..0
     }
 }
 
@@ -233,15 +253,28 @@ impl Run<'_> {
     fn end(&self) -> u64 {
         self.ranges.last().unwrap_or(self.first).end()
     }
+}
 
-    /// The lowest page that is in `other`, sorted and disjoint, too.
+/// From the first to the last page of a sorted list of ranges.
+#[derive(Clone, Copy)]
+struct Span {
+    base: u64,
+    end: u64,
+}
+
+impl Span {
     #[inline]
-    fn first_common(&self, other: &[TrackedRange]) -> Option<u64> {
-        let (first, last) = (other.first()?, other.last()?);
-        if last.end() <= self.first.base() || self.end() <= first.base() {
-            return None;
+    fn of(ranges: &[TrackedRange]) -> Self {
+        Self {
+            base: ranges.first().map_or(0, TrackedRange::base),
+            end: ranges.last().map_or(0, TrackedRange::end),
         }
-        first_common(self.ranges, other)
+    }
+
+    /// Whether anything of `run` is within. No run is far away from all others, so that this settles most.
+    #[inline]
+    fn may_overlap(&self, run: &Run<'_>) -> bool {
+        run.first.base() < self.end && self.base < run.end()
     }
 }
 
@@ -273,6 +306,32 @@ fn leading(ranges: &[TrackedRange], holds: impl Fn(&TrackedRange) -> bool) -> us
     }
     let unknown = ranges.get(bound..probe.min(ranges.len())).unwrap_or_default();
     if unknown.is_empty() { bound } else { bound.saturating_add(unknown.partition_point(holds)) }
+}
+
+/// How many ranges at the end have `tag`, where the one before them has not. Logarithmic in the answer, and two
+/// comparisons for none.
+#[inline]
+fn trailing(ranges: &[TrackedRange], tag: u32) -> usize {
+    let has_tag = |from_end: usize| {
+        let at = ranges.len().checked_sub(from_end);
+        at.and_then(|at| ranges.get(at)).is_some_and(|range| range.tag() == tag)
+    };
+    let (mut has, mut probe) = (0_usize, 1_usize);
+    while has_tag(probe) {
+        has = probe;
+        probe = probe.saturating_mul(2);
+    }
+    // `has` of them have it, `probe` of them have not.
+    let mut has_not = probe;
+    while has_not.saturating_sub(has) > 1 {
+        let middle = has.midpoint(has_not);
+        if has_tag(middle) {
+            has = middle;
+        } else {
+            has_not = middle;
+        }
+    }
+    has
 }
 
 /// Sorts `run`, joins what touches and gives how many ranges remain at its front.
