@@ -117,6 +117,7 @@ impl Arena {
     /// Hafnium counts from 0, TF-A up from 0xffff_ffc0, OP-TEE sets bits 16 to 44: multiply, and take the top.
     fn bucket(slots: &[DutySlot], handle: Handle) -> usize {
         let mixed = handle.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        ((mixed * slots.len() as u64) >> 32) as usize
+        // Both are below 2^32: no more slots than an `Index` names are ever in use.
+        (mixed.wrapping_mul(slots.len() as u64) >> 32) as usize
     }
 }

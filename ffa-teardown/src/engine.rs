@@ -497,11 +497,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// # Errors
     /// [`Unexpected::UnknownVm`] if the key is void.
     pub fn phase(&self, vm: VmKey) -> Result<Phase, Unexpected> {
-        self.vms
-            .get(vm.index.get())
-            .filter(|slot| slot.id == vm.id)
-            .and_then(|slot| slot.phase)
-            .ok_or(Unexpected::UnknownVm { vm: vm.id })
+        vm.phase_in(&self.vms)
     }
 
     /// The answer that made the VM's creation fail.

@@ -98,7 +98,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// # Errors
     /// [`Unexpected`] if it is not being sent.
     pub fn abandon_send(&mut self, vm: VmKey, share: ShareId) -> Result<(), Unexpected> {
-        self.guest_duty(vm, share.0, Duty::is_unsent)?.state = State::Returning { vm: vm.index };
+        let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_unsent)?;
+        slot.state = State::Returning { vm: vm.index };
         Ok(())
     }
 
@@ -113,8 +114,6 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         answer: &Answer,
         now: Time,
     ) -> Result<SendOutcome, Unexpected> {
-        let tries = self.policy.tries;
-        let row = self.policy.answers.mem_send;
         let (class, handle) = match *answer {
             Answer::Success(success) => {
                 let handle = Handle::from_words(success.w2(), success.w3()).ok();
@@ -131,17 +130,17 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             _ => (AnswerClass::of_refusal(answer), None),
         };
-        let slot = self.guest_duty(vm, share.0, Duty::is_unsent)?;
+        let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_unsent)?;
         slot.last = Some(LastAnswer::new(class, answer));
         let resumed = slot.resume.take().is_some();
-        let outcome = match (row.verdict(class), handle) {
+        let outcome = match (self.policy.answers.mem_send.verdict(class), handle) {
             (Verdict::Done, Some(handle)) => SendOutcome::Sent(handle),
             // After FFA_RUN an error may be FFA_RUN's own, and say nothing of the transaction.
             (Verdict::GiveUp | Verdict::Retry(_) | Verdict::Limited(_), None) if !resumed => {
                 slot.state = State::Returning { vm: vm.index };
                 return Ok(SendOutcome::Refused(status(answer)));
             }
-            (Verdict::Resume, None) if slot.tries < tries => {
+            (Verdict::Resume, None) if slot.tries < self.policy.tries => {
                 if let Answer::Interrupt(target) | Answer::Yield { target, .. } = *answer {
                     (slot.resume, slot.tries) = (Some(target), slot.tries + 1);
                     return Ok(SendOutcome::Resume(target));
@@ -198,13 +197,13 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         share: ShareId,
         answer: &Answer,
     ) -> Result<ReclaimOutcome, Unexpected> {
-        let (tries, answers) = (self.policy.tries, self.policy.answers);
         let stale = Unexpected::NotInFlight { vm: vm.id };
-        let slot = self.guest_duty(vm, share.0, Duty::is_sent)?;
-        let duty = slot.duty.ok_or(stale)?;
+        let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_sent)?;
+        let Some(duty) = slot.duty else { return Err(stale) };
         let class = duty.classify(vm.id, answer);
         slot.last = Some(LastAnswer::new(class, answer));
-        let (verdict, keep_running) = duty.judge(&answers, class, slot.resume.is_some(), answer);
+        let answers = &self.policy.answers;
+        let (verdict, keep_running) = duty.judge(answers, class, slot.resume.is_some(), answer);
         let target = match *answer {
             Answer::Interrupt(target) | Answer::Yield { target, .. } => Some(target),
             _ => None,
@@ -216,7 +215,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             (Verdict::Resume, Some(target)) => {
                 slot.resume = Some(target);
-                if slot.tries < tries {
+                if slot.tries < self.policy.tries {
                     slot.tries += 1;
                     return Ok(ReclaimOutcome::Resume(target));
                 }
@@ -275,10 +274,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// # Errors
     /// [`Unexpected`] if no such call is in flight.
     pub fn call_answered(&mut self, vm: VmKey, call: CallId, answer: &Answer) -> Result<bool, Unexpected> {
-        let answers = self.policy.answers;
         let stale = Unexpected::NotInFlight { vm: vm.id };
-        let slot = self.guest_duty(vm, call.0, Duty::is_call)?;
-        let duty = slot.duty.ok_or(stale)?;
+        let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, call.0, Duty::is_call)?;
+        let Some(duty) = slot.duty else { return Err(stale) };
         let class = duty.classify(vm.id, answer);
         let preempted = match *answer {
             Answer::Interrupt(target) | Answer::Yield { target, .. } if class != AnswerClass::Malformed => {
@@ -286,7 +284,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 true
             }
             _ => {
-                let (_, keep_running) = duty.judge(&answers, class, slot.resume.is_some(), answer);
+                let answers = &self.policy.answers;
+                let (_, keep_running) = duty.judge(answers, class, slot.resume.is_some(), answer);
                 keep_running
             }
         };
@@ -297,6 +296,18 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         }
         self.wake(vm.index);
         Ok(preempted)
+    }
+
+    /// Reports that the SP has answered a direct request with a message of its own: the request is over.
+    /// [`call_answered`](Self::call_answered) with that message comes to the same.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if no such call is in flight.
+    pub fn call_over(&mut self, vm: VmKey, call: CallId) -> Result<(), Unexpected> {
+        Self::guest_duty(&self.vms, &mut self.duties, vm, call.0, Duty::is_call)?;
+        self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], call.0);
+        self.wake(vm.index);
+        Ok(())
     }
 
     /// The mediator is about to make the SPMC keep something for a VM that lives or is being created.
@@ -313,7 +324,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// # Errors
     /// [`Unexpected`] if it is not about to begin.
     pub fn standing_incurred(&mut self, vm: VmKey, standing: StandingId) -> Result<(), Unexpected> {
-        self.guest_duty(vm, standing.0, Duty::is_standing)?.state = State::Owed;
+        let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, standing.0, Duty::is_standing)?;
+        slot.state = State::Owed;
         self.wake(vm.index);
         Ok(())
     }
@@ -323,7 +335,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// # Errors
     /// [`Unexpected`] if it is neither about to begin nor about to end.
     pub fn standing_over(&mut self, vm: VmKey, standing: StandingId) -> Result<(), Unexpected> {
-        self.guest_duty(vm, standing.0, Duty::is_standing)?;
+        Self::guest_duty(&self.vms, &mut self.duties, vm, standing.0, Duty::is_standing)?;
         self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], standing.0);
         self.wake(vm.index);
         Ok(())
@@ -372,15 +384,18 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         Ok((index, take_reference))
     }
 
-    /// The duty of `vm` at `index`, of the right kind, on which a call of the guest must be working.
-    fn guest_duty(
-        &mut self,
+    /// The duty of `vm` at `index`, of the right kind, on which a call of the guest must be working. Borrows no more
+    /// than it needs, so that the policy need not be copied to be read meanwhile.
+    #[inline]
+    fn guest_duty<'a>(
+        vms: &[VmSlot],
+        duties: &'a mut [DutySlot],
         vm: VmKey,
         index: Index,
-        kind: fn(&Duty) -> bool,
-    ) -> Result<&mut DutySlot, Unexpected> {
-        self.phase(vm)?;
-        self.duties
+        kind: impl Fn(&Duty) -> bool,
+    ) -> Result<&'a mut DutySlot, Unexpected> {
+        vm.phase_in(vms)?;
+        duties
             .get_mut(index.get())
             .filter(|slot| {
                 slot.state == State::Guest { vm: vm.index } && slot.duty.as_ref().is_some_and(kind)

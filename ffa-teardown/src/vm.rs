@@ -1,8 +1,8 @@
 use ffa_abi::PartitionId;
 
-use crate::Time;
 use crate::duty::{Duty, DutySlot, LastAnswer, STAGE_SP, STAGES, State};
 use crate::index::Index;
+use crate::{Time, Unexpected};
 
 /// Where a VM stands in its life, as the secure world sees it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -35,6 +35,15 @@ impl VmKey {
     #[must_use]
     pub const fn position(self) -> usize {
         self.index.get()
+    }
+
+    /// Where the VM stands, among `vms`.
+    #[inline]
+    pub(crate) fn phase_in(self, vms: &[VmSlot]) -> Result<Phase, Unexpected> {
+        vms.get(self.index.get())
+            .filter(|slot| slot.id == self.id)
+            .and_then(|slot| slot.phase)
+            .ok_or(Unexpected::UnknownVm { vm: self.id })
     }
 }
 
