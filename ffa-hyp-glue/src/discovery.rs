@@ -2,10 +2,11 @@
 
 use ffa_abi::{
     FeatureQuery, Function, FunctionId, PartitionId, PartitionInfo, PartitionInfoGet, Properties,
-    RecordFormat, Regs, Status, Uuid, Version, buffer_size,
+    RecordFormat, Status, Uuid, Version, buffer_size,
 };
 use ffa_teardown::VmKey;
 
+use crate::dispatch::Reply;
 use crate::mediator::Guard;
 use crate::record::{Buffers, Mailbox, RxState};
 use crate::{Mediator, Platform, Scratch, Stores};
@@ -21,7 +22,7 @@ const REACHED_BY: [(Properties, FunctionId); 3] = [
 ];
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
-    pub(crate) fn features(&self, version: Version, query: FeatureQuery) -> Result<Regs, Status> {
+    pub(crate) fn features(&self, version: Version, query: FeatureQuery) -> Result<Reply, Status> {
         match query {
             FeatureQuery::Function { id, .. } if self.served.contains(id, version) => {
                 let properties = match id.function() {
@@ -30,7 +31,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     }
                     _ => 0,
                 };
-                Ok(Regs::success(properties, 0))
+                Ok(Reply::Success { w2: properties, w3: 0 })
             }
             FeatureQuery::Function { .. } | FeatureQuery::Feature(_) | FeatureQuery::Unknown(_) => {
                 Err(Status::NotSupported)
@@ -46,7 +47,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         version: Version,
         get: PartitionInfoGet,
         scratch: &mut Scratch,
-    ) -> Result<Regs, Status> {
+    ) -> Result<Reply, Status> {
         // FF-A 1.0 has no flags.
         if get.count_only && version < Version::V1_1 {
             return Err(Status::InvalidParameters);
@@ -57,13 +58,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::InvalidParameters);
         }
         if get.count_only {
-            return Ok(Regs::success(count, 0));
+            return Ok(Reply::Success { w2: count, w3: 0 });
         }
         let buffers = begin_filling(state, vm)?;
         let filled = self.fill(hyp, vm.id(), version, get.uuid, buffers, scratch);
         self.end_filling(hyp, vm, filled.is_ok());
         filled?;
-        Ok(Regs::success(count, format.size_word()))
+        Ok(Reply::Success { w2: count, w3: format.size_word() })
     }
 
     fn fill(
@@ -121,9 +122,11 @@ fn begin_filling<P: Platform, S: Stores<P>>(
     mut state: Guard<'_, P, S>,
     vm: VmKey,
 ) -> Result<Buffers, Status> {
-    match state.record(vm)?.mailbox {
+    let record = state.record(vm)?;
+    match record.mailbox {
         Mailbox::Mapped { buffers, rx: RxState::Free } => {
-            state.enter(vm)?.mailbox = Mailbox::Mapped { buffers, rx: RxState::Filling };
+            record.enter();
+            record.mailbox = Mailbox::Mapped { buffers, rx: RxState::Filling };
             Ok(buffers)
         }
         _ => Err(Status::Busy),

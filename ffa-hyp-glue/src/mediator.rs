@@ -4,11 +4,12 @@ use core::sync::atomic::AtomicBool;
 
 use arrayvec::ArrayVec;
 use ffa_abi::{Answer, FunctionId, PartitionId, Regs, Status};
-use ffa_mem::{IpaRange, RangeStore};
+use ffa_mem::{IpaRange, RangeStore, TrackedRange};
 use ffa_teardown::{DutySlot, Engine, LastAnswer, ShareId, Storage, Time, VmKey, VmSlot};
 use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
+use crate::dispatch::Reply;
 use crate::record::{Record, tag};
 use crate::served::Served;
 use crate::spmc::Spmc;
@@ -132,9 +133,6 @@ impl fmt::Debug for Scratch {
     }
 }
 
-/// What a guest's call came to. The registers of an answer are in place by then.
-pub(crate) type Reply = Result<(), Status>;
-
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// A mediator for the secure world that [`Spmc::probe`] found, over lent memory whose content does not matter,
     /// but that every record is `None`.
@@ -176,15 +174,22 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Err(_) if FunctionId::is_ffa(w0) => Err(Status::NotSupported),
             Err(_) => return Outcome::NotFfa,
         };
-        let status = reply.err();
-        if let Some(status) = status {
-            *regs = Regs::error(status);
-        }
+        let status = match reply {
+            Ok(Reply::Success { w2, w3 }) => {
+                *regs = Regs::success(w2, w3);
+                None
+            }
+            Ok(Reply::InPlace) => None,
+            Err(status) => {
+                *regs = Regs::error(status);
+                Some(status)
+            }
+        };
         hyp.event(&Event::new(caller.vm.id(), EventKind::GuestCall { function: w0, status }));
         Outcome::Return
     }
 
-    /// Ends a call that [`State::enter`] began. The last one of a VM that died meanwhile begins its teardown.
+    /// Ends a call that [`Record::enter`] began. The last one of a VM that died meanwhile begins its teardown.
     #[inline]
     pub(crate) fn leave(&self, hyp: &mut P, mut state: Guard<'_, P, S>, vm: VmKey) {
         let Ok(record) = state.record(vm) else { return };
@@ -233,23 +238,29 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         share: ShareId,
         mut work: impl FnMut(&mut P, IpaRange),
     ) -> (u32, Guard<'a, P, S>) {
-        const BATCH: usize = 16;
-        let (mut skip, mut pages) = (0, 0_u32);
+        /// Ranges copied at a time: 1 KiB of stack.
+        const BATCH: usize = 64;
+        let mut batch = ArrayVec::<TrackedRange, BATCH>::new();
+        let (mut done, mut pages) = (0, 0_u32);
         loop {
-            let mut batch = ArrayVec::<IpaRange, BATCH>::new();
-            if let Ok(record) = state.record(vm) {
-                batch.extend(record.ranges.ranges(tag(share)).skip(skip).take(BATCH));
-            }
+            let run = state.record(vm).map_or(&[][..], |record| record.ranges.run(tag(share)));
+            let rest = run.get(done..).unwrap_or_default();
+            let (part, more) = rest.split_at_checked(BATCH).unwrap_or((rest, &[]));
+            let more = !more.is_empty();
+            batch.clear();
+            // It fits: a part has no more than `BATCH`.
+            let _ = batch.try_extend_from_slice(part);
             drop(state);
             for range in &batch {
-                pages = pages.saturating_add(range.pages());
-                work(hyp, *range);
+                // No more than one share may have.
+                pages = pages.wrapping_add(range.pages());
+                work(hyp, range.range());
             }
             state = self.lock();
-            if !batch.is_full() {
+            if !more {
                 return (pages, state);
             }
-            skip += BATCH;
+            done += BATCH;
         }
     }
 }
@@ -261,23 +272,23 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     /// DENIED if the VM is gone.
     #[inline]
     pub(crate) fn record(&mut self, vm: VmKey) -> Result<&mut Record<P, S::Ranges>, Status> {
-        match self.records.as_mut().get_mut(vm.position()) {
-            Some(Some(record)) if record.vm == vm => Ok(record),
-            _ => Err(Status::Denied),
-        }
+        self.engine_and_record(vm).map(|(_, record)| record)
     }
 
-    /// Begins a guest's call that does part of its work outside the lock: the VM is not torn down before
-    /// [`Mediator::leave`].
+    /// [`record`](Self::record), and the engine beside it.
     ///
     /// # Errors
     /// DENIED if the VM is gone.
     #[inline]
-    pub(crate) fn enter(&mut self, vm: VmKey) -> Result<&mut Record<P, S::Ranges>, Status> {
-        let record = self.record(vm)?;
-        // At most one for each vCPU, and these have 16-bit numbers.
-        record.calls += 1;
-        Ok(record)
+    #[expect(clippy::type_complexity, reason = "two references, and what they refer to is generic")]
+    pub(crate) fn engine_and_record(
+        &mut self,
+        vm: VmKey,
+    ) -> Result<(&mut Engine<S::Vms, S::Duties>, &mut Record<P, S::Ranges>), Status> {
+        match self.records.as_mut().get_mut(vm.position()) {
+            Some(Some(record)) if record.vm == vm => Ok((&mut self.engine, record)),
+            _ => Err(Status::Denied),
+        }
     }
 }
 

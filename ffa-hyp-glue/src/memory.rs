@@ -8,7 +8,8 @@ use ffa_abi::{
 use ffa_mem::{BuildError, DataAccess, IpaRange, SendBuilder, SendDescriptor, SendHeader, SendRules};
 use ffa_teardown::{BeginError, Begun, ReclaimOutcome, SendOutcome, ShareId, VmKey};
 
-use crate::mediator::{Guard, Reply, State, refusal};
+use crate::dispatch::Reply;
+use crate::mediator::{Guard, State, refusal};
 use crate::message::status;
 use crate::record::{Mailbox, tag};
 use crate::spmc::share_width;
@@ -23,24 +24,18 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         version: Version,
         send: MemSend,
         scratch: &mut Scratch,
-    ) -> Result<Handle, Status> {
+    ) -> Result<Reply, Status> {
         let tx = check_lengths(&send).and_then(|()| begin_reading(state, vm, send.fragment_len))?;
         let Scratch { input, output } = scratch;
-        let len = usize::try_from(send.fragment_len).unwrap_or(usize::MAX);
-        // The one copy of the guest's descriptor.
-        let copied = match input.get_mut(..len) {
-            None => Err(Status::NoMemory),
-            Some(bytes) => match hyp.read(vm.id(), tx.base(), bytes) {
-                Ok(()) => Ok(&*bytes),
-                Err(_) => Err(Status::InvalidParameters),
-            },
+        let descriptor = match self.receive(hyp, vm.id(), version, tx, send.fragment_len, input) {
+            Ok(descriptor) => descriptor,
+            Err(status) => {
+                self.leave(hyp, self.lock(), vm);
+                return Err(status);
+            }
         };
-        let rules = SendRules { version, transaction: Transaction::Share, sender: vm.id() };
-        let checked = copied.and_then(|bytes| self.check(bytes, &rules));
         let mut state = self.lock();
-        let begun =
-            checked.and_then(|descriptor| self.begin_share(&mut state, vm).map(|begun| (descriptor, begun)));
-        let (descriptor, begun) = match begun {
+        let (begun, tracked) = match self.begin_share(&mut state, vm, &descriptor) {
             Ok(begun) => begun,
             Err(status) => {
                 self.leave(hyp, state, vm);
@@ -48,17 +43,14 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             }
         };
         let share = begun.id;
-        let tracked = track(&mut state, vm, share, &descriptor);
         drop(state);
         // Also for a share that is refused: the engine does not ask a second time.
         self.take_reference(hyp, vm, begun.take_reference);
-        if let Err(status) = tracked {
-            let mut state = self.lock();
-            forget(&mut state, vm, share);
-            self.leave(hyp, state, vm);
-            return Err(status);
-        }
-        match self.hold(hyp, vm.id(), &descriptor, output) {
+        let held = match tracked {
+            Ok(()) => self.hold(hyp, vm.id(), &descriptor, output),
+            Err(status) => Err((status, 0)),
+        };
+        match held {
             Ok(len) => self.send(hyp, vm, share, output.get(..len).unwrap_or_default(), &descriptor),
             Err((status, held)) => {
                 for range in descriptor.ranges().take(held) {
@@ -72,9 +64,21 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
     }
 
-    /// All that can be checked without changing anything.
-    fn check<'a>(&self, bytes: &'a [u8], rules: &SendRules) -> Result<SendDescriptor<'a>, Status> {
-        let descriptor = SendDescriptor::parse(bytes, rules).map_err(|error| error.status())?;
+    /// Copies a guest's descriptor, once, and checks all that can be without changing anything.
+    fn receive<'a>(
+        &self,
+        hyp: &mut P,
+        vm: PartitionId,
+        version: Version,
+        tx: IpaRange,
+        len: u32,
+        input: &'a mut [u8],
+    ) -> Result<SendDescriptor<'a>, Status> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let bytes = input.get_mut(..len).ok_or(Status::NoMemory)?;
+        hyp.read(vm, tx.base(), bytes).map_err(|_| Status::InvalidParameters)?;
+        let rules = SendRules { version, transaction: Transaction::Share, sender: vm };
+        let descriptor = SendDescriptor::parse(bytes, &rules).map_err(|error| error.status())?;
         for receiver in descriptor.receivers() {
             // Another guest, an SP that does not exist and one that is hidden look the same.
             self.spmc.partition(receiver.id).ok_or(Status::InvalidParameters)?;
@@ -85,14 +89,22 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         Ok(descriptor)
     }
 
-    /// Reserves all that the share will need but its ranges. Nothing has changed after an error.
-    fn begin_share(&self, state: &mut State<P, S>, vm: VmKey) -> Result<Begun<ShareId>, Status> {
-        if state.record(vm)?.shares >= self.settings.shares_per_vm {
+    /// Reserves all that the share will need, and keeps its pages from being offered again. Says beside what has begun
+    /// whether that could be; nothing has begun after an error.
+    fn begin_share(
+        &self,
+        state: &mut State<P, S>,
+        vm: VmKey,
+        descriptor: &SendDescriptor<'_>,
+    ) -> Result<(Begun<ShareId>, Result<(), Status>), Status> {
+        let (engine, record) = state.engine_and_record(vm)?;
+        if record.shares >= self.settings.shares_per_vm {
             return Err(Status::NoMemory);
         }
-        let begun = state.engine.begin_send(vm).map_err(|error| status(&error))?;
-        state.record(vm)?.shares += 1;
-        Ok(begun)
+        let begun = engine.begin_send(vm).map_err(|error| status(&error))?;
+        record.shares += 1;
+        let tracked = record.ranges.insert(tag(begun.id), descriptor.ranges());
+        Ok((begun, tracked.map_err(|error| error.status())))
     }
 
     /// Holds the pages and builds the descriptor of what is physically behind them. Returns its length.
@@ -142,7 +154,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         share: ShareId,
         bytes: &[u8],
         descriptor: &SendDescriptor<'_>,
-    ) -> Result<Handle, Status> {
+    ) -> Result<Reply, Status> {
         if self.tx_busy.swap(true, Ordering::Acquire) {
             // Another CPU's descriptor is in our TX page: this one was never sent.
             let mut state = self.lock();
@@ -180,7 +192,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Ok(SendOutcome::Sent(handle)) => {
                 self.leave(hyp, state, vm);
                 report(hyp, vm, Some(handle), EventKind::Shared { pages });
-                Ok(handle)
+                let [low, high] = handle.words();
+                Ok(Reply::Success { w2: low as u32, w3: high as u32 })
             }
             Ok(SendOutcome::Refused(status)) => {
                 let (_, state) = self.release(hyp, state, vm, share);
@@ -210,17 +223,18 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         mut state: Guard<'_, P, S>,
         vm: VmKey,
         reclaim: MemReclaim,
-    ) -> Reply {
+    ) -> Result<Reply, Status> {
         if reclaim.flags.contains(ReclaimFlags::TIME_SLICE) {
             return Err(Status::InvalidParameters);
         }
-        let begun = state.engine.begin_reclaim(vm, reclaim.handle);
+        let (engine, record) = state.engine_and_record(vm)?;
+        let begun = engine.begin_reclaim(vm, reclaim.handle);
         let (share, resume) = begun.map_err(|error| match error {
             // A foreign handle and an unknown one look the same.
             BeginError::NotFound => Status::InvalidParameters,
             _ => status(&error),
         })?;
-        state.enter(vm)?;
+        record.enter();
         drop(state);
         let first = resume.map_or_else(|| reclaim.to_regs(), |target| Call::Run(target).to_regs());
         let mut regs = hyp.call(&first);
@@ -232,7 +246,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     let (pages, state) = self.release(hyp, state, vm, share);
                     self.leave(hyp, state, vm);
                     report(hyp, vm, Some(reclaim.handle), EventKind::Released { pages });
-                    return Ok(());
+                    return Ok(Reply::DONE);
                 }
                 Ok(ReclaimOutcome::Resume(target)) => {
                     drop(state);
@@ -265,24 +279,14 @@ fn begin_reading<P: Platform, S: Stores<P>>(
     vm: VmKey,
     len: u32,
 ) -> Result<IpaRange, Status> {
-    match state.record(vm)?.mailbox {
+    let record = state.record(vm)?;
+    match record.mailbox {
         Mailbox::Mapped { buffers, .. } if u64::from(len) <= buffers.tx.bytes() => {
-            state.enter(vm)?;
+            record.enter();
             Ok(buffers.tx)
         }
         _ => Err(Status::InvalidParameters),
     }
-}
-
-/// Keeps the pages of a share from being offered again.
-fn track<P: Platform, S: Stores<P>>(
-    state: &mut State<P, S>,
-    vm: VmKey,
-    share: ShareId,
-    descriptor: &SendDescriptor<'_>,
-) -> Result<(), Status> {
-    let ranges = &mut state.record(vm)?.ranges;
-    ranges.insert(tag(share), descriptor.ranges()).map_err(|error| error.status())
 }
 
 /// A share that never came to be: nothing of it is held any more, and no call was made.

@@ -1,11 +1,13 @@
 //! FFA_MSG_SEND_DIRECT_REQ and FFA_RUN.
 
 use ffa_abi::{
-    Answer, Call, DirectRequest, Message, PartitionId, Properties, Regs, RunTarget, Status, Version, Width,
+    Answer, Call, Function, FunctionId, Message, PartitionId, Properties, Regs, RunTarget, Status, Version,
+    Width,
 };
 use ffa_teardown::{BeginError, CallId};
 
-use crate::mediator::{Guard, Reply, refusal};
+use crate::dispatch::Reply;
+use crate::mediator::{Guard, refusal};
 use crate::{Caller, Mediator, Platform, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
@@ -15,26 +17,49 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         mut state: Guard<'_, P, S>,
         caller: Caller,
         version: Version,
-        request: DirectRequest,
+        id: FunctionId,
         regs: &mut Regs,
-    ) -> Reply {
+    ) -> Result<Reply, Status> {
         let own = caller.vm.id();
-        // A framework message from a guest would forge the life of another VM.
-        let Message::Partition(_) = request.message else { return Err(Status::InvalidParameters) };
-        if request.sender != own || request.receiver == own {
+        let (sender, receiver) = PartitionId::split(regs.w::<1>());
+        // A framework message from a guest would forge the life of another VM. All else in w2 is reserved.
+        if regs.w::<2>() != 0 || sender != own || receiver == own {
             return Err(Status::InvalidParameters);
         }
-        let sp = self.spmc.partition(request.receiver).ok_or(Status::InvalidParameters)?;
+        let sp = self.spmc.partition(receiver).ok_or(Status::InvalidParameters)?;
         if !sp.properties.contains(Properties::RECEIVES_DIRECT_REQUESTS) {
             return Err(Status::Denied);
         }
-        let begun = state.engine.begin_call(caller.vm, caller.vcpu, request.receiver);
+        let (engine, record) = state.engine_and_record(caller.vm)?;
+        let begun = engine.begin_call(caller.vm, caller.vcpu, receiver);
         let begun = begun.map_err(|error| status(&error))?;
-        state.enter(caller.vm)?;
+        record.enter();
         drop(state);
         self.take_reference(hyp, caller.vm, begun.take_reference);
-        *regs = hyp.call(&request.to_regs());
-        self.call_ended(hyp, caller, version, begun.id, request.receiver, Some(request.width), regs)
+        let answer = hyp.call(&forwarded(regs, id));
+        let response = match id.width() {
+            Width::Smc32 => FunctionId::smc32(Function::MsgSendDirectResp),
+            Width::Smc64 => FunctionId::smc64(Function::MsgSendDirectResp),
+        };
+        let expected = [response.w0(), PartitionId::pair(receiver, own), 0];
+        if [answer.w::<0>(), answer.w::<1>(), answer.w::<2>()] != expected {
+            return self.call_ended(
+                hyp,
+                caller,
+                version,
+                begun.id,
+                receiver,
+                Some(id.width()),
+                &answer,
+                regs,
+            );
+        }
+        let mut state = self.lock();
+        let noted = state.engine.call_over(caller.vm, begun.id);
+        debug_assert!(noted.is_ok());
+        self.leave(hyp, state, caller.vm);
+        *regs = forwarded(&answer, response);
+        Ok(Reply::InPlace)
     }
 
     pub(crate) fn run_target(
@@ -45,18 +70,19 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         version: Version,
         target: RunTarget,
         regs: &mut Regs,
-    ) -> Reply {
+    ) -> Result<Reply, Status> {
         self.spmc.partition(target.endpoint).ok_or(Status::InvalidParameters)?;
         // Also for an SP that works for another VM: what it does is none of this guest's business.
-        let call = state.engine.begin_run(caller.vm, caller.vcpu, target);
+        let (engine, record) = state.engine_and_record(caller.vm)?;
+        let call = engine.begin_run(caller.vm, caller.vcpu, target);
         let call = call.map_err(|error| status(&error))?;
-        state.enter(caller.vm)?;
+        record.enter();
         drop(state);
-        *regs = hyp.call(&Call::Run(target).to_regs());
-        self.call_ended(hyp, caller, version, call, target.endpoint, None, regs)
+        let answer = hyp.call(&Call::Run(target).to_regs());
+        self.call_ended(hyp, caller, version, call, target.endpoint, None, &answer, regs)
     }
 
-    /// Takes note of how a direct request to `sp` stands, and makes the guest's reply of the answer in `regs`.
+    /// Takes note of how a direct request to `sp` stands, and makes the guest's reply of the answer.
     #[expect(clippy::too_many_arguments, reason = "the parts of one call, which have no life of their own")]
     fn call_ended(
         &self,
@@ -66,9 +92,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         call: CallId,
         sp: PartitionId,
         width: Option<Width>,
+        answer: &Regs,
         regs: &mut Regs,
-    ) -> Reply {
-        let answer = Answer::from_regs(regs);
+    ) -> Result<Reply, Status> {
+        let answer = Answer::from_regs(answer);
         let mut state = self.lock();
         let noted = state.engine.call_answered(caller.vm, call, &answer);
         debug_assert!(noted.is_ok());
@@ -81,24 +108,40 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     && matches!(response.message, Message::Partition(_)) =>
             {
                 *regs = response.to_regs();
-                Ok(())
             }
             // FF-A 1.0 has no time in it, and Linux before 6.12 does not know the call at all.
             Answer::Yield { target, .. } if target.endpoint == sp && version < Version::V1_1 => {
                 *regs = Answer::Interrupt(target).to_regs();
-                Ok(())
             }
             Answer::Interrupt(target) | Answer::Yield { target, .. } if target.endpoint == sp => {
                 *regs = answer.to_regs();
-                Ok(())
             }
-            Answer::MsgWait => {
-                *regs = answer.to_regs();
-                Ok(())
-            }
-            _ => Err(refusal(&answer)),
+            Answer::MsgWait => *regs = answer.to_regs(),
+            _ => return Err(refusal(&answer)),
         }
+        Ok(Reply::InPlace)
     }
+}
+
+/// The message of one partition to another in `regs`, to be passed on as `id`: what is no part of it is zero.
+///
+/// Whoever decoded it and encoded it again would get the same, and pay twice.
+#[inline]
+fn forwarded(regs: &Regs, id: FunctionId) -> Regs {
+    let mask = match id.width() {
+        Width::Smc32 => u64::from(u32::MAX),
+        Width::Smc64 => u64::MAX,
+    };
+    Regs::new([
+        u64::from(id.w0()),
+        u64::from(regs.w::<1>()),
+        0,
+        regs.x::<3>() & mask,
+        regs.x::<4>() & mask,
+        regs.x::<5>() & mask,
+        regs.x::<6>() & mask,
+        regs.x::<7>() & mask,
+    ])
 }
 
 /// What a guest is told when its call cannot begin.

@@ -46,6 +46,14 @@ impl<P: VmReferences, R: RangeStore> Record<P, R> {
         }
     }
 
+    /// Begins a guest's call that does part of its work outside the lock: the VM is not torn down before
+    /// [`Mediator::leave`](crate::Mediator::leave).
+    #[inline]
+    pub(crate) fn enter(&mut self) {
+        // At most one for each vCPU, and these have 16-bit numbers.
+        self.calls = self.calls.wrapping_add(1);
+    }
+
     /// Enters RX and TX among the tracked ranges, both or none.
     pub(crate) fn track_buffers(&mut self, buffers: &Buffers) -> Result<(), InsertError> {
         self.ranges.insert(TAG_TX, [buffers.tx])?;

@@ -4,12 +4,19 @@ use ffa_abi::{PartitionId, RxRelease, RxTxMap, RxTxUnmap, Status};
 use ffa_mem::{InsertError, IpaRange};
 use ffa_teardown::VmKey;
 
-use crate::mediator::{Guard, Reply};
+use crate::dispatch::Reply;
+use crate::mediator::Guard;
 use crate::record::{Buffers, Mailbox, RxState};
 use crate::{Access, Mediator, PageError, Platform, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
-    pub(crate) fn rxtx_map(&self, hyp: &mut P, mut state: Guard<'_, P, S>, vm: VmKey, map: RxTxMap) -> Reply {
+    pub(crate) fn rxtx_map(
+        &self,
+        hyp: &mut P,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        map: RxTxMap,
+    ) -> Result<Reply, Status> {
         if map.pages > self.settings.rxtx_pages {
             return Err(Status::InvalidParameters);
         }
@@ -17,7 +24,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             |address| IpaRange::new(address, u32::from(map.pages)).map_err(|_| Status::InvalidParameters);
         let buffers = Buffers { tx: range(map.tx)?, rx: range(map.rx)? };
         {
-            let record = state.enter(vm)?;
+            let record = state.record(vm)?;
+            record.enter();
             let refused = match record.mailbox {
                 Mailbox::Unmapped => record.track_buffers(&buffers).err().map(|error| match error {
                     InsertError::Full(_) => Status::NoMemory,
@@ -45,7 +53,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             };
         }
         self.leave(hyp, state, vm);
-        held
+        held.map(|()| Reply::DONE)
     }
 
     fn hold_buffers(&self, hyp: &mut P, vm: PartitionId, buffers: &Buffers) -> Result<(), Status> {
@@ -66,10 +74,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         mut state: Guard<'_, P, S>,
         vm: VmKey,
         unmap: RxTxUnmap,
-    ) -> Reply {
+    ) -> Result<Reply, Status> {
         own_or_none(vm, unmap.endpoint)?;
         let buffers = {
-            let record = state.enter(vm)?;
+            let record = state.record(vm)?;
+            record.enter();
             let taken = match record.mailbox {
                 Mailbox::Mapped { rx: RxState::Filling, .. } | Mailbox::Changing => Err(Status::Denied),
                 Mailbox::Mapped { buffers, .. } => Ok(buffers),
@@ -95,15 +104,20 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             record.mailbox = Mailbox::Unmapped;
         }
         self.leave(hyp, state, vm);
-        Ok(())
+        Ok(Reply::DONE)
     }
 
-    pub(crate) fn rx_release(&self, mut state: Guard<'_, P, S>, vm: VmKey, release: RxRelease) -> Reply {
+    pub(crate) fn rx_release(
+        &self,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        release: RxRelease,
+    ) -> Result<Reply, Status> {
         own_or_none(vm, release.endpoint)?;
         match &mut state.record(vm)?.mailbox {
             Mailbox::Mapped { rx, .. } if *rx == RxState::Owned => {
                 *rx = RxState::Free;
-                Ok(())
+                Ok(Reply::DONE)
             }
             _ => Err(Status::Denied),
         }
