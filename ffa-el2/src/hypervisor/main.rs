@@ -27,6 +27,7 @@ mod scheduler;
 mod stage;
 mod stage1;
 mod stage2;
+mod survey;
 mod table_pool;
 mod timer;
 mod tlb;

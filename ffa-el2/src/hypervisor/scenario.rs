@@ -1,6 +1,7 @@
 //! What a run of the image does, and whether it ended as it must.
 //!
-//! `opt/ffa/scenario` names it; without a name it is the self-test, which needs nothing of the firmware.
+//! `opt/ffa/scenario` names it; without a name it is a survey of whatever firmware there is. The self-test needs nothing of
+//! the firmware.
 
 use core::fmt::{self, Display, Formatter};
 
@@ -13,7 +14,7 @@ use crate::lifecycle::{self, Born};
 use crate::stage;
 use crate::vcpu::Stop;
 use crate::vm_id::{MAX_VMS, VmId};
-use crate::{interrupts, scheduler, vms};
+use crate::{interrupts, scheduler, survey, vms};
 
 const LOOSE_PAGES: usize = 4;
 /// `ESR_EL2` of a trapped floating-point instruction: class 0x07, any condition.
@@ -35,7 +36,9 @@ pub enum Failure {
 /// Runs the scenario that QEMU was given.
 pub fn run() -> Result<(), Failure> {
     match fw_cfg::text("opt/ffa/scenario", &mut [0; 64]) {
-        None | Some("self-test") => self_test(),
+        None if survey::run() => Ok(()),
+        None => Err(Failure::Pages),
+        Some("self-test") => self_test(),
         Some("trap-floor") => run_guests(&[(Program::TrapFloor, PASSED)]),
         Some(name) => match Scenario::find(name) {
             Some(scenario) if stage::play_scenario(scenario) => Ok(()),

@@ -5,15 +5,14 @@ mod memory;
 mod platform;
 mod quarantine;
 mod ranges;
+mod settings;
 mod watch;
 
 use core::cell::RefCell;
 
 use ffa_abi::Regs;
 use ffa_el2::lock::{Mutex, MutexGuard, Yield, let_others_go_first};
-use ffa_hyp_glue::{
-    Caller, Creation, Mediator, Outcome, ProbeFailure, Record, Scratch, Settings, Spmc, Stores,
-};
+use ffa_hyp_glue::{Caller, Creation, Mediator, Outcome, ProbeFailure, Record, Scratch, Spmc, Stores};
 use ffa_teardown::{CreateError, DutySlot, VmKey, VmSlot};
 use percore::{ExceptionLock, PerCore, exception_free};
 use spin::once::Once;
@@ -25,6 +24,7 @@ use crate::cpu::{self, Cpus};
 use crate::vm_id::{MAX_VMS, VmId};
 use platform::Platform;
 use ranges::LentRanges;
+use settings::SETTINGS;
 
 /// Obligations that all VMs together can have: shares, SPs to be told, calls in progress.
 const DUTIES: usize = 1024;
@@ -65,9 +65,6 @@ static CPUS: PerCore<[ExceptionLock<RefCell<PerCpu>>; cpu::MAX], Cpus> = PerCore
     [const { ExceptionLock::new(RefCell::new(PerCpu { platform: Platform::new(), scratch: Scratch::new() })) };
         cpu::MAX],
 );
-
-/// What this hypervisor decides about its mediator.
-const SETTINGS: Settings = Settings::DEFAULT;
 
 /// Finds out what the secure world offers, and makes a mediator for it.
 ///

@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+use ffa_el2::physical;
+
 const WORD: usize = size_of::<u64>();
 
 /// Reads the word at `ipa`.
@@ -20,4 +22,16 @@ pub fn write(ipa: u64, value: u64) {
 /// IPAs of all words in `range`.
 pub fn words(range: Range<u64>) -> impl Iterator<Item = u64> {
     range.step_by(WORD)
+}
+
+/// Copies from `ipa`.
+pub fn copy_from(ipa: u64, target: &mut [u8]) {
+    // SAFETY: As in `read`.
+    unsafe { physical::read(ipa as usize, target) }
+}
+
+/// Copies to `ipa`.
+pub fn copy_to(ipa: u64, source: &[u8]) {
+    // SAFETY: As in `write`.
+    unsafe { physical::write(ipa as usize, source) }
 }

@@ -5,10 +5,12 @@
 
 mod conduit;
 mod console;
+mod driver;
 pub mod layout;
 mod memory;
 mod play;
 mod programs;
+mod survey;
 mod task;
 
 use core::panic::PanicInfo;

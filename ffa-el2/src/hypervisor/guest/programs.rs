@@ -11,7 +11,7 @@ use smccc::arch::SMCCC_VERSION;
 use smccc::psci::PSCI_VERSION;
 
 use super::conduit::{self, AllRegisters, Conduit, HVC, SMC};
-use super::{console, layout, memory};
+use super::{console, layout, memory, survey};
 use crate::hypercall::{GIVE_BACK, SLEEP, YIELD};
 
 pub const PASSED: u64 = 0;
@@ -40,9 +40,11 @@ pub enum Program {
     FloatingPoint,
     /// Counts the instructions of a call that the hypervisor refuses at once.
     TrapFloor,
+    /// Uses whatever FF-A there is.
+    Survey,
 }
 
-const PROGRAMS: [(Program, fn() -> u64); 7] = [
+const PROGRAMS: [(Program, fn() -> u64); 8] = [
     (Program::Registers, registers),
     (Program::Memory, fill_memory),
     (Program::Busy, busy),
@@ -50,6 +52,7 @@ const PROGRAMS: [(Program, fn() -> u64); 7] = [
     (Program::GiveBack, give_back),
     (Program::FloatingPoint, floating_point),
     (Program::TrapFloor, trap_floor),
+    (Program::Survey, survey::run),
 ];
 
 /// Runs the program and returns its status.
