@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: guests die, and every page that they shared comes back.
 
+mod in_qemu;
 mod output;
 mod storm;
 
@@ -49,16 +50,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut output = Output::new(options.json);
     let asked = |name: &str| options.scenario.as_deref().is_none_or(|asked| asked == name);
     let scenarios: Vec<_> = Scenario::ALL.iter().filter(|scenario| asked(scenario.name)).collect();
-    if !options.host && !scenarios.is_empty() {
-        // Here the machine in QEMU will be booted once for each scenario, and the lines of its serial port go to
-        // `output.line` as those of the model do.
-        eprintln!(
-            "note: the machine in QEMU does not play scenarios yet; this is the modelled hypervisor, as with --host"
-        );
-    }
+    let machine = if options.host || scenarios.is_empty() { None } else { in_qemu::prepare()? };
     for scenario in scenarios {
-        on_host(scenario, options.seed, &mut output)
-            .map_err(|error| anyhow!("scenario {}: {error}", scenario.name))?;
+        let played = match &machine {
+            Some(machine) => in_qemu::play(machine, scenario, options.seed, &mut output),
+            None => on_host(scenario, options.seed, &mut output),
+        };
+        played.map_err(|error| anyhow!("scenario {}: {error:#}", scenario.name))?;
     }
     // Everything that a small machine can run is played everywhere; this is the host's alone.
     if asked(STORM) && (options.host || options.scenario.is_some()) {

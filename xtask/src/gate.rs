@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::toolchain::Toolchain;
-use crate::{process, setup, workspace};
+use crate::{images_test, process, setup, workspace};
 
 /// The published libraries, which need no allocator.
 const LIBRARIES: [&str; 4] = ["ffa-abi", "ffa-mem", "ffa-teardown", "ffa-hyp-glue"];
@@ -37,6 +37,7 @@ pub fn run() -> Result<ExitCode> {
     gate.check("tests, debug", || passes(&mut cargo("test")));
     gate.check("tests, release", || passes(cargo("test").arg("--release")));
     gate.check("libraries without std and alloc", || libraries(&toolchain));
+    gate.check("images in QEMU", || images_test::run().map(|()| Outcome::Passed));
     Ok(gate.close())
 }
 

@@ -43,12 +43,20 @@ pub struct Images {
 
 /// Builds both images.
 pub fn build(profile: Profile) -> Result<Images> {
+    build_with(profile, None)
+}
+
+/// Builds both images with a feature of their package.
+pub fn build_with(profile: Profile, feature: Option<&str>) -> Result<Images> {
     let toolchain = setup::toolchain()?;
     // A folder of their own: another compiler may build them than builds the rest.
     let target = workspace::target().join("images");
     let mut cargo = toolchain.cargo("build");
     cargo.args(["--package", "ffa-el2"]).arg("--target-dir").arg(&target).current_dir(workspace::root());
     cargo.args(["--profile", profile.name()]);
+    if let Some(feature) = feature {
+        cargo.args(["--features", feature]);
+    }
     let progress = Progress::start("building the images");
     let mut child = cargo
         .stdin(Stdio::null())

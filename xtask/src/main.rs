@@ -5,6 +5,7 @@ mod demo;
 mod elf;
 mod gate;
 mod image;
+mod images_test;
 mod process;
 mod progress;
 mod qemu;
@@ -58,9 +59,12 @@ enum Command {
         /// Run the optimised images.
         #[arg(long)]
         release: bool,
-        /// What the images do; without it, the hypervisor's self-test.
+        /// What the images do: a scenario, or self-test. Without it, the hypervisor looks at what it finds.
         #[arg(long, value_name = "NAME")]
         scenario: Option<String>,
+        /// The secure world: hafnium, tfa_el3, optee, strict or none. Without it, that of the scenario.
+        #[arg(long, value_name = "NAME")]
+        spmc: Option<String>,
         /// Number of CPUs of the machine.
         #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
         cpus: u8,
@@ -90,10 +94,12 @@ fn run(command: Command) -> Result<ExitCode> {
             let images = image::build(Profile::from_flag(release))?;
             println!("{}\n{}", images.firmware.display(), images.hypervisor.display());
         }
-        Command::Run { release, scenario, cpus, limit } => {
+        Command::Run { release, scenario, spmc, cpus, limit } => {
             let qemu = setup::qemu()?;
             let images = image::build(Profile::from_flag(release))?;
-            let machine = Machine { qemu, images, cpus, scenario, limit: Duration::from_secs(limit) };
+            let told = [("scenario", scenario), ("spmc", spmc)];
+            let told = told.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+            let machine = Machine { qemu, images, cpus, told, limit: Duration::from_secs(limit) };
             return exit_code(machine.run(|line| println!("{line}"))?, limit);
         }
     }

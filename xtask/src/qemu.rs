@@ -20,8 +20,8 @@ pub struct Machine {
     pub qemu: PathBuf,
     pub images: Images,
     pub cpus: u8,
-    /// What the images shall do, if they are to be told.
-    pub scenario: Option<String>,
+    /// What the images are told: names below `opt/ffa/`, and values.
+    pub told: Vec<(&'static str, String)>,
     /// When a run that has not ended counts as hung.
     pub limit: Duration,
 }
@@ -89,8 +89,8 @@ impl Machine {
         for cpu in 1..self.cpus {
             command.args(["-device", &format!("loader,addr={entry:#x},cpu-num={cpu}")]);
         }
-        if let Some(scenario) = &self.scenario {
-            command.args(["-fw_cfg", &format!("name=opt/ffa/scenario,string={}", escape(scenario))]);
+        for (name, value) in &self.told {
+            command.args(["-fw_cfg", &format!("name=opt/ffa/{name},string={}", escape(value))]);
         }
         Ok(command)
     }
