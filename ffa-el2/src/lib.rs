@@ -16,4 +16,5 @@ pub mod exit;
 pub mod fw_cfg;
 pub mod lock;
 pub mod machine;
+pub mod partitions;
 pub mod physical;

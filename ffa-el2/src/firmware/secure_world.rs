@@ -4,12 +4,11 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use arm_sysregs::el1::accessors::read_mpidr_el1;
-use ffa_abi::PartitionId;
 use ffa_el2::lock::Mutex;
-use ffa_el2::{fw_cfg, println};
+use ffa_el2::{fw_cfg, partitions, println};
 use ffa_test_utils::Rng;
 use ffa_test_utils::scenario::Scenario;
-use ffa_test_utils::spmc::{Config, Preset, Script, SpConfig};
+use ffa_test_utils::spmc::{Config, Preset, SpConfig};
 
 use crate::smc::{NOT_SUPPORTED, Registers};
 use crate::spmc::Spmc;
@@ -30,7 +29,7 @@ pub fn start() {
     let scenario = fw_cfg::text("opt/ffa/scenario", &mut scenario).and_then(Scenario::find);
     let (preset, partitions): (_, Vec<SpConfig>) = match scenario {
         Some(scenario) => (scenario.preset, scenario.partitions().collect()),
-        None => (Preset::Strict, DEFAULT.map(|id| SpConfig::new(id, Script::GOOD)).into()),
+        None => (Preset::Strict, partitions::default().into()),
     };
     let preset = match fw_cfg::text("opt/ffa/spmc", &mut spmc) {
         None => Some(preset),
@@ -42,9 +41,6 @@ pub fn start() {
         Box::new(Spmc::new(Config { nonce: nonce(), ..preset.config() }, partitions))
     });
 }
-
-/// The partitions of a machine that was not given a scenario.
-const DEFAULT: [PartitionId; 3] = [PartitionId(0x8001), PartitionId(0x8002), PartitionId(0x8003)];
 
 /// The mark of this run, from `opt/ffa/seed`. Never zero.
 fn nonce() -> u32 {

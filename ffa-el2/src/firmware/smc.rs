@@ -1,5 +1,6 @@
 //! SMCs of the normal world: who answers which.
 
+use ffa_abi::FunctionId;
 use ffa_el2::clock;
 use ffa_el2::lock::Mutex;
 use smccc::arch::{SMCCC_ARCH_FEATURES, SMCCC_VERSION};
@@ -40,7 +41,7 @@ pub fn call(registers: &mut Registers, immediate: u16) -> Outcome {
             _ => NOT_SUPPORTED,
         },
         0x8400_0000..=0x8400_001f | 0xc400_0000..=0xc400_001f => return psci::call(function, registers),
-        0x8400_0060..=0x8400_00ff | 0xc400_0060..=0xc400_00ff => {
+        _ if FunctionId::is_ffa(function) => {
             secure_world::call(clock::now(), registers);
             return Outcome::Return;
         }

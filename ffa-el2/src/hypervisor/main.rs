@@ -24,6 +24,7 @@ mod lifecycle;
 mod no_heap;
 mod scenario;
 mod scheduler;
+mod self_test;
 mod stage;
 mod stage1;
 mod stage2;
@@ -42,6 +43,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Release};
 
+use crate::scenario::Failed;
 use aarch64_rt::{ExceptionHandlers, RegisterStateRef, entry, exception_handlers};
 use arm_sysregs::el0::accessors::read_currentel;
 use arm_sysregs::el2::accessors::{read_esr_el2, read_far_el2};
@@ -84,8 +86,8 @@ fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
             _ = psci::system_off::<Smc>();
             exit::park()
         }
-        Err(failed) => {
-            println!("hypervisor: {failed} went wrong");
+        Err(Failed) => {
+            println!("hypervisor: not everything is well");
             exit::with_status(exit::FAILED)
         }
     }

@@ -12,17 +12,21 @@ use ffa_test_utils::timeline::Line;
 
 use crate::frames::{self, FRAMES};
 use crate::guest::Task;
+use crate::scenario::Failed;
 use crate::vcpu::Stop;
 use crate::vm_id::{MAX_VMS, VmId};
 use crate::{alarm, ffa, interrupts, lifecycle, scheduler, violations, vms};
 
-/// Plays a scenario, prints its timeline and its summary, and says whether it ended as it must.
-pub fn play_scenario(scenario: &Scenario) -> bool {
+/// Plays a scenario and prints its timeline and its summary.
+///
+/// # Errors
+/// If it did not end as it must.
+pub fn play_scenario(scenario: &Scenario) -> Result<(), Failed> {
     println!("{}", Line::Begin(scenario));
     let mut stage = El2Stage { callers: [None; MAX_VMS] };
     let outcome = play(scenario, &mut stage);
     println!("{}", outcome.summary);
-    outcome.is_good()
+    if outcome.is_good() { Ok(()) } else { Err(Failed) }
 }
 
 struct El2Stage {

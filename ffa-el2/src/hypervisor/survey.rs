@@ -10,6 +10,7 @@ use crate::ffa::{self, FfaMediator};
 use crate::frames::{self, FRAMES};
 use crate::guest::Program;
 use crate::lifecycle::{self, Born};
+use crate::scenario::Failed;
 use crate::vm_id::VmId;
 use crate::{interrupts, scheduler, violations, vms};
 
@@ -18,7 +19,7 @@ const LOOSE_PAGES: usize = 4;
 const PATIENCE: u64 = 5_000_000_000;
 
 /// Does it, and says whether every page is where it must be. What the secure world refuses is not wrong.
-pub fn run() -> bool {
+pub fn run() -> Result<(), Failed> {
     if let Some(mediator) = ffa::mediator() {
         describe(mediator);
     }
@@ -72,7 +73,7 @@ fn ask(call: Call) -> Answer {
 }
 
 /// Says what came back, and what did not.
-fn report(id: VmId) -> bool {
+fn report(id: VmId) -> Result<(), Failed> {
     let mediator = ffa::mediator();
     let quarantined = (0..).map_while(|skip| mediator?.quarantined(skip));
     for share in quarantined.clone() {
@@ -97,5 +98,5 @@ fn report(id: VmId) -> bool {
     if !all_known {
         println!("hypervisor: {orphans} pages are held, and the mediator says {kept:?}");
     }
-    all_known && summary.violations == 0
+    if all_known && summary.violations == 0 { Ok(()) } else { Err(Failed) }
 }

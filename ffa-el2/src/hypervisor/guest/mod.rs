@@ -6,6 +6,7 @@
 mod conduit;
 mod console;
 mod driver;
+mod ffa;
 pub mod layout;
 mod memory;
 mod play;

@@ -11,7 +11,7 @@ use smccc::arch::SMCCC_VERSION;
 use smccc::psci::PSCI_VERSION;
 
 use super::conduit::{self, AllRegisters, Conduit, HVC, SMC};
-use super::{console, layout, memory, survey};
+use super::{console, ffa, layout, memory, survey};
 use crate::hypercall::{GIVE_BACK, SLEEP, YIELD};
 
 pub const PASSED: u64 = 0;
@@ -42,9 +42,25 @@ pub enum Program {
     TrapFloor,
     /// Uses whatever FF-A there is.
     Survey,
+    /// Makes FF-A calls by SMC and HVC and looks at every register afterwards.
+    FfaRegisters,
+    /// Finds in its memory what an SP wrote to the pages that it shared, and nothing after it has reclaimed them.
+    Share,
+    /// Shares with function IDs that have bits in them that do not count.
+    DirtyFunctionId,
+    /// Asks for what is not served, and keeps its memory.
+    Lend,
+    /// Offers memory that it does not have.
+    Foreign,
+    /// Gives a page back that it shared, and cannot.
+    GiveBackShared,
+    /// Turns its VM off with pages shared.
+    TurnOff,
+    /// Touches memory that it does not have, with pages shared.
+    TrespassWhileShared,
 }
 
-const PROGRAMS: [(Program, fn() -> u64); 8] = [
+const PROGRAMS: [(Program, fn() -> u64); 16] = [
     (Program::Registers, registers),
     (Program::Memory, fill_memory),
     (Program::Busy, busy),
@@ -53,6 +69,14 @@ const PROGRAMS: [(Program, fn() -> u64); 8] = [
     (Program::FloatingPoint, floating_point),
     (Program::TrapFloor, trap_floor),
     (Program::Survey, survey::run),
+    (Program::FfaRegisters, ffa::registers),
+    (Program::Share, ffa::share),
+    (Program::DirtyFunctionId, ffa::dirty_function_id),
+    (Program::Lend, ffa::lend),
+    (Program::Foreign, ffa::foreign),
+    (Program::GiveBackShared, ffa::give_back_shared),
+    (Program::TurnOff, ffa::turn_off),
+    (Program::TrespassWhileShared, ffa::trespass_while_shared),
 ];
 
 /// Runs the program and returns its status.

@@ -1,0 +1,173 @@
+//! What this hypervisor promises, one check each. Without FF-A, those that need it are skipped.
+
+use ffa_el2::{clock, println};
+
+use crate::frames::{self, FRAMES, PAGE, Run};
+use crate::guest::{Program, layout};
+use crate::lifecycle::{self, Born};
+use crate::scenario::Failed;
+use crate::vcpu::Stop;
+use crate::vm_id::{MAX_VMS, VmId};
+use crate::{ffa, interrupts, scheduler, violations, vms};
+
+const LOOSE_PAGES: usize = 4;
+/// How long a teardown may take in which every SP does as it should, in nanoseconds.
+const PATIENCE: u64 = 1_000_000_000;
+/// `ESR_EL2` of a trapped floating-point instruction: class 0x07, any condition.
+const FLOATING_POINT: u64 = 0x1fe0_0000;
+const PASSED: Stop = Stop::Exited(0);
+
+/// A guest whose program looks at one thing, and how it must end.
+#[derive(Clone, Copy)]
+struct Check {
+    name: &'static str,
+    program: Program,
+    end: Stop,
+    needs: Needs,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Needs {
+    Nothing,
+    Ffa,
+}
+
+const fn check(name: &'static str, program: Program, end: Stop) -> Check {
+    Check { name, program, end, needs: Needs::Nothing }
+}
+
+const fn with_ffa(name: &'static str, program: Program, end: Stop) -> Check {
+    Check { name, program, end, needs: Needs::Ffa }
+}
+
+/// Checks whose guests run at the same time.
+const TOGETHER: &[Check] = &[
+    check("memory is zero at first, and keeps what is written", Program::Memory, PASSED),
+    check("a guest that never calls does not stop the others", Program::Busy, PASSED),
+    check("memory that is not there stops the guest", Program::Trespass, Stop::MemoryFault(layout::NOTHING)),
+    check(
+        "a page that was given back stops the guest",
+        Program::GiveBack,
+        Stop::MemoryFault(layout::DATA.start + 3 * PAGE as u64),
+    ),
+    check("floating point stops the guest", Program::FloatingPoint, Stop::Unsupported(FLOATING_POINT)),
+    check("all guests have memory of their own", Program::Memory, PASSED),
+    with_ffa("FF-A calls leave what they must in every register", Program::FfaRegisters, PASSED),
+    with_ffa("an SP and the guest see the same shared page, until it is reclaimed", Program::Share, PASSED),
+    with_ffa("bits that are not in W0, or only a hint, change nothing", Program::DirtyFunctionId, PASSED),
+    with_ffa("what is not served leaves the guest's memory alone", Program::Lend, PASSED),
+    with_ffa("memory of others is neither shared nor a buffer", Program::Foreign, PASSED),
+    with_ffa("a shared page stays where it is", Program::GiveBackShared, PASSED),
+    with_ffa("a VM that turns itself off gets its pages back", Program::TurnOff, Stop::TurnedOff),
+    with_ffa(
+        "a VM that is stopped for a fault gets its pages back",
+        Program::TrespassWhileShared,
+        Stop::MemoryFault(layout::NOTHING),
+    ),
+];
+
+/// Makes every check, and goes on after one that fails.
+pub fn run() -> Result<(), Failed> {
+    let free = FRAMES.lock().count().free;
+    let results = [
+        unknown_calls_reach_nobody(),
+        run_guests(TOGETHER),
+        verdict("a held page outlives its VM", hold_a_page()),
+        verdict(
+            "all pages are free and zero in the end",
+            free == FRAMES.lock().count().free && frames::soiled() == 0,
+        ),
+        verdict("nobody wrote to what was nobody's", violations::count() == 0),
+    ];
+    if results.iter().all(Result::is_ok) { Ok(()) } else { Err(Failed) }
+}
+
+/// Prints what a call costs that is refused at once.
+pub fn count_trap_floor() -> Result<(), Failed> {
+    run_guests(&[check("what a trap costs is counted", Program::TrapFloor, PASSED)])
+}
+
+fn verdict(name: &str, good: bool) -> Result<(), Failed> {
+    println!("check: {name}: {}", if good { "passed" } else { "FAILED" });
+    if good { Ok(()) } else { Err(Failed) }
+}
+
+/// The guest's own calls are seen in every register; here, that no SMC is made for any of them.
+fn unknown_calls_reach_nobody() -> Result<(), Failed> {
+    let id = VmId::of_slot(0);
+    begin(id, Program::Registers);
+    let before = ffa::smcs();
+    scheduler::run(|| vms::stopped(id).is_some());
+    let good = vms::stopped(id) == Some(PASSED) && ffa::smcs() == before;
+    end(id);
+    verdict("calls that nobody knows change no register and reach nobody", good)
+}
+
+/// Makes a VM for each check, runs them all to their end, and takes them apart.
+fn run_guests(checks: &[Check]) -> Result<(), Failed> {
+    let possible = |check: &&Check| check.needs == Needs::Nothing || ffa::mediator().is_some();
+    for skipped in checks.iter().filter(|check| !possible(check)) {
+        println!("check: {}: skipped, there is no FF-A", skipped.name);
+    }
+    let guests = || checks.iter().filter(possible).zip((0..MAX_VMS).map(VmId::of_slot));
+    for (check, id) in guests() {
+        begin(id, check.program);
+    }
+    interrupts::kick_others();
+    scheduler::run(|| guests().all(|(_, id)| vms::stopped(id).is_some()));
+    let mut result = Ok(());
+    for (check, id) in guests() {
+        let stop = vms::stopped(id).expect("all of them stopped");
+        // A VM that ended by itself is torn down before anybody destroys it.
+        let settled = !stop.ends_vm() || is_forgotten(id);
+        if stop != check.end || !settled {
+            println!(
+                "hypervisor: {id} ended with {stop:x?}, {}",
+                if settled { "and is gone" } else { "and is not gone" }
+            );
+        }
+        result = result.and(verdict(check.name, stop == check.end && settled));
+        end(id);
+    }
+    result
+}
+
+/// Whether the mediator has nothing left to do for the VM, soon.
+fn is_forgotten(id: VmId) -> bool {
+    let Some(mediator) = ffa::mediator() else { return true };
+    let is_forgotten = || mediator.find(id.partition()).is_none();
+    scheduler::run_until(clock::now() + PATIENCE, is_forgotten);
+    is_forgotten()
+}
+
+/// Makes a VM that runs `program` at the next opportunity.
+fn begin(id: VmId, program: Program) {
+    let Born::Live(caller) = lifecycle::create(id, LOOSE_PAGES) else { panic!("{id} cannot be created") };
+    vms::start(id, caller, program.into());
+}
+
+/// Destroys a VM and waits until nothing is left of it.
+fn end(id: VmId) {
+    lifecycle::destroy(id);
+    scheduler::run_until(clock::now() + PATIENCE, || !vms::exists(id));
+}
+
+/// Holds a page of a VM, ends the VM, and sees that nobody gets the page before it is released.
+fn hold_a_page() -> bool {
+    let [id, heir] = [0, 1].map(VmId::of_slot);
+    let before = FRAMES.lock().count();
+    begin(id, Program::Memory);
+    let page = vms::with_memory(id, |memory| memory.translate_page(layout::LOOSE_PAGES.start));
+    let page = Run { address: page.expect("the VM exists").expect("it has the page"), bytes: PAGE };
+    FRAMES.lock().hold(page).expect("nobody holds it yet");
+    let refused = vms::take_page(id, layout::LOOSE_PAGES.start).is_err() && FRAMES.lock().hold(page).is_err();
+    end(id);
+
+    begin(heir, Program::Memory);
+    let inherited = vms::with_memory(heir, |memory| memory.translate_page(layout::LOOSE_PAGES.start));
+    let kept = FRAMES.lock().count().orphans == 1 && inherited != Some(Ok(page.address));
+    end(heir);
+
+    frames::release(page);
+    refused && kept && FRAMES.lock().count() == before
+}
