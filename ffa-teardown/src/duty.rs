@@ -138,7 +138,10 @@ impl Duty {
         if running && !ends {
             let verdict = table.run.verdict(class);
             if matches!(verdict, Verdict::Retry(_) | Verdict::Limited(_) | Verdict::Resume) {
-                return (verdict, true);
+                // It may have been the reclaim's own answer. Whoever is run under that name next may work for another
+                // share, whose success would be taken for this one's: ask for this one again, by its handle.
+                let asked_anew = matches!(self, Self::Share { .. }) && verdict != Verdict::Resume;
+                return (verdict, !asked_anew);
             }
             // FFA_RUN was refused, which is no refusal of what it was to resume.
             return match self.row(table).verdict(class) {
