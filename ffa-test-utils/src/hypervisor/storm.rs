@@ -271,6 +271,17 @@ impl Storm {
         }
     }
 
+    /// The SPs are restarted and the operator retries: what comes back now shows whether all was done in order before.
+    fn clean_up(&self, hypervisor: &mut ModelHypervisor) {
+        *hypervisor.plan_mut() = FaultPlan::none();
+        for sp in GOOD.into_iter().chain([STUCK]) {
+            hypervisor.restart(sp);
+        }
+        // It fails for no VM when all are meant.
+        let _ = hypervisor.retry(None);
+        hypervisor.advance(Span::from_secs(2));
+    }
+
     fn judge(&self, mut report: StormReport, hypervisor: &mut ModelHypervisor) -> StormReport {
         let Summary { shares, reclaimed, quarantined, zombies, .. } = report.summary;
         let stuck = u32::from(self.vms.div_ceil(ONE_STUCK_IN)) * u32::from(self.shares > 0);
@@ -293,6 +304,7 @@ impl Storm {
             most <= u64::from(budget),
             format!("one tick made {most} secure calls, its budget is {budget}"),
         );
+        self.clean_up(hypervisor);
         for violation in hypervisor.violations() {
             report.wrong.push(format!("{violation}"));
         }
