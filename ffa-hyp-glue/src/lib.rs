@@ -1,5 +1,4 @@
-//! An FF-A mediator for hypervisors: seam traits, guest calls and teardown.
-
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 

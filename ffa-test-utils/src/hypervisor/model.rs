@@ -509,7 +509,6 @@ impl ModelHypervisor {
     }
 
     /// Writes to guests' memory, for whatever else happens in a test.
-    #[must_use]
     pub fn scribbler(&self) -> impl Fn(PartitionId, u64, &[u8]) + use<> {
         let world = Rc::clone(&self.world);
         move |vm, address, src| {
