@@ -2,8 +2,10 @@
 
 use ffa_hyp_glue::Settings;
 use ffa_test_utils::fault::FaultPlan;
-use ffa_test_utils::hypervisor::{Footprint, Storm, play_on_host};
+use ffa_test_utils::hypervisor::{Footprint, Machine, Storm, play_on_host};
 use ffa_test_utils::scenario::Scenario;
+use ffa_test_utils::spmc::Preset;
+use ffa_test_utils::timeline::{Colours, ParseError, Parsed, render};
 
 #[test]
 fn every_scenario_ends_as_it_must() {
@@ -12,6 +14,69 @@ fn every_scenario_ends_as_it_must() {
         let outcome =
             play_on_host(scenario, FaultPlan::none(), |_| {}, |line| lines.push(line.to_owned())).unwrap();
         assert!(outcome.is_good(), "{}", lines.join("\n"));
+    }
+}
+
+#[test]
+fn every_scenario_ends_so_over_every_secure_world() {
+    for scenario in Scenario::ALL {
+        for preset in Preset::ALL {
+            let mut lines = Vec::new();
+            let change = |machine: &mut Machine| machine.secure = preset.config();
+            let outcome =
+                play_on_host(scenario, FaultPlan::none(), change, |line| lines.push(line.to_owned()))
+                    .unwrap();
+            assert!(outcome.is_good(), "{}: {}\n{}", preset.name(), scenario.name, lines.join("\n"));
+        }
+    }
+}
+
+#[test]
+fn every_line_of_a_timeline_is_read_back_and_the_last_one_is_the_summary() {
+    for scenario in Scenario::ALL {
+        let mut lines = Vec::new();
+        let _ =
+            play_on_host(scenario, FaultPlan::none(), |_| {}, |line| lines.push(line.to_owned())).unwrap();
+        let parsed: Vec<_> =
+            lines.iter().map(|line| Parsed::from_line(line).unwrap().expect("one of ours")).collect();
+        assert!(matches!(&parsed[0], Parsed::Begin { scenario: name, .. } if name == scenario.name));
+        let Some(Parsed::Summary(summary)) = parsed.last() else { panic!("{:?}", parsed.last()) };
+        let expected = scenario.expected;
+        assert_eq!((summary.shares, summary.zombies), (expected.shares.into(), expected.zombies.into()));
+        assert_eq!(render(parsed.last().unwrap(), Colours::Ansi), *lines.last().unwrap());
+        for (parsed, line) in parsed.iter().zip(&lines) {
+            if let Parsed::Entry(entry) = parsed {
+                assert!(entry.vm.is_some() || entry.then.contains("retries"), "{line}");
+                assert_eq!(entry.call.is_some(), entry.answer.is_some(), "{line}");
+            }
+        }
+        // In a run of its own the same happens again, to the nanosecond.
+        let mut again = Vec::new();
+        let _ =
+            play_on_host(scenario, FaultPlan::none(), |_| {}, |line| again.push(line.to_owned())).unwrap();
+        assert_eq!(lines, again);
+    }
+}
+
+#[test]
+fn a_line_that_is_broken_is_an_error_and_one_of_somebody_else_is_left_alone() {
+    for line in ["", "hello", "@other t=1", "t=1 by=us then=x"] {
+        assert_eq!(Parsed::from_line(line), Ok(None), "{line}");
+    }
+    let broken = [
+        ("@ffa by=us then=x", "t"),
+        ("@ffa t=1 then=x", "by"),
+        ("@ffa t=x by=us then=x", "t"),
+        ("@ffa t=1 by=us vm=xyz then=x", "vm"),
+        ("@ffa t=1 by=us vm=10001 then=x", "vm"),
+        ("@ffa t=1 by=us call=FFA_RUN", "then"),
+        ("@ffa note=no time", "t"),
+        ("@ffa scenario=x title=y", "preset"),
+        ("summary scenario=x shares=1", "reclaimed"),
+    ];
+    for (line, field) in broken {
+        let error = ParseError { field: field.into(), line: line.into() };
+        assert_eq!(Parsed::from_line(line), Err(error));
     }
 }
 
