@@ -333,3 +333,61 @@ fn no_call_begins_once_the_vm_is_dead() {
     assert!(world.hypervisor.settle(LONG));
     world.check_all_gone();
 }
+
+#[test]
+fn two_cpus_that_tick_at_the_same_time_do_each_thing_once() {
+    every_preset(|preset| {
+        let mut world = World::new(preset);
+        world.live(VM2, Version::V1_1);
+        for vm in [VM1, VM2] {
+            for n in 0..5 {
+                world.share(vm, if n % 2 == 0 { SP1 } else { SP2 }, &[(PAGES + 4 * n * PAGE, 2)]);
+            }
+            world.destroy(vm);
+        }
+        let mediator = Rc::clone(world.hypervisor.mediator());
+        let depth = Cell::new(0);
+        let overlapped = Rc::new(Cell::new(0));
+        let seen = Rc::clone(&overlapped);
+        let interloper = move |cpu: &mut Cpu, moment: Moment| {
+            if matches!(moment, Moment::Smc(_) | Moment::Answered(_)) && depth.get() < 2 {
+                depth.set(depth.get() + 1);
+                seen.set(seen.get() + 1);
+                mediator.tick(cpu);
+                depth.set(depth.get() - 1);
+            }
+        };
+        world.hypervisor.set_interloper(Some(Box::new(interloper)));
+        assert!(world.hypervisor.settle(LONG));
+        world.hypervisor.set_interloper(None);
+        assert!(overlapped.get() > 0);
+        world.check_all_gone();
+        let spmc = world.hypervisor.spmc();
+        for (vm, sp) in [(VM1, SP1), (VM1, SP2), (VM2, SP1), (VM2, SP2)] {
+            assert_eq!(spmc.told(vm, sp).len(), 2, "told of each end of its life once");
+        }
+    });
+}
+
+#[test]
+fn two_vms_created_with_one_id_at_the_same_time_are_one() {
+    let mut world = World::boot(machine(Preset::Strict, good_sps()));
+    let refused = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&refused);
+    let done = once(
+        &mut world,
+        |moment| matches!(moment, Moment::Smc(_)),
+        move |cpu, mediator| {
+            let again = mediator.create_vm(cpu, VM1, ffa_test_utils::hypervisor::VecRanges::new(4));
+            seen.set(again.is_err());
+            // The first one's key, before its creation has ended: its guest cannot call yet.
+            let key = mediator.find(VM1).unwrap();
+            let mut regs = Regs::new([0x8400_006f, 0x1_8001]);
+            let _ = mediator.guest_call(cpu, Caller { vm: key, vcpu: 0 }, &mut regs, &mut Scratch::new());
+            assert_ne!(regs.w::<0>(), 0x8400_0070);
+        },
+    );
+    assert_eq!(world.hypervisor.create(VM1, &REGIONS), Ok(ffa_hyp_glue::Creation::Live));
+    assert!(done.get() && refused.get());
+    world.check();
+}
