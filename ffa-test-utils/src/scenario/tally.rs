@@ -36,7 +36,8 @@ impl Tally {
     pub fn add(&mut self, at: Time, event: &Event) {
         match event.kind {
             EventKind::Finished { .. } => {
-                let free = |slot: &&mut Option<(PartitionId, Time)>| slot.is_none_or(|(vm, _)| vm == event.vm);
+                let free =
+                    |slot: &&mut Option<(PartitionId, Time)>| slot.is_none_or(|(vm, _)| vm == event.vm);
                 if let Some(slot) = self.ended.iter_mut().find(free) {
                     *slot = Some((event.vm, at));
                 }
