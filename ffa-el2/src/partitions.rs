@@ -7,12 +7,14 @@ use ffa_test_utils::spmc::{Script, SpConfig, Writes};
 pub const QUIET: PartitionId = PartitionId(0x8001);
 /// Writes its mark to what it is sent, from the beginning and whenever the secure world gets control.
 pub const SCRIBBLER: PartitionId = PartitionId(0x8002);
+/// Uses memory only when it is asked to.
+pub const LAZY: PartitionId = PartitionId(0x8003);
 
 /// The partitions.
 pub fn default() -> [SpConfig; 3] {
     [
         SpConfig::new(QUIET, Script::GOOD),
         SpConfig::new(SCRIBBLER, Script { writes: Writes::Always, ..Script::GOOD }),
-        SpConfig::new(PartitionId(0x8003), Script::GOOD),
+        SpConfig::new(LAZY, Script::LAZY),
     ]
 }

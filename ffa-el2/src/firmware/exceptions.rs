@@ -3,6 +3,7 @@
 use aarch64_rt::{ExceptionHandlers, RegisterStateRef, exception_handlers};
 use arm_sysregs::el3::accessors::read_esr_el3;
 
+use crate::bench_clock;
 use crate::normal_world::{self, EL2_MASKED};
 use crate::psci;
 use crate::smc::{self, Outcome};
@@ -16,6 +17,7 @@ const SMC64: u8 = 0x17;
 
 impl ExceptionHandlers for Exceptions {
     extern "C" fn sync_lower(mut state: RegisterStateRef) {
+        let stopped = bench_clock::stop();
         let syndrome = read_esr_el3();
         if syndrome.ec() != SMC64 {
             panic!("exception {:#x} from the normal world at {:#x}", syndrome.bits(), state.elr);
@@ -35,6 +37,7 @@ impl ExceptionHandlers for Exceptions {
                 state.spsr = EL2_MASKED;
             }
         }
+        bench_clock::go_on(stopped);
     }
 
     extern "C" fn sync_current(state: RegisterStateRef) {

@@ -10,6 +10,7 @@
 
 extern crate alloc;
 
+mod bench_clock;
 mod exceptions;
 mod heap;
 mod interrupts;
@@ -41,6 +42,7 @@ fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
     interrupts::start_cpu();
     psci::start(cpus);
     secure_world::start();
+    bench_clock::start();
     println!("firmware: entering the normal world at {:#x}", machine::HYPERVISOR);
     normal_world::enter(machine::HYPERVISOR as u64, 0)
 }

@@ -95,6 +95,7 @@ fn handle_hypercall(vcpu: &mut Vcpu, function: u32) -> Verdict {
             });
             answer(vcpu, result)
         }
+        hypercall::SECURE_CALLS => answer(vcpu, ffa::smcs()),
         hypercall::YIELD => wait(vcpu, State::Ready),
         hypercall::SLEEP => wait(vcpu, State::Sleeping(clock::now().saturating_add(argument))),
         hypercall::EXIT => wait(vcpu, State::Stopped(Stop::Exited(argument))),

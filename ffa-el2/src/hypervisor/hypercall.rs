@@ -13,6 +13,8 @@ pub const EXIT: u32 = 0xc600_0003;
 pub const GIVE_BACK: u32 = 0xc600_0004;
 /// Prints a line as [`PRINT`] does, about something that the guest found wrong.
 pub const WRONG: u32 = 0xc600_0005;
+/// How many SMCs the mediator has made so far.
+pub const SECURE_CALLS: u32 = 0xc600_0006;
 
 /// Most bytes in one line.
 pub const LINE_BYTES: usize = 16 * 8;

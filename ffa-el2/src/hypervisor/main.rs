@@ -11,6 +11,7 @@
 #![no_main]
 
 mod alarm;
+mod bench;
 mod cpu;
 mod el1_registers;
 mod ffa;

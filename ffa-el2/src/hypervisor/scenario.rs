@@ -5,7 +5,7 @@
 use ffa_el2::{fw_cfg, println};
 use ffa_test_utils::scenario::Scenario;
 
-use crate::{self_test, stage, survey};
+use crate::{bench, self_test, stage, survey};
 
 /// Something was not as it must be. What, was said when it was seen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,7 +16,7 @@ pub fn run() -> Result<(), Failed> {
     match fw_cfg::text("opt/ffa/scenario", &mut [0; 64]) {
         None => survey::run(),
         Some("self-test") => self_test::run(),
-        Some("trap-floor") => self_test::count_trap_floor(),
+        Some("bench") => bench::run(),
         Some(name) => match Scenario::find(name) {
             Some(scenario) => stage::play_scenario(scenario),
             None => {

@@ -82,11 +82,6 @@ pub fn run() -> Result<(), Failed> {
     if results.iter().all(Result::is_ok) { Ok(()) } else { Err(Failed) }
 }
 
-/// Prints what a call costs that is refused at once.
-pub fn count_trap_floor() -> Result<(), Failed> {
-    run_guests(&[check("what a trap costs is counted", Program::TrapFloor, PASSED)])
-}
-
 fn verdict(name: &str, good: bool) -> Result<(), Failed> {
     println!("check: {name}: {}", if good { "passed" } else { "FAILED" });
     if good { Ok(()) } else { Err(Failed) }

@@ -18,7 +18,7 @@ use percore::{ExceptionLock, PerCore, exception_free};
 use spin::once::Once;
 
 pub use platform::smcs;
-pub use watch::tally;
+pub use watch::{be_silent, tally};
 
 use crate::cpu::{self, Cpus};
 use crate::vm_id::{MAX_VMS, VmId};

@@ -1,5 +1,8 @@
 //! Shows what the mediator does, and counts it.
 
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::Relaxed;
+
 use ffa_el2::lock::Mutex;
 use ffa_el2::{clock, println};
 use ffa_hyp_glue::Event;
@@ -7,7 +10,13 @@ use ffa_teardown::Time;
 use ffa_test_utils::scenario::Tally;
 use ffa_test_utils::timeline::Line;
 
+static SILENT: AtomicBool = AtomicBool::new(false);
 static TALLY: Mutex<Tally> = Mutex::new(Tally::EMPTY);
+
+/// Shows and counts nothing from now on, so that it costs nothing either.
+pub fn be_silent() {
+    SILENT.store(true, Relaxed);
+}
 
 /// What happened so far.
 pub fn tally() -> Tally {
@@ -15,7 +24,15 @@ pub fn tally() -> Tally {
 }
 
 /// Something happened.
+#[inline]
 pub fn event(event: &Event) {
+    if !SILENT.load(Relaxed) {
+        show(event);
+    }
+}
+
+#[cold]
+fn show(event: &Event) {
     let now = Time::from_nanos(clock::now());
     TALLY.lock().add(now, event);
     println!("{}", Line::Event(now, event));

@@ -1,7 +1,8 @@
 //! Calls out of a guest, and a call that watches all registers.
 
-use core::arch::{asm, naked_asm};
+use core::arch::naked_asm;
 
+use ffa_abi::Regs;
 use smccc::{Call, Hvc};
 
 /// x0 to x30.
@@ -89,36 +90,21 @@ macro_rules! call_with_all_registers {
 
 call_with_all_registers!(hvc_with_all_registers, "hvc #0");
 call_with_all_registers!(smc_with_all_registers, "smc #0");
+call_with_all_registers!(
+    smc_between_readings,
+    "mrs x28, cntvct_el0
+    smc #0
+    mrs x27, cntvct_el0"
+);
 
-macro_rules! time_refused_call {
-    ($name:ident, $instruction:literal) => {
-        /// Ticks of the counter that one call takes which nobody knows.
-        pub fn $name() -> u64 {
-            const UNKNOWN: u64 = 0x8200_0000;
-            let (before, nothing, start, end): (u64, u64, u64, u64);
-            // SAFETY: The hypervisor refuses the call; of the registers, SMCCC lets it change x0 to x3.
-            unsafe {
-                asm!(
-                    "mrs {before}, cntvct_el0",
-                    "mrs {nothing}, cntvct_el0",
-                    "mrs {start}, cntvct_el0",
-                    $instruction,
-                    "mrs {end}, cntvct_el0",
-                    before = out(reg) before,
-                    nothing = out(reg) nothing,
-                    start = out(reg) start,
-                    end = out(reg) end,
-                    inout("x0") UNKNOWN => _,
-                    out("x1") _,
-                    out("x2") _,
-                    out("x3") _,
-                    options(nomem, nostack),
-                );
-            }
-            (end - start) - (nothing - before)
-        }
-    };
+/// Makes a call by SMC, and returns the ticks of the counter that it took: with one tick an instruction, those from the
+/// SMC to the return, both included.
+pub fn time_smc(regs: &mut Regs) -> u64 {
+    let mut registers: AllRegisters = [0; 31];
+    registers[..18].copy_from_slice(&regs.0);
+    // SAFETY: The hypervisor writes to RX at most, where no Rust object lives.
+    unsafe { smc_between_readings(&mut registers) };
+    regs.0.copy_from_slice(&registers[..18]);
+    // The first reading is an instruction as well.
+    registers[27] - registers[28] - 1
 }
-
-time_refused_call!(time_refused_hvc, "hvc #0");
-time_refused_call!(time_refused_smc, "smc #0");

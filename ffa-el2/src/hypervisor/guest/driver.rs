@@ -20,7 +20,7 @@ pub const PAGE: u64 = 0x1000;
 /// Bytes of a list of partitions that are looked at.
 const LIST: usize = 512;
 /// Bytes of a descriptor.
-const DESCRIPTOR: usize = 512;
+const DESCRIPTOR: usize = PAGE as usize;
 /// How often a preempted partition is resumed, and how often a call is made again that another CPU was in the way of.
 const PATIENCE: u32 = 1000;
 
@@ -88,6 +88,12 @@ impl Driver {
 
     /// Writes a descriptor of `pages` into TX. Returns its length.
     pub fn describe(&self, sp: PartitionId, pages: impl IntoIterator<Item = u64>) -> u32 {
+        let page = |address| IpaRange::new(address, 1).expect("it is a page");
+        self.describe_ranges(sp, pages.into_iter().map(page))
+    }
+
+    /// Writes a descriptor of `ranges` into TX. Returns its length.
+    pub fn describe_ranges(&self, sp: PartitionId, ranges: impl IntoIterator<Item = IpaRange>) -> u32 {
         let mut bytes = [0; DESCRIPTOR];
         let header = SendHeader {
             version: Self::VERSION,
@@ -98,8 +104,8 @@ impl Driver {
         };
         let receiver = Receiver { id: sp, permissions: Permissions::READ_WRITE, impdef: [0; 2] };
         let mut builder = SendBuilder::new(&mut bytes, &header, [receiver]).expect("there is room");
-        for page in pages {
-            builder.push(IpaRange::new(page, 1).expect("it is a page")).expect("there is room");
+        for range in ranges {
+            builder.push(range).expect("there is room");
         }
         let length = builder.finish().expect("it has pages");
         memory::copy_to(TX, &bytes[..length]);

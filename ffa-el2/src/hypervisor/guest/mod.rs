@@ -3,6 +3,7 @@
 //! A guest runs functions of this image at EL1, from a copy at the address that they are linked for, with its stage 1 off.
 //! Only code and constants are copied: guest code owns no statics, and calls nothing that does.
 
+mod bench;
 mod conduit;
 mod console;
 mod driver;

@@ -11,7 +11,7 @@ use smccc::arch::SMCCC_VERSION;
 use smccc::psci::PSCI_VERSION;
 
 use super::conduit::{self, AllRegisters, Conduit, HVC, SMC};
-use super::{console, ffa, layout, memory, survey};
+use super::{bench, console, ffa, layout, memory, survey};
 use crate::hypercall::{GIVE_BACK, SLEEP, YIELD};
 
 pub const PASSED: u64 = 0;
@@ -38,8 +38,8 @@ pub enum Program {
     GiveBack,
     /// Uses a floating-point register, which vCPUs do not have.
     FloatingPoint,
-    /// Counts the instructions of a call that the hypervisor refuses at once.
-    TrapFloor,
+    /// Counts the instructions of calls.
+    Bench,
     /// Uses whatever FF-A there is.
     Survey,
     /// Makes FF-A calls by SMC and HVC and looks at every register afterwards.
@@ -67,7 +67,7 @@ const PROGRAMS: [(Program, fn() -> u64); 16] = [
     (Program::Trespass, trespass),
     (Program::GiveBack, give_back),
     (Program::FloatingPoint, floating_point),
-    (Program::TrapFloor, trap_floor),
+    (Program::Bench, bench::run),
     (Program::Survey, survey::run),
     (Program::FfaRegisters, ffa::registers),
     (Program::Share, ffa::share),
@@ -185,12 +185,4 @@ fn floating_point() -> u64 {
     unsafe { asm!("isb", ".inst 0x9e6703e0", options(nomem, nostack, preserves_flags)) }
     console::line(format_args!("used a floating-point register"));
     FAILED
-}
-
-fn trap_floor() -> u64 {
-    for _ in 0..3 {
-        let (smc, hvc) = (conduit::time_refused_smc(), conduit::time_refused_hvc());
-        console::line(format_args!("ticks of a refused call: SMC {smc}, HVC {hvc}"));
-    }
-    PASSED
 }
