@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::image::Profile;
 use crate::toolchain::Toolchain;
 use crate::{images_test, process, setup, workspace};
 
@@ -28,6 +29,7 @@ pub fn run() -> Result<ExitCode> {
         let clippy = ["--workspace", "--exclude", "ffa-el2", "--all-targets", "--all-features"];
         passes(cargo("clippy").args(clippy).args(["--", "--deny", "warnings"]))
     });
+    gate.check("clippy, images", || clippy_of_images(&toolchain));
     gate.check("documentation", || {
         let doc = ["--workspace", "--exclude", "ffa-el2", "--no-deps", "--all-features"];
         passes(cargo("doc").args(doc).env("RUSTDOCFLAGS", "--deny warnings"))
@@ -104,6 +106,15 @@ fn libraries(toolchain: &Toolchain) -> Result<Outcome> {
     passes(
         build.arg("--target-dir").arg(target).current_dir(workspace::root()).env("RUSTFLAGS", "-Dwarnings"),
     )
+}
+
+fn clippy_of_images(toolchain: &Toolchain) -> Result<Outcome> {
+    let Some(mut clippy) = toolchain.clippy() else {
+        return Ok(Outcome::Skipped(format!("there is no Clippy for {}", toolchain.describe())));
+    };
+    clippy.args(["--package", "ffa-el2", "--profile", Profile::Debug.name()]);
+    clippy.arg("--target-dir").arg(workspace::target().join("images"));
+    passes(clippy.args(["--", "--deny", "warnings"]).current_dir(workspace::root()))
 }
 
 fn deny() -> Result<Outcome> {

@@ -24,7 +24,7 @@ impl Profile {
     }
 
     /// The profile of Cargo, and the name of its folder.
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Debug => "image-debug",
             Self::Release => "image",

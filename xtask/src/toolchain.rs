@@ -54,8 +54,21 @@ impl Toolchain {
         self.cargo_with(subcommand, "core")
     }
 
+    /// The same for Clippy; `None` if the toolchain has none.
+    pub fn clippy(&self) -> Option<Command> {
+        // Not by way of Cargo, which may find that of another toolchain.
+        let program = self.rustc.with_file_name("cargo-clippy");
+        let mut command =
+            program.is_file().then(|| self.prepare(Command::new(program), "clippy", "core,alloc"))?;
+        command.env("CARGO", &self.cargo);
+        Some(command)
+    }
+
     fn cargo_with(&self, subcommand: &str, crates: &str) -> Command {
-        let mut command = Command::new(&self.cargo);
+        self.prepare(Command::new(&self.cargo), subcommand, crates)
+    }
+
+    fn prepare(&self, mut command: Command, subcommand: &str, crates: &str) -> Command {
         command.arg(subcommand).args(["--target", TARGET]).env("RUSTC", &self.rustc);
         // Set by the Cargo that runs us, for its own compiler.
         command.env_remove("LD_LIBRARY_PATH");
