@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod el2_bench;
 mod elf;
 mod gate;
 mod image;
@@ -44,6 +45,9 @@ enum Command {
     Test,
     /// Count the instructions of what is called often, beside those of arm-ffa.
     Bench {
+        /// Count what the mediator costs a guest at EL2 instead, beside Xen's.
+        #[arg(long)]
+        el2: bool,
         /// Print one JSON object a line.
         #[arg(long)]
         json: bool,
@@ -89,7 +93,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup { dev } => setup::everything(dev)?,
         Command::Demo(options) => return demo::run(&options),
         Command::Test => return gate::run(),
-        Command::Bench { json } => return bench::run(json),
+        Command::Bench { el2: true, json } => return el2_bench::run(json),
+        Command::Bench { el2: false, json } => return bench::run(json),
         Command::Build { release } => {
             let images = image::build(Profile::from_flag(release))?;
             println!("{}\n{}", images.firmware.display(), images.hypervisor.display());
