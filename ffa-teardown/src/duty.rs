@@ -138,10 +138,11 @@ impl Duty {
         if running && !ends {
             let verdict = table.run.verdict(class);
             if matches!(verdict, Verdict::Retry(_) | Verdict::Limited(_) | Verdict::Resume) {
-                // It may have been the reclaim's own answer. Whoever is run under that name next may work for another
-                // share, whose success would be taken for this one's: ask for this one again, by its handle.
-                let asked_anew = matches!(self, Self::Share { .. }) && verdict != Verdict::Resume;
-                return (verdict, !asked_anew);
+                // It may have been the resumed call's own answer. Whoever is run under that name next may work for
+                // something else, whose success would be taken for this one's: what can be asked again, is. An SP's
+                // response names what it answers.
+                let responds = matches!(self, Self::Sp { .. } | Self::Call { .. });
+                return (verdict, responds || verdict == Verdict::Resume);
             }
             // FFA_RUN was refused, which is no refusal of what it was to resume.
             return match self.row(table).verdict(class) {

@@ -565,12 +565,15 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             let Some(at) = self.advance(index) else { return self.end_pass(index, now) };
             let (vm, slot) = (&mut self.vms[index.get()], &mut self.duties[at.get()]);
             let Some(duty) = slot.duty else { continue };
-            let due = match slot.state {
-                State::Owed => true,
-                State::Waiting { until } => until <= now || Self::is_void(vm, slot),
-                _ => false,
+            let (due, in_flight) = match slot.state {
+                State::Owed => (true, false),
+                State::Waiting { until } => (until <= now || Self::is_void(vm, slot), false),
+                State::Guest { .. } | State::InFlight | State::Returning { .. } => (false, true),
+                State::GivenUp { .. } => (false, false),
             };
-            if !due || (vm.phase == Some(Phase::Dying) && !vm.settled) {
+            if vm.phase == Some(Phase::Dying) && !vm.settled {
+                vm.pass.open |= in_flight;
+            } else if !due {
                 vm.note(slot);
             } else if Self::is_void(vm, slot) {
                 self.arena.remove(&mut self.duties, vm, at);
@@ -618,8 +621,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let pass = core::mem::replace(&mut slot.pass, Pass::IDLE);
         if slot.phase == Some(Phase::Dying) && !slot.settled {
             // The first walk of a dead VM makes no call, but waits for those of its guest. No new one can begin.
-            if !pass.open {
-                slot.settled = true;
+            slot.settled = !pass.open;
+            if slot.settled || pass.again {
                 slot.begin_pass();
                 self.queue.ready(&mut self.vms, index);
             }
