@@ -1,0 +1,1129 @@
+//! What must hold, kept beside the engine from the outside: who holds which memory, who was told what, and what is
+//! still owed. Written from two promises, and sharing no code with the engine:
+//!
+//! 1. a page goes back only when the secure world has confirmed that it holds it no longer;
+//! 2. nothing is stranded that could be had back, and what is stranded is counted, named and can be retried.
+
+use std::hash::{Hash, Hasher};
+
+use ffa_abi::{Answer, Handle, PartitionId, RunTarget, VmAvailability};
+use ffa_teardown::{
+    CallId, Decision, Disposal, End, IdReuse, Policy, Progress, ReclaimOutcome, SecureCall, SendOutcome,
+    ShareId, Standing, StandingId, Subject, Subscription, VmKey,
+};
+
+use crate::Tested;
+use crate::reading::{self, Reading, Told};
+
+/// A rule that can be broken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rule {
+    /// No page goes back that the secure world can still reach.
+    P1,
+    /// A page goes back only after success to the reclaim of its own handle, or a clear refusal to take it.
+    P1Lying,
+    /// What may have been shared is held.
+    P2,
+    /// Quarantine is absorbing, listed, and told once.
+    P3,
+    /// Every page is somewhere, once.
+    P6,
+    /// No call about what is not the VM's own.
+    P7,
+    /// A handle that is given out anew is kept apart from the share that had it before.
+    P8,
+    /// What is in flight is on the list.
+    P9,
+    /// An SP hears of the end if and only if it may know of the VM.
+    P10,
+    /// No second VM_DESTROYED.
+    P11,
+    /// A creation that fails runs the same teardown.
+    P12,
+    /// An ID is not used again before everything about it is over.
+    P13,
+    /// The reference is taken once and dropped once, at the end.
+    P14,
+    /// Pages, then the record, then the reference.
+    P15,
+    /// When all VMs are gone all room is there again.
+    P16,
+    /// A step is bounded.
+    P17,
+    /// Nothing is tried before its time.
+    P18,
+    /// Turns are taken.
+    P19,
+    /// With every answer a success everything ends.
+    P20,
+    /// What passes is tried again, what does not ends, and no timer runs for nothing.
+    P21,
+    /// A tick at the wrong time does nothing.
+    P22,
+    /// Nothing is asked for a dead VM while its guest's calls are in flight, and nothing new begins.
+    P29,
+}
+
+/// Left out of hashes: names whose value changes nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Name<T>(pub T);
+
+impl<T> Hash for Name<T> {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+/// Where a VM stands.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Life {
+    Absent,
+    Creating,
+    Live,
+    Dying,
+    Over(End),
+}
+
+/// What an SP knows of a VM's creation.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Heard {
+    /// It was not asked, or has said that it takes no note.
+    Nothing,
+    /// It was preempted over the message.
+    InHand,
+    /// It took note, or did not want to be asked.
+    Yes,
+    /// Its answer says nothing.
+    Perhaps,
+    /// FF-A does not say what its answer means; told of the end or not, both will do.
+    Open,
+}
+
+/// What an SP knows of a VM's end.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Farewell {
+    Owed,
+    Met,
+    WrittenOff,
+}
+
+/// How often, and from when on, an obligation may be tried.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Pace {
+    wait: u64,
+    tries: u8,
+    /// How often it was run at once.
+    runs: u8,
+    /// It is to be run before anything else, as soon as its SP has had the rest it asked for.
+    ahead: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Sp {
+    pub heard: Heard,
+    pub farewell: Farewell,
+    /// It was preempted over VM_DESTROYED and has not ended.
+    pub leaving: bool,
+    pub pace: Pace,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Hold {
+    /// The guest's call is in flight; `resumed` once it was preempted.
+    Sending { resumed: bool },
+    /// The secure world may have it.
+    Held,
+    /// The guest wants it back, and the call is in flight.
+    Asked,
+    /// Its pages are on their way back.
+    Returning,
+    /// Given up.
+    Quarantined,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Share {
+    pub id: Name<ShareId>,
+    pub hold: Hold,
+    /// The name under which the secure world gave it to us.
+    pub handle: Option<Handle>,
+    /// The guest was told the handle.
+    pub named: bool,
+    /// An SP was preempted over its reclaim.
+    pub in_hand: Option<RunTarget>,
+    pub pace: Pace,
+    /// The name under which the secure world does have it. What the engine can only guess, an honest world knows.
+    pub truth: Option<Handle>,
+    /// What the secure world has answered, while the answer is under way.
+    pub reply: Option<Answer>,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Request {
+    pub id: Name<CallId>,
+    pub sp: PartitionId,
+    /// The guest's call is in flight.
+    pub in_flight: bool,
+    pub in_hand: bool,
+    pub written_off: bool,
+    pub pace: Pace,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Kept {
+    pub id: Name<StandingId>,
+    pub what: Standing,
+    /// The guest's call is in flight.
+    pub in_flight: bool,
+    pub in_hand: bool,
+    pub written_off: bool,
+    pub pace: Pace,
+}
+
+/// The engine's call for a VM.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Smc {
+    pub call: SecureCall,
+    pub about: About,
+    /// What the secure world has answered, while the answer is under way.
+    pub reply: Option<Answer>,
+}
+
+/// What a call is about: an SP, a share or one of the others, by position.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum About {
+    Sp(usize),
+    Share(usize),
+    Request(usize),
+    Kept(usize),
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Vm {
+    pub id: PartitionId,
+    pub key: Name<Option<VmKey>>,
+    pub life: Life,
+    pub half_born: bool,
+    pub reference: bool,
+    /// How it ended, if it was tried again after that.
+    pub ended: Option<End>,
+    pub sps: Vec<Sp>,
+    pub shares: Vec<Share>,
+    pub requests: Vec<Request>,
+    pub kept: Vec<Kept>,
+    pub smc: Option<Smc>,
+    /// Calls for others since this one has been due.
+    pub age: u16,
+}
+
+/// The whole of it. `broken` has a bit for each [`Rule`].
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Oracle {
+    pub vms: Vec<Vm>,
+    pub broken: u32,
+}
+
+/// What the rules depend on.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub sps: Vec<Subscription>,
+    pub policy: Policy,
+    /// The secure world says success only when it is true.
+    pub honest: bool,
+}
+
+/// What may follow from an answer.
+#[derive(Clone, Copy)]
+struct May {
+    confirm: bool,
+    again: bool,
+    end: bool,
+}
+
+impl May {
+    const CONFIRM: Self = Self { confirm: true, again: false, end: false };
+    const AGAIN: Self = Self { confirm: false, again: true, end: false };
+    const END: Self = Self { confirm: false, again: false, end: true };
+    /// Again, but not for ever.
+    const LIMITED: Self = Self { confirm: false, again: true, end: true };
+}
+
+impl Vm {
+    /// Its reference is held, or its pages were handed over and it is gone but for the record.
+    pub fn may_be_touched(&self) -> bool {
+        self.reference || self.ended == Some(End::Retired)
+    }
+}
+
+impl Pace {
+    fn is_due(self) -> bool {
+        self.wait == 0
+    }
+}
+
+impl Oracle {
+    pub fn new(vms: usize) -> Self {
+        let vm = |number: usize| Vm {
+            id: PartitionId(number as u16 + 1),
+            key: Name(None),
+            life: Life::Absent,
+            half_born: false,
+            reference: false,
+            ended: None,
+            sps: Vec::new(),
+            shares: Vec::new(),
+            requests: Vec::new(),
+            kept: Vec::new(),
+            smc: None,
+            age: 0,
+        };
+        Self { vms: (0..vms).map(vm).collect(), broken: 0 }
+    }
+
+    pub fn demand(&mut self, rule: Rule, holds: bool) {
+        if !holds {
+            self.broken |= 1 << rule as u32;
+        }
+    }
+
+    pub const fn has_broken(&self, rule: Rule) -> bool {
+        self.broken & 1 << rule as u32 != 0
+    }
+
+    pub fn key(&self, vm: usize) -> VmKey {
+        self.vms[vm].key.0.expect("the VM exists")
+    }
+
+    pub fn position(&self, key: VmKey) -> usize {
+        self.vms.iter().position(|vm| vm.key.0 == Some(key)).expect("a VM of ours")
+    }
+
+    // Birth and death.
+
+    pub fn creating(&mut self, terms: &Terms, vm: usize, key: VmKey, take_reference: bool) {
+        let asks = terms.sps.iter().any(|sp| sp.created);
+        let new = &mut self.vms[vm];
+        new.key = Name(Some(key));
+        new.life = if asks { Life::Creating } else { Life::Live };
+        new.sps = terms
+            .sps
+            .iter()
+            .map(|sp| Sp {
+                heard: if sp.created { Heard::Nothing } else { Heard::Yes },
+                farewell: Farewell::Owed,
+                leaving: false,
+                pace: Pace::default(),
+            })
+            .collect();
+        self.take(vm, take_reference);
+        let owes = !terms.sps.is_empty();
+        self.demand(Rule::P14, take_reference == owes);
+    }
+
+    pub fn live(&mut self, terms: &Terms, vm: usize) {
+        let born = &mut self.vms[vm];
+        let all_told =
+            born.sps.iter().zip(&terms.sps).all(|(sp, wants)| sp.heard == Heard::Yes || !wants.created);
+        let was_creating = born.life == Life::Creating;
+        born.life = Life::Live;
+        self.demand(Rule::P12, all_told && was_creating);
+    }
+
+    pub fn dying(&mut self, vm: usize) {
+        self.vms[vm].life = Life::Dying;
+    }
+
+    fn take(&mut self, vm: usize, take_reference: bool) {
+        let had = self.vms[vm].reference;
+        self.demand(Rule::P14, !(had && take_reference));
+        self.vms[vm].reference |= take_reference;
+    }
+
+    fn owes_farewell(terms: &Terms, vm: &Vm, sp: usize) -> Option<bool> {
+        match vm.sps[sp].heard {
+            _ if !terms.sps[sp].destroyed => Some(false),
+            Heard::Nothing => Some(false),
+            Heard::InHand | Heard::Yes | Heard::Perhaps => Some(true),
+            Heard::Open => None,
+        }
+    }
+
+    pub fn finished(&mut self, terms: &Terms, vm: usize, end: End, give_back: bool) {
+        let dead = &self.vms[vm];
+        let mut kept_other = false;
+        let mut open = dead.smc.is_some() || dead.life != Life::Dying;
+        let mut untold = false;
+        for sp in 0..dead.sps.len() {
+            match (Self::owes_farewell(terms, dead, sp), dead.sps[sp].farewell) {
+                (Some(true), Farewell::Owed) => untold = true,
+                (_, Farewell::WrittenOff) => kept_other = true,
+                _ => {}
+            }
+            untold |= dead.sps[sp].heard == Heard::InHand;
+        }
+        for (in_flight, in_hand, written_off) in dead
+            .requests
+            .iter()
+            .map(|request| (request.in_flight, true, request.written_off))
+            .chain(dead.kept.iter().map(|kept| (kept.in_flight, true, kept.written_off)))
+        {
+            open |= in_flight || (in_hand && !written_off);
+            kept_other |= written_off;
+        }
+        let unreturned = dead.shares.iter().any(|share| share.hold == Hold::Returning);
+        // One that has lost its handle cannot be asked for: teardown gives it up when it comes to it.
+        let lost = |share: &Share| share.hold == Hold::Held && share.handle.is_none();
+        let held = dead.shares.iter().any(|share| share.hold != Hold::Quarantined && !lost(share));
+        let kept_share = !dead.shares.is_empty();
+        let expected = match (kept_share, terms.policy.disposal, terms.policy.id_reuse) {
+            (true, Disposal::Zombie, _) => End::Zombie,
+            (true, Disposal::HandOver, _) => End::Retired,
+            (false, _, IdReuse::WhenMet) if kept_other => End::Retired,
+            (false, _, _) => End::Gone,
+        };
+        let half_born = dead.half_born;
+        self.demand(Rule::P10, !untold);
+        self.demand(Rule::P12, !(half_born && (untold || held)));
+        self.demand(Rule::P6, !held);
+        self.demand(Rule::P14, !open);
+        self.demand(Rule::P15, !(give_back && unreturned));
+        self.demand(Rule::P13, end == expected || (end != End::Gone && expected != End::Gone));
+        self.demand(Rule::P3, (end == End::Zombie) == (expected == End::Zombie));
+        self.demand(Rule::P14, give_back == (self.vms[vm].reference && end != End::Zombie));
+        let dead = &mut self.vms[vm];
+        dead.life = Life::Over(end);
+        dead.shares.iter_mut().for_each(|share| share.hold = Hold::Quarantined);
+        dead.reference &= !give_back;
+        dead.ended = Some(end);
+        if end == End::Gone {
+            let id = dead.id.0;
+            self.demand(Rule::P14, !self.vms[vm].reference);
+            self.vms[vm] = Self::new(usize::from(id)).vms.swap_remove(usize::from(id) - 1);
+        }
+    }
+
+    /// How many obligations a retry must make due again; and they are.
+    pub fn retried(&mut self, vm: usize) -> u32 {
+        let dead = &mut self.vms[vm];
+        let mut due = 0;
+        for sp in &mut dead.sps {
+            if sp.farewell == Farewell::WrittenOff {
+                (sp.farewell, sp.pace, due) = (Farewell::Owed, Pace::default(), due + 1);
+            }
+        }
+        for share in &mut dead.shares {
+            if share.hold == Hold::Quarantined && share.handle.is_some() {
+                (share.hold, share.pace, due) = (Hold::Held, Pace::default(), due + 1);
+            }
+        }
+        for request in &mut dead.requests {
+            if request.written_off && request.in_hand {
+                (request.written_off, request.pace, due) = (false, Pace::default(), due + 1);
+            }
+        }
+        for kept in &mut dead.kept {
+            if kept.written_off {
+                (kept.written_off, kept.pace, due) = (false, Pace::default(), due + 1);
+            }
+        }
+        if due > 0 {
+            dead.life = Life::Dying;
+        }
+        due
+    }
+
+    /// Time goes by.
+    pub fn elapsed(&mut self, span: u64) {
+        for vm in &mut self.vms {
+            let sps = vm.sps.iter_mut().map(|sp| &mut sp.pace);
+            let shares = vm.shares.iter_mut().map(|share| &mut share.pace);
+            let requests = vm.requests.iter_mut().map(|request| &mut request.pace);
+            let kept = vm.kept.iter_mut().map(|kept| &mut kept.pace);
+            for pace in sps.chain(shares).chain(requests).chain(kept) {
+                pace.wait = pace.wait.saturating_sub(span);
+            }
+        }
+    }
+
+    // The engine's calls.
+
+    /// The engine asks for a call; `subject` is what it says the call is about.
+    pub fn called(&mut self, terms: &Terms, vm: usize, call: SecureCall, subject: Option<Subject>) {
+        let about = self.about(terms, vm, subject);
+        self.demand(Rule::P9, about.is_some());
+        let Some(about) = about else { return };
+        let owner = &self.vms[vm];
+        let (life, id) = (owner.life, owner.id);
+        let dying = life == Life::Dying;
+        let guest_busy =
+            owner.shares.iter().any(|share| matches!(share.hold, Hold::Sending { .. } | Hold::Asked))
+                || owner.requests.iter().any(|request| request.in_flight)
+                || owner.kept.iter().any(|kept| kept.in_flight);
+        let referenced = owner.may_be_touched();
+        let own;
+        let due = match about {
+            About::Sp(at) => {
+                let sp = &owner.sps[at];
+                let Sp { heard, farewell, leaving, pace } = *sp;
+                let owes = Self::owes_farewell(terms, owner, at);
+                match call {
+                    SecureCall::Tell { sp, vm: named, event } => {
+                        own = sp == terms.sps[at].sp && named == id;
+                        if event == VmAvailability::Created {
+                            let wanted = terms.sps[at].created && heard == Heard::Nothing;
+                            self.demand(Rule::P10, wanted && life == Life::Creating);
+                        } else {
+                            self.demand(Rule::P10, dying && owes != Some(false));
+                            self.demand(Rule::P11, !leaving && farewell != Farewell::Met);
+                            self.demand(Rule::P21, farewell != Farewell::WrittenOff);
+                        }
+                    }
+                    SecureCall::Run { target } => {
+                        own = target.endpoint == terms.sps[at].sp
+                            && (heard == Heard::InHand || leaving)
+                            && farewell == Farewell::Owed;
+                    }
+                    _ => own = false,
+                }
+                pace
+            }
+            About::Share(at) => {
+                let share = &owner.shares[at];
+                own = match call {
+                    SecureCall::MemReclaim { handle } => {
+                        share.handle == Some(handle) && share.in_hand.is_none()
+                    }
+                    SecureCall::Run { target } => share.in_hand == Some(target),
+                    _ => false,
+                } && share.hold == Hold::Held
+                    && dying;
+                share.pace
+            }
+            About::Request(at) => {
+                let request = &owner.requests[at];
+                own = matches!(call, SecureCall::Run { target } if target.endpoint == request.sp)
+                    && request.in_hand
+                    && dying;
+                request.pace
+            }
+            About::Kept(at) => {
+                let kept = &owner.kept[at];
+                own = dying
+                    && match call {
+                        SecureCall::RxRelease { vm } => kept.what == Standing::RxOwned && vm == id,
+                        SecureCall::RxTxUnmap { vm } => kept.what == Standing::RxTxMapped && vm == id,
+                        SecureCall::BitmapDestroy { vm } => kept.what == Standing::Bitmap && vm == id,
+                        SecureCall::Run { .. } => kept.in_hand,
+                        _ => false,
+                    };
+                kept.pace
+            }
+        };
+        self.demand(Rule::P7, own);
+        self.demand(Rule::P9, self.vms[vm].smc.is_none());
+        self.demand(Rule::P14, referenced);
+        self.demand(Rule::P18, due.is_due());
+        self.demand(Rule::P29, !(dying && guest_busy));
+        self.vms[vm].smc = Some(Smc { call, about, reply: None });
+        self.take_turn(terms, vm);
+    }
+
+    fn about(&self, terms: &Terms, vm: usize, subject: Option<Subject>) -> Option<About> {
+        let owner = &self.vms[vm];
+        match subject? {
+            Subject::Sp(sp) => terms.sps.iter().position(|known| known.sp == sp).map(About::Sp),
+            Subject::Share { share, .. } => {
+                owner.shares.iter().position(|known| known.id.0 == share).map(About::Share)
+            }
+            Subject::Call(sp) => owner
+                .requests
+                .iter()
+                .position(|request| request.sp == sp && !request.written_off)
+                .map(About::Request),
+            Subject::Standing(what) => {
+                owner.kept.iter().position(|kept| kept.what == what && !kept.written_off).map(About::Kept)
+            }
+        }
+    }
+
+    /// `vm` is served: the others that are due have waited for one more. An SP that was preempted goes first, but only
+    /// so often.
+    fn take_turn(&mut self, terms: &Terms, vm: usize) {
+        let bound = 2 * self.vms.len() * (1 + usize::from(terms.policy.runs_first));
+        for other in 0..self.vms.len() {
+            let waits = other != vm && self.is_due(terms, other);
+            let one = &mut self.vms[other];
+            one.age = if waits { one.age + 1 } else { 0 };
+            let holds = usize::from(one.age) <= bound;
+            one.age = one.age.min(bound as u16);
+            self.demand(Rule::P19, holds);
+        }
+    }
+
+    /// Whether the engine could make a call for the VM now.
+    fn is_due(&self, terms: &Terms, vm: usize) -> bool {
+        let one = &self.vms[vm];
+        let busy = one
+            .shares
+            .iter()
+            .any(|share| matches!(share.hold, Hold::Sending { .. } | Hold::Asked | Hold::Returning))
+            || one.requests.iter().any(|request| request.in_flight)
+            || one.kept.iter().any(|kept| kept.in_flight);
+        let sps = one.sps.iter().map(|sp| sp.pace);
+        let shares = one.shares.iter().map(|share| share.pace);
+        let others =
+            one.requests.iter().map(|request| request.pace).chain(one.kept.iter().map(|kept| kept.pace));
+        let rests = sps.chain(shares).chain(others).any(|pace| pace.ahead && !pace.is_due());
+        if one.smc.is_some() || one.life != Life::Dying || busy || rests {
+            return false;
+        }
+        let sps = (0..one.sps.len()).any(|sp| {
+            Self::owes_farewell(terms, one, sp) == Some(true)
+                && one.sps[sp].farewell == Farewell::Owed
+                && one.sps[sp].pace.is_due()
+        });
+        sps || one.shares.iter().any(|share| share.hold == Hold::Held && share.pace.is_due())
+    }
+
+    /// The answer to the engine's call, and what the engine made of it.
+    pub fn answered(&mut self, terms: &Terms, vm: usize, answer: &Answer, decision: Decision) {
+        let Some(smc) = self.vms[vm].smc.take() else {
+            return self.demand(Rule::P9, false);
+        };
+        let running = matches!(smc.call, SecureCall::Run { .. });
+        match smc.about {
+            About::Sp(at) => {
+                let created = match smc.call {
+                    SecureCall::Tell { event, .. } => event == VmAvailability::Created,
+                    _ => self.vms[vm].sps[at].heard == Heard::InHand,
+                };
+                if created {
+                    self.created_answered(terms, vm, at, running, answer, decision);
+                } else {
+                    self.destroyed_answered(terms, vm, at, running, answer, decision);
+                }
+            }
+            About::Share(at) => self.reclaim_judged(terms, vm, at, running, answer, decision),
+            About::Request(at) => {
+                let request = &self.vms[vm].requests[at];
+                let (mut pace, sp, id) = (request.pace, request.sp, self.vms[vm].id);
+                let (may, rest) = match reading::read(answer) {
+                    Reading::Response { sender, receiver, .. } if sender == sp.0 && receiver == id.0 => {
+                        (May::CONFIRM, None)
+                    }
+                    Reading::MsgWait | Reading::Error(reading::ABORTED) => (May::CONFIRM, None),
+                    Reading::Preempted { endpoint, rest } if endpoint == sp.0 => (May::AGAIN, Some(rest)),
+                    Reading::Error(code) if reading::passes(code) => (May::AGAIN, None),
+                    Reading::Error(reading::DENIED | reading::INVALID | reading::NO_MEMORY) => {
+                        (May::LIMITED, None)
+                    }
+                    _ => (May::END, None),
+                };
+                self.judge(terms, &mut pace, may, false, rest, decision);
+                let requests = &mut self.vms[vm].requests;
+                match decision {
+                    Decision::Met => drop(requests.remove(at)),
+                    _ => {
+                        let request = &mut requests[at];
+                        request.pace = pace;
+                        request.written_off = matches!(decision, Decision::GivenUp { .. });
+                        // What answers FFA_RUN with an error of the last kind is not there to be run again.
+                        request.in_hand &= may.again;
+                    }
+                }
+            }
+            About::Kept(at) => {
+                let kept = &self.vms[vm].kept[at];
+                let mut pace = kept.pace;
+                let (may, rest) = Self::service_may(answer, running, false);
+                self.judge(terms, &mut pace, may, false, rest, decision);
+                let all = &mut self.vms[vm].kept;
+                match decision {
+                    Decision::Met => drop(all.remove(at)),
+                    _ => {
+                        let kept = &mut all[at];
+                        kept.pace = pace;
+                        kept.written_off = matches!(decision, Decision::GivenUp { .. });
+                        kept.in_hand = Self::next_to_run(answer).is_some();
+                    }
+                }
+            }
+        }
+    }
+
+    /// What may follow from an answer of the SPMC itself. `patient`: DENIED lasts as long as an SP pleases.
+    fn service_may(answer: &Answer, running: bool, patient: bool) -> (May, Option<u64>) {
+        match reading::read(answer) {
+            Reading::Success { .. } => (May::CONFIRM, None),
+            Reading::Preempted { rest, .. } => (May::AGAIN, Some(rest)),
+            Reading::Error(code) if reading::passes(code) => (May::AGAIN, None),
+            Reading::Error(reading::DENIED) if patient && !running => (May::AGAIN, None),
+            Reading::Error(reading::DENIED | reading::NO_MEMORY) => (May::LIMITED, None),
+            Reading::Error(reading::INVALID) if running => (May::LIMITED, None),
+            Reading::MsgWait => (May::LIMITED, None),
+            _ => (May::END, None),
+        }
+    }
+
+    /// Whether FFA_RUN is due after this answer.
+    fn stays_in_hand(answer: &Answer, running: bool) -> bool {
+        match reading::read(answer) {
+            Reading::Preempted { .. } => true,
+            Reading::Error(code) => {
+                running
+                    && (reading::passes(code)
+                        || matches!(code, reading::DENIED | reading::INVALID | reading::NO_MEMORY))
+            }
+            _ => false,
+        }
+    }
+
+    /// Compares a decision with what may follow, and keeps the pace.
+    fn judge(
+        &mut self,
+        terms: &Terms,
+        pace: &mut Pace,
+        may: May,
+        slow: bool,
+        rest: Option<u64>,
+        decision: Decision,
+    ) {
+        let (preempted, rest) = (rest.is_some(), rest.unwrap_or(0));
+        let policy = &terms.policy;
+        let limited = may.again && may.end;
+        match decision {
+            Decision::Confirmed { .. } => self.demand(Rule::P1Lying, may.confirm),
+            Decision::Met | Decision::Told => self.demand(Rule::P10, may.confirm),
+            Decision::TryAgain { until } => {
+                let wait = until.as_nanos();
+                let shortest = if slow { policy.fixed } else { policy.first }.as_nanos();
+                let longest = policy.longest.max(policy.fixed).as_nanos();
+                self.demand(Rule::P21, may.again);
+                // Who was preempted may be resumed at once, but not for ever.
+                let soon = rest <= policy.first.as_nanos() && pace.runs < policy.runs_first;
+                let at_once = preempted && soon && wait == rest;
+                self.demand(Rule::P18, at_once || (wait >= shortest && wait <= longest));
+                self.demand(Rule::P18, wait >= rest.min(policy.longest.as_nanos()));
+                self.demand(Rule::P21, at_once || !(limited && pace.tries + 1 >= policy.tries));
+                pace.wait = wait;
+                pace.runs += u8::from(at_once);
+                pace.ahead = at_once;
+                pace.tries += u8::from(limited && !at_once);
+            }
+            Decision::GivenUp { .. } | Decision::CreationFailed => {
+                let spent = !limited || pace.tries + 1 >= policy.tries;
+                self.demand(Rule::P21, may.end && spent);
+                *pace = Pace::default();
+            }
+        }
+    }
+
+    fn created_answered(
+        &mut self,
+        terms: &Terms,
+        vm: usize,
+        at: usize,
+        running: bool,
+        answer: &Answer,
+        decision: Decision,
+    ) {
+        const VM_CREATED_ANSWER: u8 = 5;
+        let sp = terms.sps[at].sp.0;
+        let creating = self.vms[vm].life == Life::Creating;
+        let (told, by_sp) = reading::told(reading::read(answer), sp, VM_CREATED_ANSWER);
+        // FFA_RUN was refused, which says nothing of the message.
+        let of_run = running && !by_sp;
+        let (heard, may, rest) = match told {
+            Told::Accepted => (Heard::Yes, May::CONFIRM, None),
+            Told::Preempted(rest) => (Heard::InHand, May::AGAIN, Some(rest)),
+            Told::Refused(code) if of_run => match code {
+                code if reading::passes(code) => (Heard::InHand, May::AGAIN, None),
+                reading::DENIED | reading::INVALID | reading::NO_MEMORY => {
+                    (Heard::InHand, May::LIMITED, None)
+                }
+                _ => (Heard::Perhaps, May::END, None),
+            },
+            Told::Refused(code) => match code {
+                code if reading::passes(code) => (Heard::Nothing, May::AGAIN, None),
+                reading::DENIED | reading::INVALID | reading::NO_MEMORY => (Heard::Nothing, May::END, None),
+                reading::NO_DATA => (Heard::Open, May::END, None),
+                _ => (Heard::Perhaps, May::END, None),
+            },
+            Told::Waits | Told::Unclear => (Heard::Perhaps, May::END, None),
+        };
+        let mut pace = self.vms[vm].sps[at].pace;
+        // A creation comes to an end, and nobody is asked anew for the sake of a VM that is dead.
+        let may = match (may.again, creating) {
+            (true, true) => May::LIMITED,
+            (true, false) if heard == Heard::Nothing => May::CONFIRM,
+            _ if !creating => May { confirm: true, ..may },
+            _ => may,
+        };
+        self.judge(terms, &mut pace, may, false, rest, decision);
+        if !matches!(decision, Decision::TryAgain { .. }) {
+            pace = Pace::default();
+        }
+        let lasts = matches!(decision, Decision::TryAgain { .. } | Decision::CreationFailed);
+        let one = &mut self.vms[vm];
+        one.sps[at].pace = pace;
+        one.sps[at].heard = match heard {
+            // FFA_RUN fails for good: whatever it has heard, it can be finished no more.
+            Heard::InHand if !lasts => Heard::Perhaps,
+            heard => heard,
+        };
+        if decision == Decision::CreationFailed {
+            one.life = Life::Dying;
+            one.half_born = true;
+        }
+        self.demand(Rule::P12, creating || decision != Decision::CreationFailed);
+        self.demand(Rule::P12, (decision == Decision::Told) == (told == Told::Accepted));
+    }
+
+    fn destroyed_answered(
+        &mut self,
+        terms: &Terms,
+        vm: usize,
+        at: usize,
+        running: bool,
+        answer: &Answer,
+        decision: Decision,
+    ) {
+        const VM_DESTROYED_ANSWER: u8 = 7;
+        let sp = terms.sps[at].sp.0;
+        let (told, by_sp) = reading::told(reading::read(answer), sp, VM_DESTROYED_ANSWER);
+        let of_run = running && !by_sp;
+        let (may, rest) = match told {
+            Told::Accepted => (May::CONFIRM, None),
+            Told::Preempted(rest) => (May::AGAIN, Some(rest)),
+            Told::Refused(code) if reading::passes(code) => (May::AGAIN, None),
+            Told::Refused(reading::DENIED | reading::INVALID) if of_run => (May::LIMITED, None),
+            Told::Refused(reading::NO_MEMORY) | Told::Waits => (May::LIMITED, None),
+            Told::Refused(_) | Told::Unclear => (May::END, None),
+        };
+        let in_hand = match told {
+            Told::Preempted(_) => true,
+            Told::Refused(_) => of_run && may.again,
+            _ => false,
+        };
+        let mut pace = self.vms[vm].sps[at].pace;
+        self.judge(terms, &mut pace, may, false, rest, decision);
+        let sp = &mut self.vms[vm].sps[at];
+        (sp.pace, sp.leaving) = (pace, in_hand);
+        sp.farewell = match decision {
+            Decision::Met => Farewell::Met,
+            Decision::TryAgain { .. } => Farewell::Owed,
+            _ => Farewell::WrittenOff,
+        };
+        self.demand(Rule::P10, (decision == Decision::Met) == (told == Told::Accepted));
+    }
+
+    fn reclaim_judged(
+        &mut self,
+        terms: &Terms,
+        vm: usize,
+        at: usize,
+        running: bool,
+        answer: &Answer,
+        decision: Decision,
+    ) {
+        let (mut may, rest) = Self::service_may(answer, running, true);
+        let slow = !running && reading::read(answer) == Reading::Error(reading::DENIED);
+        let lost = !may.confirm && self.handle_went_elsewhere(vm, at);
+        if lost {
+            may = May::END;
+        }
+        let mut pace = self.vms[vm].shares[at].pace;
+        self.judge(terms, &mut pace, may, slow, rest, decision);
+        let share = &mut self.vms[vm].shares[at];
+        share.pace = pace;
+        let id = share.id.0;
+        match decision {
+            Decision::Confirmed { share: named } => {
+                share.hold = Hold::Returning;
+                self.demand(Rule::P7, named == id);
+            }
+            Decision::GivenUp { share: named } => {
+                let first = share.hold != Hold::Quarantined;
+                (share.hold, share.in_hand) = (Hold::Quarantined, None);
+                self.demand(Rule::P3, first && named == Some(id));
+            }
+            _ => share.in_hand = Self::next_to_run(answer),
+        }
+        self.lose_handle(vm, at, lost);
+    }
+
+    /// Whom to run for a share after this answer. When FFA_RUN itself fails, whoever is run next may work for
+    /// another share: this one is asked for anew.
+    fn next_to_run(answer: &Answer) -> Option<RunTarget> {
+        match *answer {
+            Answer::Interrupt(target) | Answer::Yield { target, .. } => Some(target),
+            _ => None,
+        }
+    }
+
+    /// Whether the secure world has given the handle of a share out again.
+    fn handle_went_elsewhere(&self, vm: usize, at: usize) -> bool {
+        let handle = self.vms[vm].shares[at].handle;
+        let others = self.vms.iter().enumerate().flat_map(|(owner, one)| {
+            one.shares.iter().enumerate().map(move |(position, share)| ((owner, position), share))
+        });
+        handle.is_some()
+            && others.into_iter().any(|(place, share)| place != (vm, at) && share.handle == handle)
+    }
+
+    fn lose_handle(&mut self, vm: usize, at: usize, lost: bool) {
+        if lost {
+            let share = &mut self.vms[vm].shares[at];
+            (share.handle, share.in_hand) = (None, None);
+        }
+    }
+
+    /// The pages of a share go back.
+    pub fn released(&mut self, terms: &Terms, vm: usize, at: usize) {
+        let share = self.vms[vm].shares.remove(at);
+        self.demand(Rule::P1, !(terms.honest && share.truth.is_some()));
+        self.demand(Rule::P1Lying, share.hold == Hold::Returning);
+    }
+
+    // The guest's calls.
+
+    pub fn sending(&mut self, vm: usize, id: ShareId, take_reference: bool) {
+        let first = !self.vms[vm].reference;
+        self.demand(Rule::P14, take_reference == first);
+        self.take(vm, take_reference);
+        self.vms[vm].shares.push(Share {
+            id: Name(id),
+            hold: Hold::Sending { resumed: false },
+            handle: None,
+            named: false,
+            in_hand: None,
+            pace: Pace::default(),
+            truth: None,
+            reply: None,
+        });
+    }
+
+    pub fn abandoned(&mut self, vm: usize, at: usize) {
+        self.vms[vm].shares[at].hold = Hold::Returning;
+    }
+
+    /// Whether a new share may have this handle: nobody else has it who is not about to lose it.
+    fn is_fresh(&self, handle: Handle) -> bool {
+        let asked = |vm: &Vm, at| {
+            vm.smc.as_ref().is_some_and(|smc| smc.about == About::Share(at))
+                || vm.shares[at].hold == Hold::Asked
+        };
+        !self.vms.iter().any(|vm| {
+            (0..vm.shares.len()).any(|at| {
+                let share = &vm.shares[at];
+                share.handle == Some(handle) && !asked(vm, at) && share.hold != Hold::Returning
+            })
+        })
+    }
+
+    pub fn send_answered(
+        &mut self,
+        terms: &Terms,
+        vm: usize,
+        at: usize,
+        answer: &Answer,
+        outcome: SendOutcome,
+    ) {
+        let share = &self.vms[vm].shares[at];
+        let Hold::Sending { resumed } = share.hold else { return self.demand(Rule::P9, false) };
+        let fresh = |raw| Handle::new(raw).ok().filter(|handle| self.is_fresh(*handle));
+        let anew = |raw| {
+            let known =
+                |handle| self.vms.iter().flat_map(|vm| &vm.shares).any(|share| share.handle == Some(handle));
+            fresh(raw).is_some_and(known)
+        };
+        let given = match reading::read(answer) {
+            Reading::Success { value, .. } | Reading::More(value) => fresh(value),
+            _ => None,
+        };
+        let (rule, holds) = match (reading::read(answer), outcome) {
+            (Reading::Success { value, wide: false }, outcome) if fresh(value).is_some() => {
+                let rule = if anew(value) { Rule::P8 } else { Rule::P2 };
+                (rule, outcome == SendOutcome::Sent(Handle::new(value).expect("checked")))
+            }
+            (Reading::Error(code), outcome)
+                if !resumed && code != reading::ABORTED && (-10..0).contains(&code) =>
+            {
+                (Rule::P21, matches!(outcome, SendOutcome::Refused(status) if status.code() == code))
+            }
+            (Reading::Preempted { .. }, SendOutcome::Resume(_)) => {
+                (Rule::P18, share.pace.tries < terms.policy.tries)
+            }
+            (_, outcome) => (Rule::P2, outcome == SendOutcome::Unknown { handle: given }),
+        };
+        self.demand(rule, holds);
+        let share = &mut self.vms[vm].shares[at];
+        match outcome {
+            SendOutcome::Sent(handle) => {
+                (share.hold, share.handle, share.named) = (Hold::Held, Some(handle), true);
+                share.pace = Pace::default();
+            }
+            SendOutcome::Refused(_) => share.hold = Hold::Returning,
+            SendOutcome::Unknown { handle: Some(handle) } => {
+                (share.hold, share.handle) = (Hold::Held, Some(handle));
+                share.pace = Pace::default();
+            }
+            SendOutcome::Unknown { handle: None } => {
+                (share.hold, share.pace) = (Hold::Quarantined, Pace::default());
+            }
+            SendOutcome::Resume(_) => {
+                share.hold = Hold::Sending { resumed: true };
+                share.pace.tries += 1;
+            }
+        }
+    }
+
+    pub fn asked(&mut self, vm: usize, at: usize, id: ShareId, run: Option<RunTarget>) {
+        let share = &mut self.vms[vm].shares[at];
+        let own = share.id.0 == id && share.named && share.hold == Hold::Held && run == share.in_hand;
+        share.hold = Hold::Asked;
+        self.demand(Rule::P7, own);
+    }
+
+    pub fn reclaim_answered(
+        &mut self,
+        terms: &Terms,
+        vm: usize,
+        at: usize,
+        answer: &Answer,
+        outcome: ReclaimOutcome,
+    ) {
+        let confirms = matches!(reading::read(answer), Reading::Success { .. });
+        self.demand(Rule::P1Lying, (outcome == ReclaimOutcome::Confirmed) == confirms);
+        let share = &self.vms[vm].shares[at];
+        let resumes = matches!(outcome, ReclaimOutcome::Resume(_));
+        self.demand(Rule::P18, !(resumes && share.pace.tries >= terms.policy.tries));
+        let lost = !confirms && !resumes && self.handle_went_elsewhere(vm, at);
+        let share = &mut self.vms[vm].shares[at];
+        match outcome {
+            ReclaimOutcome::Confirmed => share.hold = Hold::Returning,
+            ReclaimOutcome::Refused(_) => {
+                share.in_hand = Self::next_to_run(answer);
+                (share.hold, share.pace) = (Hold::Held, Pace::default());
+            }
+            ReclaimOutcome::Resume(target) => {
+                share.in_hand = Some(target);
+                share.pace.tries += 1;
+            }
+        }
+        self.lose_handle(vm, at, lost);
+    }
+
+    pub fn requested(&mut self, vm: usize, id: CallId, sp: PartitionId, take_reference: bool) {
+        let first = !self.vms[vm].reference;
+        self.demand(Rule::P14, take_reference == first);
+        self.take(vm, take_reference);
+        self.vms[vm].requests.push(Request {
+            id: Name(id),
+            sp,
+            in_flight: true,
+            in_hand: false,
+            written_off: false,
+            pace: Pace::default(),
+        });
+    }
+
+    pub fn request_answered(&mut self, vm: usize, at: usize, answer: &Answer, preempted: bool) {
+        let request = &mut self.vms[vm].requests[at];
+        let by_sp = matches!(reading::read(answer),
+            Reading::Preempted { endpoint, .. } if endpoint == request.sp.0);
+        let not_now = !matches!(reading::read(answer), Reading::Preempted { .. })
+            && Self::stays_in_hand(answer, request.in_hand);
+        let expected = by_sp || not_now;
+        (request.in_flight, request.in_hand) = (false, preempted);
+        if !preempted {
+            self.vms[vm].requests.remove(at);
+        }
+        self.demand(Rule::P21, preempted == expected);
+    }
+
+    pub fn keeps(&mut self, vm: usize, id: StandingId, what: Standing, take_reference: bool) {
+        let first = !self.vms[vm].reference;
+        self.demand(Rule::P14, take_reference == first);
+        self.take(vm, take_reference);
+        self.vms[vm].kept.push(Kept {
+            id: Name(id),
+            what,
+            in_flight: true,
+            in_hand: false,
+            written_off: false,
+            pace: Pace::default(),
+        });
+    }
+
+    // After every step.
+
+    /// Compares what the engine shows of itself with what must be.
+    pub fn compare(&mut self, terms: &Terms, engine: &Tested) {
+        let (mut active, mut listed) = (false, 0);
+        for at in 0..self.vms.len() {
+            let Some(key) = self.vms[at].key.0 else {
+                let id = self.vms[at].id;
+                self.demand(Rule::P13, engine.find(id).is_none());
+                continue;
+            };
+            let one = &self.vms[at];
+            let id_held = engine.find(one.id) == Some(key);
+            let in_order = engine.shares(key).map(|share| share.subject).eq(one
+                .shares
+                .iter()
+                .map(|share| Subject::Share { share: share.id.0, handle: share.handle }));
+            let in_flight = |progress: Progress| progress == Progress::InFlight;
+            let shown = engine.shares(key).zip(&one.shares).enumerate().all(|(position, (shown, share))| {
+                let engine_asks = one.smc.as_ref().is_some_and(|smc| smc.about == About::Share(position));
+                match share.hold {
+                    Hold::Sending { .. } | Hold::Asked | Hold::Returning => in_flight(shown.progress),
+                    Hold::Held => in_flight(shown.progress) == engine_asks,
+                    Hold::Quarantined => true,
+                }
+            });
+            let quarantined = engine.shares(key).zip(&one.shares).all(|(shown, share)| {
+                let given_up = matches!(shown.progress, Progress::GivenUp(_));
+                // One that lost its handle while its VM lived is given up when teardown comes to it.
+                given_up == (share.hold == Hold::Quarantined) || share.handle.is_none()
+            });
+            listed += one.shares.iter().filter(|share| share.hold == Hold::Quarantined).count();
+            let calls = one.requests.iter().filter(|request| request.in_flight).count()
+                + one.kept.iter().filter(|kept| kept.in_flight).count()
+                + one.smc.iter().filter(|smc| !matches!(smc.about, About::Share(_))).count();
+            let calls_shown = engine
+                .obligations(key)
+                .filter(|shown| in_flight(shown.progress) && !matches!(shown.subject, Subject::Share { .. }))
+                .count();
+            let is_active = matches!(one.life, Life::Creating | Life::Dying);
+            let moving = one.smc.is_some()
+                || calls > 0
+                || one
+                    .shares
+                    .iter()
+                    .any(|share| matches!(share.hold, Hold::Sending { .. } | Hold::Asked | Hold::Returning))
+                || engine.next_deadline().is_some();
+            active |= is_active;
+            let phase_fits = engine.phase(key).is_ok_and(|phase| {
+                use ffa_teardown::Phase;
+                match one.life {
+                    Life::Absent => false,
+                    Life::Creating => phase == Phase::Creating,
+                    Life::Live => phase == Phase::Live,
+                    Life::Dying => phase == Phase::Dying,
+                    Life::Over(_) => phase == Phase::Over,
+                }
+            });
+            self.demand(Rule::P13, id_held);
+            self.demand(Rule::P6, in_order);
+            self.demand(Rule::P9, shown && calls == calls_shown);
+            self.demand(Rule::P3, quarantined);
+            self.demand(Rule::P21, moving || !is_active);
+            self.demand(Rule::P12, phase_fits);
+        }
+        let lost = |share: &&Share| share.handle.is_none() && share.hold == Hold::Held;
+        let lost = self.vms.iter().flat_map(|vm| &vm.shares).filter(lost).count();
+        let shown = engine.quarantined().count();
+        self.demand(Rule::P3, (listed..=listed + lost).contains(&shown));
+        self.demand(Rule::P21, active || engine.next_deadline().is_none());
+        let _ = terms;
+    }
+}
