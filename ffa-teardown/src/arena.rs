@@ -46,6 +46,7 @@ impl Arena {
 
     /// Takes a duty out of the list of `vm` and makes its slot vacant. A walk that was about to examine it goes on
     /// with the next.
+    #[inline(always)] // ends every direct request and every share
     pub(crate) fn remove(&mut self, slots: &mut [DutySlot], vm: &mut VmSlot, index: Index) {
         let slot = &slots[index.get()];
         let Some(duty) = slot.duty else { return };

@@ -303,6 +303,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     ///
     /// # Errors
     /// [`Unexpected`] if no such call is in flight.
+    #[inline]
     pub fn call_over(&mut self, vm: VmKey, call: CallId) -> Result<(), Unexpected> {
         Self::guest_duty(&self.vms, &mut self.duties, vm, call.0, Duty::is_call)?;
         self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], call.0);
@@ -371,6 +372,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         }
     }
 
+    #[inline]
     fn begin(&mut self, vm: VmKey, duty: Duty) -> Result<(Index, bool), BeginError> {
         match self.phase(vm)? {
             Phase::Live => {}

@@ -57,8 +57,7 @@ impl Queue {
         (slot.place, slot.deadline) = (Place::Waiting, deadline);
         let at = self.waiting;
         self.waiting += 1;
-        Self::put(vms, at, vm);
-        self.sift_up(vms, at);
+        Self::sift_up(vms, at, vm);
     }
 
     /// Moves up to two of those whose deadline has passed into the line: two for each one served, so that the
@@ -105,9 +104,8 @@ impl Queue {
         let last = vms[self.waiting as usize].heap_cell.take();
         if at < self.waiting {
             if let Some(last) = last {
-                Self::put(vms, at, last);
-                let at = self.sift_up(vms, at);
-                self.sift_down(vms, at);
+                let at = Self::sift_up(vms, at, last);
+                self.sift_down(vms, at, last);
             }
         }
     }
@@ -117,44 +115,50 @@ impl Queue {
         vms[vm.get()].heap_at = at;
     }
 
-    fn key(vms: &[VmSlot], at: u32) -> Option<Time> {
-        vms[at as usize].heap_cell.map(|vm| vms[vm.get()].deadline)
+    fn entry(vms: &[VmSlot], at: u32) -> Option<(Time, Index)> {
+        let vm = vms[at as usize].heap_cell?;
+        Some((vms[vm.get()].deadline, vm))
     }
 
-    fn swap(vms: &mut [VmSlot], a: u32, b: u32) {
-        if let (Some(x), Some(y)) = (vms[a as usize].heap_cell, vms[b as usize].heap_cell) {
-            Self::put(vms, a, y);
-            Self::put(vms, b, x);
-        }
-    }
-
-    fn sift_up(&self, vms: &mut [VmSlot], mut at: u32) -> u32 {
+    /// Finds the place of `vm` from the hole at `at` upwards; those that are later move down.
+    fn sift_up(vms: &mut [VmSlot], mut at: u32, vm: Index) -> u32 {
+        let deadline = vms[vm.get()].deadline;
         while at > 0 {
             let parent = (at - 1) / 2;
-            if Self::key(vms, parent) <= Self::key(vms, at) {
-                break;
+            match Self::entry(vms, parent) {
+                Some((above, other)) if above > deadline => Self::put(vms, at, other),
+                _ => break,
             }
-            Self::swap(vms, at, parent);
             at = parent;
         }
+        Self::put(vms, at, vm);
         at
     }
 
-    fn sift_down(&self, vms: &mut [VmSlot], mut at: u32) {
+    /// Likewise downwards.
+    fn sift_down(&self, vms: &mut [VmSlot], mut at: u32, vm: Index) {
+        let deadline = vms[vm.get()].deadline;
         loop {
-            let Some(left) = at.checked_mul(2).and_then(|twice| twice.checked_add(1)) else { return };
+            let left = at.saturating_mul(2).saturating_add(1);
             if left >= self.waiting {
-                return;
+                break;
             }
-            let right = left + 1;
-            let right_is_less = right < self.waiting && Self::key(vms, right) < Self::key(vms, left);
-            let child = if right_is_less { right } else { left };
-            if Self::key(vms, at) <= Self::key(vms, child) {
-                return;
+            let Some((mut below, mut other)) = Self::entry(vms, left) else { break };
+            let mut child = left;
+            if left + 1 < self.waiting {
+                if let Some((right, vm)) = Self::entry(vms, left + 1) {
+                    if right < below {
+                        (below, other, child) = (right, vm, left + 1);
+                    }
+                }
             }
-            Self::swap(vms, at, child);
+            if deadline <= below {
+                break;
+            }
+            Self::put(vms, at, other);
             at = child;
         }
+        Self::put(vms, at, vm);
     }
 }
 
