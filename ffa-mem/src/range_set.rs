@@ -122,6 +122,7 @@ impl<S: RangeStore> RangeSet<S> {
     }
 
     /// Removes the ranges with `tag` and gives their number.
+    #[inline]
     pub fn remove(&mut self, tag: u32) -> usize {
         let run = self.find(tag);
         let len = run.len();
@@ -206,6 +207,7 @@ impl<S: RangeStore> RangeSet<S> {
     /// Where the run of `tag` is; empty if there is none.
     ///
     /// Looked for from the back: what came last is asked for most, and leaves first more often than not.
+    #[inline]
     fn find(&self, tag: u32) -> Range<usize> {
         let mut rest = self.store.as_slice();
         while let Some((last, before)) = rest.split_last() {

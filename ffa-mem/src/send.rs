@@ -84,6 +84,7 @@ impl<'a> SendDescriptor<'a> {
     ///
     /// # Specification
     /// FF-A v1.0 (DEN0077A issue A) Table 5.19; v1.1 (issue E) Tables 10.13 to 10.21; from v1.2, DEN0140.
+    #[inline]
     pub fn parse(bytes: &'a [u8], rules: &SendRules) -> Result<Self, DescriptorError> {
         let header = Header::read(bytes, rules.version)?;
         header.check(rules)?;
