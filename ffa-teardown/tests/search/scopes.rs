@@ -64,14 +64,19 @@ const SHARE: Guests = Guests { shares: 1, reclaim: true, request: false, standin
 
 /// The scope that is small enough for wrong engines and for debug builds.
 pub fn smallest(honest: bool) -> Scope {
-    close(if honest { "1 VM x 1 SP x 1 share, every answer" } else { "the same, lying" }, SHARE, honest)
+    close(
+        if honest {
+            "1 VM x 1 SP x 1 share, every answer"
+        } else {
+            "1 VM x 1 SP x 1 share, every answer, lying"
+        },
+        SHARE,
+        honest,
+    )
 }
 
 /// What a debug build searches, each to the end.
 pub fn small() -> Vec<Scope> {
-    let hand_over = Policy { disposal: Disposal::HandOver, id_reuse: IdReuse::WhenOver, ..POLICY };
-    let mut handed_over = close("the same, pages handed over, IDs used again", SHARE, true);
-    handed_over.terms.policy = hand_over;
     let handles = Scope {
         guests: Guests { shares: 2, ..SHARE },
         split: true,
@@ -79,15 +84,12 @@ pub fn small() -> Vec<Scope> {
     };
     vec![
         smallest(true),
-        smallest(false),
-        handed_over,
         close(
             "1 VM x 1 SP, direct requests, every answer",
             Guests { request: true, ..Guests::default() },
             true,
         ),
         handles,
-        scope("2 VMs x 1 SP", 2, &BOTH[..1], 0, true),
         scope("1 VM x 2 SPs x 2 shares", 1, &BOTH[..2], 2, true),
     ]
 }
@@ -101,6 +103,10 @@ pub fn large() -> Vec<Scope> {
         terms: Terms { policy: Policy { tries: 2, ..FLAT }, ..scope.terms.clone() },
         ..scope
     };
+    let hand_over = Policy { disposal: Disposal::HandOver, id_reuse: IdReuse::WhenOver, ..POLICY };
+    let mut handed_over =
+        close("1 VM x 1 SP x 1 share, every answer, pages handed over, IDs free at once", SHARE, true);
+    handed_over.terms.policy = hand_over;
     let mut waits = Scope {
         guests: Guests { shares: 2, ..SHARE },
         retry: true,
@@ -111,6 +117,8 @@ pub fn large() -> Vec<Scope> {
     let mut creation = every_answer(scope("1 VM x 3 SPs, every answer", 1, &BOTH, 0, true));
     creation.terms.policy = Policy { tries: 2, ..FLAT };
     vec![
+        smallest(false),
+        handed_over,
         close("1 VM x 1 SP, RX/TX, every answer", Guests { standing: true, ..Guests::default() }, true),
         creation,
         every_answer(scope("1 VM x 3 SPs with different wishes, every answer", 1, &MIXED, 1, true)),
