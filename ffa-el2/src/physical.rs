@@ -11,20 +11,22 @@ const WORD: usize = size_of::<u64>();
 /// All of it is mapped memory, readable for this image, and no Rust reference to it exists.
 pub unsafe fn read(address: usize, dst: &mut [u8]) {
     let (head, rest) = dst.split_at_mut(bytes_to_word(address, dst.len()));
-    let words_at = address + head.len();
-    for (index, byte) in head.iter_mut().enumerate() {
-        // SAFETY: The caller vouches for `dst.len()` bytes from `address`.
-        *byte = unsafe { ((address + index) as *const u8).read_volatile() };
-    }
     let (words, tail) = rest.as_chunks_mut::<WORD>();
-    let tail_at = words_at + words.len() * WORD;
-    for (index, word) in words.iter_mut().enumerate() {
-        // SAFETY: As above, and `words_at` is a whole word.
-        *word = unsafe { ((words_at + index * WORD) as *const u64).read_volatile() }.to_ne_bytes();
+    let mut source = address as *const u8;
+    for byte in head {
+        // SAFETY: The caller vouches for as many bytes as `dst` has, of which the three loops read one after another.
+        *byte = unsafe { source.read_volatile() };
+        source = source.wrapping_add(1);
     }
-    for (index, byte) in tail.iter_mut().enumerate() {
+    for word in words {
+        // SAFETY: As above, and `source` is at a whole word since `head` is over.
+        *word = unsafe { source.cast::<u64>().read_volatile() }.to_ne_bytes();
+        source = source.wrapping_add(WORD);
+    }
+    for byte in tail {
         // SAFETY: As above.
-        *byte = unsafe { ((tail_at + index) as *const u8).read_volatile() };
+        *byte = unsafe { source.read_volatile() };
+        source = source.wrapping_add(1);
     }
 }
 
@@ -34,20 +36,22 @@ pub unsafe fn read(address: usize, dst: &mut [u8]) {
 /// All of it is mapped memory, writable for this image, and no Rust reference to it exists.
 pub unsafe fn write(address: usize, src: &[u8]) {
     let (head, rest) = src.split_at(bytes_to_word(address, src.len()));
-    let words_at = address + head.len();
-    for (index, byte) in head.iter().enumerate() {
-        // SAFETY: The caller vouches for `src.len()` bytes from `address`.
-        unsafe { ((address + index) as *mut u8).write_volatile(*byte) }
-    }
     let (words, tail) = rest.as_chunks::<WORD>();
-    let tail_at = words_at + words.len() * WORD;
-    for (index, word) in words.iter().enumerate() {
-        // SAFETY: As above, and `words_at` is a whole word.
-        unsafe { ((words_at + index * WORD) as *mut u64).write_volatile(u64::from_ne_bytes(*word)) }
+    let mut target = address as *mut u8;
+    for byte in head {
+        // SAFETY: The caller vouches for as many bytes as `src` has, of which the three loops write one after another.
+        unsafe { target.write_volatile(*byte) }
+        target = target.wrapping_add(1);
     }
-    for (index, byte) in tail.iter().enumerate() {
+    for word in words {
+        // SAFETY: As above, and `target` is at a whole word since `head` is over.
+        unsafe { target.cast::<u64>().write_volatile(u64::from_ne_bytes(*word)) }
+        target = target.wrapping_add(WORD);
+    }
+    for byte in tail {
         // SAFETY: As above.
-        unsafe { ((tail_at + index) as *mut u8).write_volatile(*byte) }
+        unsafe { target.write_volatile(*byte) }
+        target = target.wrapping_add(1);
     }
 }
 

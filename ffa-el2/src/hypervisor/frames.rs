@@ -90,6 +90,7 @@ pub fn give_back_all(owner: VmId) {
 }
 
 /// Ends a hold, and frees the pages if their owner is dead.
+#[inline]
 pub fn release(run: Run) {
     let released = FRAMES.lock().release(run);
     if released == Released::Orphaned {
@@ -148,7 +149,17 @@ impl Frames {
     ///
     /// # Errors
     /// If one of them is held already; then nothing changes.
+    #[inline]
     pub fn hold(&mut self, run: Run) -> Result<(), Held> {
+        if run.bytes == PAGE {
+            let (word, bit) = self.bit_of(run);
+            return if *word & bit == 0 {
+                *word |= bit;
+                Ok(())
+            } else {
+                Err(Held)
+            };
+        }
         if words_of(run).any(|(word, bits)| self.held[word] & bits != 0) {
             return Err(Held);
         }
@@ -157,6 +168,7 @@ impl Frames {
     }
 
     /// Ends the hold of the pages of `run`, which are of one VM, if that lives.
+    #[inline]
     pub fn release(&mut self, run: Run) -> Released {
         if self.owners[pages_of(run).start] & ORPHAN != 0 {
             return Released::Orphaned;
@@ -210,11 +222,25 @@ impl Frames {
     }
 
     /// Ends a hold of pages whose owner lives.
+    #[inline]
     pub fn end_hold(&mut self, run: Run) {
+        if run.bytes == PAGE {
+            let (word, bit) = self.bit_of(run);
+            assert!(*word & bit != 0, "{run:x?} is released but was not held");
+            *word &= !bit;
+            return;
+        }
         for (word, bits) in words_of(run) {
             assert!(self.held[word] & bits == bits, "{run:x?} is released but was not held");
             self.held[word] &= !bits;
         }
+    }
+
+    /// The word of `held` that describes the one page of `run`, and its bit: most runs are no longer.
+    #[inline]
+    fn bit_of(&mut self, run: Run) -> (&mut u64, u64) {
+        let page = pages_of(run).start;
+        (&mut self.held[page / PAGES_PER_WORD], 1 << (page % PAGES_PER_WORD))
     }
 
     fn is_free(&self, page: usize) -> bool {
@@ -231,6 +257,7 @@ fn address_of(page: usize) -> usize {
 }
 
 /// Indices of the pages of `run`.
+#[inline]
 fn pages_of(run: Run) -> Range<usize> {
     let end = run.address + run.bytes;
     assert!(run.address >= POOL.start && end <= POOL.end, "{run:x?} is not guest memory");
@@ -238,6 +265,7 @@ fn pages_of(run: Run) -> Range<usize> {
 }
 
 /// The words of `held` that describe `run`, each with its bits.
+#[inline]
 fn words_of(run: Run) -> impl Iterator<Item = (usize, u64)> {
     let pages = pages_of(run);
     (pages.start / PAGES_PER_WORD..pages.end.div_ceil(PAGES_PER_WORD)).map(move |word| {

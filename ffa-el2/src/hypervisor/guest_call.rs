@@ -4,7 +4,7 @@
 
 use core::str;
 
-use ffa_abi::{FunctionId, Regs};
+use ffa_abi::FunctionId;
 use ffa_el2::{clock, println};
 use ffa_teardown::Time;
 use ffa_test_utils::timeline::Line;
@@ -74,10 +74,7 @@ fn handle_standard(vcpu: &mut Vcpu, function: u32) -> Verdict {
 /// What the mediator serves; without one, there is no FF-A.
 fn handle_ffa(vcpu: &mut Vcpu) -> Verdict {
     let Some(caller) = vcpu.caller else { return answer(vcpu, NOT_SUPPORTED) };
-    let registers = vcpu.context.registers.first_chunk_mut().expect("x0 to x30 begin with x0 to x17");
-    let mut regs = Regs(*registers);
-    ffa::guest_call(caller, &mut regs);
-    *registers = regs.0;
+    ffa::guest_call(caller, &mut vcpu.context.registers);
     Verdict::Resume
 }
 
@@ -117,7 +114,7 @@ fn wait(vcpu: &mut Vcpu, state: State) -> Verdict {
 /// Hands over the line in x1 to x17, if it is one.
 fn with_line(vcpu: &Vcpu, print: impl FnOnce(&str)) -> u64 {
     let mut line = [0; hypercall::LINE_BYTES];
-    for (bytes, register) in line.chunks_exact_mut(8).zip(&vcpu.context.registers[2..]) {
+    for (bytes, register) in line.chunks_exact_mut(8).zip(&vcpu.context.registers.0[2..]) {
         bytes.copy_from_slice(&register.to_le_bytes());
     }
     let length = usize::try_from(vcpu.context.registers[1]).unwrap_or(usize::MAX);

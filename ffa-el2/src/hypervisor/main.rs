@@ -22,6 +22,7 @@ mod guest_memory;
 mod hypercall;
 mod interrupts;
 mod lifecycle;
+mod memory_functions;
 mod no_heap;
 mod scenario;
 mod scheduler;

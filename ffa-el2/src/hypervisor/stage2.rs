@@ -15,6 +15,14 @@ use crate::vm_id::VmId;
 const ROOT_LEVEL: usize = 1;
 const BLOCK_LEVEL: usize = 2;
 const T0SZ: u8 = 64 - 39;
+const SIZE: u64 = 1 << 39;
+/// Descriptors, as far as a walk looks at them. Arm ARM (DDI 0487) section D8.3.
+const VALID: u64 = 1;
+const LINK: u64 = 1 << 1;
+const ADDRESS: u64 = (1 << 48) - (1 << 12);
+const GIB_SHIFT: u32 = 30;
+const BLOCK_SHIFT: u32 = 21;
+const PAGE_SHIFT: u32 = 12;
 const START_AT_LEVEL_1: u8 = 1;
 const WRITE_BACK: u8 = 1;
 const INNER_SHAREABLE: u8 = 3;
@@ -119,23 +127,38 @@ impl Stage2 {
         if bytes == 0 {
             return Ok(());
         }
-        let end = ipa.checked_add(bytes).ok_or(NotMapped)?;
-        if end > self.table.size() as u64 {
-            return Err(NotMapped);
+        let end = ipa.checked_add(bytes).filter(|&end| end <= SIZE).ok_or(NotMapped)?;
+        let mut next = ipa;
+        while next < end {
+            let leaf = self.leaf(next)?;
+            let bytes = leaf.bytes.min((end - next) as usize);
+            visit(Run { address: leaf.address, bytes })?;
+            next += bytes as u64;
         }
-        // `MemoryRegion` rounds outwards to pages; the first and the last run are cut back to what was asked.
-        let region = MemoryRegion::new(ipa as usize, end as usize);
-        self.table
-            .walk_range(&region, &mut |part, descriptor, level| {
-                if !descriptor.flags().contains(Stage2Attributes::VALID) {
-                    return Err(());
-                }
-                let start = part.start().0.max(ipa as usize);
-                let offset = start % leaf_bytes(level);
-                let bytes = part.end().0.min(end as usize) - start;
-                visit(Run { address: descriptor.output_address().0 + offset, bytes }).map_err(|NotMapped| ())
-            })
-            .map_err(|_| NotMapped)
+        Ok(())
+    }
+
+    /// The memory from `ipa`, which is below [`SIZE`], to the end of the block or page that maps it.
+    fn leaf(&self, ipa: u64) -> Result<Run, NotMapped> {
+        let mut table = self.table.to_physical().0 as *const [u64; 512];
+        for shift in [GIB_SHIFT, BLOCK_SHIFT, PAGE_SHIFT] {
+            let index = (ipa >> shift) as usize % 512;
+            // SAFETY: The root and the tables that are linked from it belong to this object, which is not being changed,
+            // and are at their physical addresses. Only hardware reads them meanwhile.
+            let descriptor = unsafe { (&raw const (*table)[index]).read_volatile() };
+            let is_leaf = descriptor & LINK == 0 || shift == PAGE_SHIFT;
+            if descriptor & VALID == 0 {
+                return Err(NotMapped);
+            } else if is_leaf {
+                let offset = ipa as usize % (1 << shift);
+                return Ok(Run {
+                    address: (descriptor & ADDRESS) as usize + offset,
+                    bytes: (1 << shift) - offset,
+                });
+            }
+            table = (descriptor & ADDRESS) as *const _;
+        }
+        Err(NotMapped)
     }
 
     /// Makes pages of the block that maps `ipa`, if a block does.
@@ -178,8 +201,4 @@ impl Drop for Stage2 {
     fn drop(&mut self) {
         self.forget();
     }
-}
-
-fn leaf_bytes(level: usize) -> usize {
-    if level == BLOCK_LEVEL { BLOCK } else { PAGE }
 }

@@ -1,5 +1,6 @@
 //! A virtual CPU, from its registers to why it does not run.
 
+use ffa_abi::Regs;
 use ffa_hyp_glue::Caller;
 
 use crate::el1_registers::El1Registers;
@@ -11,8 +12,10 @@ const EL1_MASKED: u64 = 0b11_1100_0101;
 /// What the world switch reads and writes. It knows the order of these fields; SP_EL2 points here while the guest runs.
 #[repr(C, align(16))]
 pub struct Context {
-    /// x0 to x30.
-    pub registers: [u64; 31],
+    /// x0 to x17, as a call has them.
+    pub registers: Regs,
+    /// x18 to x30, which no call has.
+    pub preserved: [u64; 13],
     /// EL2's stack pointer while the guest runs.
     pub host_stack: u64,
     /// Where the guest goes on, and in which processor state. Right only while the guest is not entered: a trap that is
@@ -68,10 +71,14 @@ pub struct Vcpu {
 impl Vcpu {
     /// A vCPU of `vm` that starts at `entry` with `argument` in x0.
     pub fn new(vm: VmId, caller: Option<Caller>, entry: u64, stack_top: u64, argument: u64) -> Self {
-        let mut registers = [0; 31];
-        registers[0] = argument;
         Self {
-            context: Context { registers, host_stack: 0, pc: entry, processor_state: EL1_MASKED },
+            context: Context {
+                registers: Regs::new([argument]),
+                preserved: [0; 13],
+                host_stack: 0,
+                pc: entry,
+                processor_state: EL1_MASKED,
+            },
             el1: El1Registers::at_reset(stack_top),
             vm,
             caller,

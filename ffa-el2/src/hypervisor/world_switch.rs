@@ -28,6 +28,7 @@ pub enum Verdict {
 
 const _: () = assert!(offset_of!(Vcpu, context) == 0);
 const _: () = assert!(offset_of!(Context, registers) == 0);
+const _: () = assert!(offset_of!(Context, preserved) == 8 * 18);
 const _: () = assert!(offset_of!(Context, processor_state) == offset_of!(Context, pc) + 8);
 
 /// Sends this CPU's exceptions to the vectors below.

@@ -2,6 +2,9 @@
 //!
 //! They stay held in the book of frames. This list says where the pages are that the VM's stage 2 no longer tells.
 
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::{Acquire, Release};
+
 use ffa_abi::PartitionId;
 use ffa_el2::lock::Mutex;
 use ffa_el2::println;
@@ -22,8 +25,12 @@ struct Entry {
 
 static LIST: Mutex<[Option<Entry>; ENTRIES]> = Mutex::new([None; ENTRIES]);
 
+/// Whether anything was ever added: mostly not, and pages are released all the time.
+static IS_USED: AtomicBool = AtomicBool::new(false);
+
 /// Adds `run`, a part of `range`.
 pub fn add(vm: PartitionId, range: IpaRange, run: Run) {
+    IS_USED.store(true, Release);
     match LIST.lock().iter_mut().find(|entry| entry.is_none()) {
         Some(free) => *free = Some(Entry { vm, range, run }),
         None => println!("hypervisor: {run:x?} is lost for ever, the list of such pages is full"),
@@ -31,7 +38,13 @@ pub fn add(vm: PartitionId, range: IpaRange, run: Run) {
 }
 
 /// Releases all of `range` and takes it off the list. Whether it was there.
+#[inline]
 pub fn release(vm: PartitionId, range: IpaRange) -> bool {
+    IS_USED.load(Acquire) && release_listed(vm, range)
+}
+
+#[cold]
+fn release_listed(vm: PartitionId, range: IpaRange) -> bool {
     let is_wanted = |entry: &mut Entry| entry.vm == vm && entry.range == range;
     let mut found = false;
     for slot in LIST.lock().iter_mut() {
