@@ -11,6 +11,9 @@ use crate::process;
 
 /// The bare machine. The kind without floating point: neither image saves its registers.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
+/// The images switch the MMU on before anything else, so unaligned accesses to memory work. The target does not count on that
+/// and takes eight loads for a number in a descriptor.
+const FLAGS: &str = "-Ctarget-feature=-strict-align";
 /// Oldest compiler that builds `ffa-el2`: its `rust-version`.
 const OLDEST_MINOR: u32 = 89;
 
@@ -70,6 +73,7 @@ impl Toolchain {
 
     fn prepare(&self, mut command: Command, subcommand: &str, crates: &str) -> Command {
         command.arg(subcommand).args(["--target", TARGET]).env("RUSTC", &self.rustc);
+        command.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_RUSTFLAGS", FLAGS);
         // Set by the Cargo that runs us, for its own compiler.
         command.env_remove("LD_LIBRARY_PATH");
         if let Library::FromSource { linker } = &self.library {
