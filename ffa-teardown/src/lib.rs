@@ -1,5 +1,4 @@
-//! What a dead VM still owes the FF-A secure world, and what to do about it next.
-
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -204,7 +204,9 @@ impl AnswerTable {
                 .with(TRANSIENT, GiveUp)
                 .with(&[A::NotSupported, A::InvalidParameters, A::NoMemory, A::Denied, A::NoData], GiveUp),
             buffers: base.with(FINAL, GiveUp).with(&[A::Denied, A::NoMemory, A::MsgWait], Limited(BackOff)),
-            bitmap_destroy: base.with(FINAL, GiveUp).with(&[A::Denied, A::NoMemory], Limited(Fixed)),
+            bitmap_destroy: base
+                .with(FINAL, GiveUp)
+                .with(&[A::Denied, A::NoMemory, A::MsgWait], Limited(Fixed)),
             // An SP that ended its turn with an error has ended the call as well.
             call: base
                 .with(&[A::MsgWait, A::Aborted], Done)

@@ -96,7 +96,7 @@ pub(crate) enum Place {
     Waiting,
 }
 
-/// Room for one VM, in storage that the caller lends.
+/// Room for one VM, in storage that the caller lends. At most 144 bytes.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct VmSlot {
     pub(crate) id: PartitionId,
@@ -127,6 +127,8 @@ pub struct VmSlot {
     /// The VM at the heap position that is this slot's.
     pub(crate) heap_cell: Option<Index>,
 }
+
+const _: () = assert!(size_of::<VmSlot>() <= 144);
 
 impl VmSlot {
     /// An empty slot.
