@@ -34,7 +34,12 @@ const HYPERVISOR: u32 = 6;
 /// Answers the call that `vcpu` made, by SMC or by HVC.
 #[inline]
 pub fn handle(vcpu: &mut Vcpu) -> Verdict {
-    let function = vcpu.context.registers[0] as u32 & !SVE_HINT;
+    let w0 = vcpu.context.registers.w::<0>();
+    // First of all, since nothing else is called as often.
+    if FunctionId::is_ffa(w0) {
+        return handle_ffa(vcpu);
+    }
+    let function = w0 & !SVE_HINT;
     match function >> OWNER_SHIFT & OWNER_MASK {
         STANDARD => handle_standard(vcpu, function),
         HYPERVISOR => handle_hypercall(vcpu, function),
@@ -66,7 +71,6 @@ fn handle_standard(vcpu: &mut Vcpu, function: u32) -> Verdict {
             _ => answer(vcpu, NOT_SUPPORTED),
         },
         PSCI_SYSTEM_OFF | PSCI_SYSTEM_RESET => wait(vcpu, State::Stopped(Stop::TurnedOff)),
-        _ if FunctionId::is_ffa(function) => handle_ffa(vcpu),
         _ => answer(vcpu, NOT_SUPPORTED),
     }
 }

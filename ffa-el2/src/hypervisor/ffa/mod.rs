@@ -61,10 +61,14 @@ static MEDIATOR: Once<FfaMediator, Yield> = Once::new();
 static VMS: Mutex<Vms> = Mutex::new([VmSlot::VACANT; MAX_VMS]);
 static DUTY_SLOTS: Mutex<Duties> = Mutex::new([DutySlot::VACANT; DUTIES]);
 static RECORDS: Mutex<Records> = Mutex::new([const { None }; MAX_VMS]);
-static CPUS: PerCore<[ExceptionLock<RefCell<PerCpu>>; cpu::MAX], Cpus> = PerCore::new(
-    [const { ExceptionLock::new(RefCell::new(PerCpu { platform: Platform::new(), scratch: Scratch::new() })) };
-        cpu::MAX],
-);
+static CPUS: PerCore<[ExceptionLock<RefCell<PerCpu>>; cpu::MAX], Cpus> =
+    PerCore::new([PerCpu::of_cpu(0), PerCpu::of_cpu(1)]);
+
+impl PerCpu {
+    const fn of_cpu(cpu: usize) -> ExceptionLock<RefCell<Self>> {
+        ExceptionLock::new(RefCell::new(Self { platform: Platform::of_cpu(cpu), scratch: Scratch::new() }))
+    }
+}
 
 /// Finds out what the secure world offers, and makes a mediator for it.
 ///
