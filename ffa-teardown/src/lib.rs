@@ -2,12 +2,14 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod answered;
 mod arena;
 mod duty;
 mod engine;
 mod guest;
 mod hash;
 mod index;
+mod outcome;
 mod policy;
 mod queue;
 mod report;
@@ -16,11 +18,13 @@ mod subscribers;
 mod table;
 mod time;
 mod vm;
+mod walk;
 
 pub use duty::{DutySlot, LastAnswer, Standing};
-pub use engine::{Action, CreateError, Created, Decision, End, Engine, Judgement, Unexpected};
+pub use engine::Engine;
 pub use guest::{BeginError, Begun, CallId, ReclaimOutcome, SendOutcome, ShareId, StandingId};
 pub use index::Storage;
+pub use outcome::{Action, CreateError, Created, Decision, End, Judgement, Unexpected};
 pub use policy::{Disposal, IdReuse, Policy};
 pub use report::{Obligation, Progress, Subject};
 pub use secure_call::SecureCall;

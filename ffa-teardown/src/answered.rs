@@ -1,0 +1,194 @@
+//! What answers to the engine's own calls bring about.
+
+use ffa_abi::Answer;
+
+use crate::duty::{Duty, DutySlot, LastAnswer, State, Told};
+use crate::index::Index;
+use crate::vm::{Phase, VmKey, VmSlot};
+use crate::{
+    Decision, Engine, Judgement, Pace, SecureCall, ShareId, Span, Storage, Time, Unexpected, Verdict,
+};
+
+impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
+    /// Reports the answer to the call that [`Action::Call`](crate::Action::Call) asked for.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if that call is not in flight for this VM.
+    pub fn answered(
+        &mut self,
+        vm: VmKey,
+        call: SecureCall,
+        answer: &Answer,
+        now: Time,
+    ) -> Result<Judgement, Unexpected> {
+        let phase = self.phase(vm)?;
+        let stale = Unexpected::NotInFlight { vm: vm.id };
+        let index = self.vms[vm.index.get()].in_flight.ok_or(stale)?;
+        let slot = &mut self.duties[index.get()];
+        let duty = slot.duty.ok_or(stale)?;
+        if slot.state != State::InFlight || duty.call(vm.id, slot.resume) != Some(call) {
+            return Err(stale);
+        }
+        let class = duty.classify(vm.id, answer);
+        let (verdict, keep_running) = duty.judge(&self.policy.answers, class, slot.resume.is_some(), answer);
+        let last = LastAnswer::new(class, answer);
+        slot.last = Some(last);
+        slot.resume = match answer {
+            Answer::Interrupt(target) | Answer::Yield { target, .. } if verdict == Verdict::Resume => {
+                Some(*target)
+            }
+            _ => slot.resume.filter(|_| keep_running),
+        };
+        let lost = verdict != Verdict::Done && self.lose_handle(index);
+        let slot = &mut self.duties[index.get()];
+        // The VM may have died meanwhile, so that nothing needs to be said to this SP any more.
+        let moot = lost || Self::is_void(&self.vms[vm.index.get()], slot);
+        let rest = match answer {
+            Answer::Yield { timeout, .. } => Span::from_nanos(*timeout),
+            _ => Span::ZERO,
+        };
+        if verdict == Verdict::Resume
+            && !moot
+            && rest <= self.policy.first
+            && slot.step < self.policy.runs_first
+        {
+            slot.step += 1;
+            let decision = self.run_first(vm.index, index, now, rest);
+            return Ok(Judgement { answer: last, decision });
+        }
+        // A creation must come to an end; a dead VM's duty is tried as often as it takes.
+        let limited = phase == Phase::Creating || matches!(verdict, Verdict::Limited(_));
+        if limited {
+            slot.tries = slot.tries.saturating_add(1);
+        }
+        let spent = limited && slot.tries >= self.policy.tries;
+        let wait = match verdict {
+            _ if moot || spent => None,
+            Verdict::Done | Verdict::GiveUp | Verdict::Unknown => None,
+            Verdict::Retry(pace) | Verdict::Limited(pace) => Some(self.policy.wait(pace, slot.step)),
+            // It works whenever it is run: no reason to wait longer each time.
+            Verdict::Resume => {
+                let (first, _) = self.policy.wait(Pace::BackOff, 0);
+                Some((first.max(rest).min(self.policy.longest), slot.step))
+            }
+        };
+        let decision = match wait {
+            Some((span, step)) => {
+                let until = now + span;
+                (slot.state, slot.step) = (State::Waiting { until }, step);
+                Decision::TryAgain { until }
+            }
+            None => self.settle(vm.index, index, duty, verdict, last, now),
+        };
+        if !matches!(decision, Decision::Confirmed { .. }) {
+            let (vm_slot, slot) = (&mut self.vms[vm.index.get()], &self.duties[index.get()]);
+            vm_slot.in_flight = None;
+            // The walk is past this duty. While the VM is being created, what is owed for its end does not count.
+            let at_end = vm_slot.phase == Some(Phase::Creating) && slot.state == State::Owed;
+            if slot.duty.is_some() && !at_end {
+                vm_slot.note(slot);
+            }
+            self.queue.ready(&mut self.vms, vm.index);
+        }
+        Ok(Judgement { answer: last, decision })
+    }
+
+    /// An SP was preempted and takes no message about any other VM until it has finished: this VM does nothing else
+    /// before, and when its time has come it goes ahead of all others.
+    fn run_first(&mut self, vm: Index, at: Index, now: Time, rest: Span) -> Decision {
+        let until = now + rest;
+        self.duties[at.get()].state = State::Waiting { until };
+        let slot = &mut self.vms[vm.get()];
+        slot.in_flight = None;
+        slot.pass.cursor = Some(at);
+        if rest == Span::ZERO {
+            self.queue.ready_first(&mut self.vms, vm);
+        } else {
+            slot.first = true;
+            self.queue.wait(&mut self.vms, vm, until);
+        }
+        Decision::TryAgain { until }
+    }
+
+    /// Ends what an answer ended: `verdict` is final, or its tries are used up.
+    fn settle(
+        &mut self,
+        vm: Index,
+        index: Index,
+        duty: Duty,
+        verdict: Verdict,
+        last: LastAnswer,
+        now: Time,
+    ) -> Decision {
+        let done = verdict == Verdict::Done;
+        let slot = &mut self.duties[index.get()];
+        match duty {
+            Duty::Sp { sp, told: Told::NotYet, destroyed } => {
+                let creating = self.vms[vm.get()].phase == Some(Phase::Creating);
+                // Refused, or not ready to the end: it never took note of the VM. Anything else it may have.
+                let unheard = matches!(verdict, Verdict::GiveUp | Verdict::Limited(_) | Verdict::Retry(_))
+                    && slot.resume.is_none();
+                if creating && slot.resume.is_some() {
+                    // It still has the message in hand: teardown lets it finish.
+                    slot.state = State::Owed;
+                } else if destroyed && !unheard {
+                    (slot.duty, slot.resume) = (Some(Duty::Sp { sp, told: Told::MaySo, destroyed }), None);
+                    slot.state = State::Owed;
+                } else {
+                    self.arena.remove(&mut self.duties, &mut self.vms[vm.get()], index);
+                }
+                let slot = &mut self.duties[index.get()];
+                (slot.tries, slot.step) = (0, 0);
+                match (done, creating) {
+                    (true, _) => Decision::Told,
+                    (false, false) => Decision::Met,
+                    (false, true) => {
+                        self.vms[vm.get()].failure = Some(last);
+                        self.die(vm);
+                        Decision::CreationFailed
+                    }
+                }
+            }
+            Duty::Share { .. } if done => {
+                slot.state = State::Returning { vm };
+                Decision::Confirmed { share: ShareId(index) }
+            }
+            _ if done => {
+                self.arena.remove(&mut self.duties, &mut self.vms[vm.get()], index);
+                Decision::Met
+            }
+            Duty::Share { .. } => {
+                // A later try asks anew: FFA_MEM_RECLAIM may be repeated, and whom to run may be out of date.
+                (slot.state, slot.resume) = (State::GivenUp { at: now }, None);
+                Decision::GivenUp { share: Some(ShareId(index)) }
+            }
+            Duty::Sp { .. } | Duty::Call { .. } | Duty::Standing(_) => {
+                slot.state = State::GivenUp { at: now };
+                Decision::GivenUp { share: None }
+            }
+        }
+    }
+
+    /// The pages of a share are back where they belong: the share is no more.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if its pages were not on their way back.
+    #[inline]
+    pub fn released(&mut self, vm: VmKey, share: ShareId) -> Result<(), Unexpected> {
+        self.phase(vm)?;
+        let stale = Unexpected::NotInFlight { vm: vm.id };
+        let slot = self.duties.get(share.0.get()).ok_or(stale)?;
+        if slot.state != (State::Returning { vm: vm.index }) {
+            return Err(stale);
+        }
+        let vm_slot = &mut self.vms[vm.index.get()];
+        self.arena.remove(&mut self.duties, vm_slot, share.0);
+        if vm_slot.in_flight == Some(share.0) {
+            vm_slot.in_flight = None;
+            self.queue.ready(&mut self.vms, vm.index);
+        } else {
+            self.wake(vm.index);
+        }
+        Ok(())
+    }
+}
