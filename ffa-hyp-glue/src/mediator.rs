@@ -200,6 +200,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 
     /// Takes the VM reference, if the engine says that this is the moment.
+    #[inline]
     pub(crate) fn take_reference(&self, hyp: &mut P, vm: VmKey, take: bool) {
         if take {
             let reference = hyp.take(vm.id());

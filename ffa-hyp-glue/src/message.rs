@@ -11,6 +11,7 @@ use crate::mediator::{Guard, refusal};
 use crate::{Caller, Mediator, Platform, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
+    #[inline(always)] // the most frequent call
     pub(crate) fn direct_request(
         &self,
         hyp: &mut P,

@@ -87,6 +87,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     ///
     /// # Errors
     /// [`BeginError`]; nothing has changed.
+    #[inline]
     pub fn begin_send(&mut self, vm: VmKey) -> Result<Begun<ShareId>, BeginError> {
         let duty = Duty::Share { handle: None, named: false };
         self.begin(vm, duty).map(|(index, take_reference)| Begun { id: ShareId(index), take_reference })
@@ -242,6 +243,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     ///
     /// # Errors
     /// [`BeginError`]; nothing has changed.
+    #[inline]
     pub fn begin_call(&mut self, vm: VmKey, vcpu: u16, sp: PartitionId) -> Result<Begun<CallId>, BeginError> {
         self.begin(vm, Duty::Call { vcpu, sp })
             .map(|(index, take_reference)| Begun { id: CallId(index), take_reference })
@@ -303,7 +305,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     ///
     /// # Errors
     /// [`Unexpected`] if no such call is in flight.
-    #[inline]
+    #[inline(always)] // after most direct requests
     pub fn call_over(&mut self, vm: VmKey, call: CallId) -> Result<(), Unexpected> {
         Self::guest_duty(&self.vms, &mut self.duties, vm, call.0, Duty::is_call)?;
         self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], call.0);
@@ -372,7 +374,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         }
     }
 
-    #[inline]
+    #[inline(always)] // before every call that may incur something
     fn begin(&mut self, vm: VmKey, duty: Duty) -> Result<(Index, bool), BeginError> {
         match self.phase(vm)? {
             Phase::Live => {}
