@@ -157,14 +157,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 self.arena.remove(&mut self.duties, &mut self.vms[vm.get()], index);
                 Decision::Met
             }
-            Duty::Share { .. } => {
-                // A later try asks anew: FFA_MEM_RECLAIM may be repeated, and whom to run may be out of date.
-                (slot.state, slot.resume) = (State::GivenUp { at: now }, None);
-                Decision::GivenUp { share: Some(ShareId(index)) }
-            }
-            Duty::Sp { .. } | Duty::Call { .. } | Duty::Standing(_) => {
+            _ => {
                 slot.state = State::GivenUp { at: now };
-                Decision::GivenUp { share: None }
+                let share = matches!(duty, Duty::Share { .. }).then_some(ShareId(index));
+                Decision::GivenUp { share }
             }
         }
     }

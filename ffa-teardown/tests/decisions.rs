@@ -546,6 +546,27 @@ fn teardown_waits_for_the_guest_whose_reclaim_is_in_flight() {
 }
 
 #[test]
+fn a_guest_that_settles_behind_a_long_walk_is_noticed() {
+    // More than one step of the walk looks at.
+    const SHARES: u64 = 40;
+    let mut engine = engine(1, 64, Policy::DEFAULT);
+    let vm = live(&mut engine, VM, &[]);
+    let first = share(&mut engine, vm, 0);
+    for raw in 1..SHARES {
+        share(&mut engine, vm, raw);
+    }
+    assert_eq!(engine.begin_reclaim(vm, handle(0)), Ok((first, None)));
+    engine.destroy(vm).expect("alive");
+    assert_eq!(engine.next(NOW), Action::Continue);
+    let outcome = engine.reclaim_answered(vm, first, &error(Status::Denied));
+    assert_eq!(outcome, Ok(ReclaimOutcome::Refused(Status::Denied.into())));
+    for raw in 0..SHARES {
+        comes_back(&mut engine, NOW, raw);
+    }
+    assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+}
+
+#[test]
 fn a_direct_request_in_flight_is_waited_for_and_a_preempted_one_is_finished_first() {
     let mut engine = engine(1, 4, Policy::DEFAULT);
     let vm = live(&mut engine, VM, &[both(A)]);
