@@ -198,9 +198,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// Under [`Disposal::HandOver`] the hypervisor gets the pages of a given-up share for its own list.
     pub(crate) fn quarantine(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> u32 {
         let hand_over = self.settings.teardown.disposal == Disposal::HandOver;
-        let (pages, _) = self.each_range(hyp, self.lock(), vm, share, |hyp, range| {
+        let (pages, _) = self.each_batch(hyp, self.lock(), vm, share, |hyp, ranges| {
             if hand_over {
-                hyp.quarantine(vm.id(), range);
+                ranges.for_each(|range| hyp.quarantine(vm.id(), range));
             }
         });
         pages

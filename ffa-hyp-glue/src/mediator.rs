@@ -220,7 +220,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         share: ShareId,
     ) -> (u32, Guard<'a, P, S>) {
         let (pages, mut state) =
-            self.each_range(hyp, state, vm, share, |hyp, range| hyp.release(vm.id(), range));
+            self.each_batch(hyp, state, vm, share, |hyp, ranges| hyp.release_all(vm.id(), ranges));
         if let Ok(record) = state.record(vm) {
             record.ranges.remove(tag(share));
             record.shares = record.shares.saturating_sub(1);
@@ -231,15 +231,16 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         (pages, state)
     }
 
-    /// Calls `work` for each range of a share outside the lock. Returns the number of pages, and the lock once more.
+    /// Calls `work` for the ranges of a share, some at a time, outside the lock. Returns the number of pages, and the lock
+    /// once more.
     #[inline]
-    pub(crate) fn each_range<'a>(
+    pub(crate) fn each_batch<'a>(
         &'a self,
         hyp: &mut P,
         mut state: Guard<'a, P, S>,
         vm: VmKey,
         share: ShareId,
-        mut work: impl FnMut(&mut P, IpaRange),
+        mut work: impl FnMut(&mut P, BatchIter<'_>),
     ) -> (u32, Guard<'a, P, S>) {
         /// Ranges copied at a time: 1 KiB of stack.
         const BATCH: usize = 64;
@@ -249,10 +250,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             let run = state.record(vm).map_or(&[][..], |record| record.ranges.run(tag(share)));
             // The most frequent by far.
             if let [only] = run {
-                let range = only.range();
+                let only = [*only];
                 drop(state);
-                work(hyp, range);
-                return (range.pages(), self.lock());
+                work(hyp, ranges(&only));
+                return (only[0].pages(), self.lock());
             }
             let rest = run.get(done..).unwrap_or_default();
             let (part, more) = rest.split_at_checked(BATCH).unwrap_or((rest, &[]));
@@ -261,11 +262,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             // It fits: a part has no more than `BATCH`.
             let _ = batch.try_extend_from_slice(part);
             drop(state);
-            for range in &batch {
-                // No more than one share may have.
-                pages = pages.wrapping_add(range.pages());
-                work(hyp, range.range());
-            }
+            // No more than one share may have.
+            pages = batch.iter().fold(pages, |pages, range| pages.wrapping_add(range.pages()));
+            work(hyp, ranges(&batch));
             state = self.lock();
             if !more {
                 return (pages, state);
@@ -273,6 +272,14 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             done += BATCH;
         }
     }
+}
+
+/// Ranges of a share, copied out of the lock.
+pub(crate) type BatchIter<'a> =
+    core::iter::Map<core::slice::Iter<'a, TrackedRange>, fn(&TrackedRange) -> IpaRange>;
+
+fn ranges(batch: &[TrackedRange]) -> BatchIter<'_> {
+    batch.iter().map(TrackedRange::range)
 }
 
 impl<P: Platform, S: Stores<P>> State<P, S> {

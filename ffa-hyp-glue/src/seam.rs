@@ -92,6 +92,14 @@ pub trait Pages {
     /// destructors.
     fn release(&mut self, vm: PartitionId, range: IpaRange);
 
+    /// [`release`](Self::release) of several ranges of one share. A hypervisor that takes a lock or finds a page table for
+    /// each of them may do so once.
+    fn release_all(&mut self, vm: PartitionId, ranges: impl Iterator<Item = IpaRange>) {
+        for range in ranges {
+            self.release(vm, range);
+        }
+    }
+
     /// The hypervisor keeps `range` on its own list of pages that must not be reused: the mediator gives up
     /// the VM they belong to. A later [`release`](Self::release) of the same range takes them off it.
     fn quarantine(&mut self, vm: PartitionId, range: IpaRange);
