@@ -72,7 +72,8 @@ impl Stage for El2Stage {
     }
 
     fn is_gone(&mut self, vm: PartitionId) -> bool {
-        ffa::mediator().is_none_or(|mediator| mediator.find(vm).is_none())
+        // The mediator forgets it before it gives its reference back, perhaps on another CPU.
+        ffa::mediator().is_none_or(|mediator| mediator.find(vm).is_none()) && !vms::exists(vm_id(vm))
     }
 
     fn pages_held(&mut self, vm: Option<PartitionId>) -> u64 {
