@@ -219,8 +219,16 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         vm: VmKey,
         share: ShareId,
     ) -> (u32, Guard<'a, P, S>) {
-        let (pages, mut state) =
-            self.each_batch(hyp, state, vm, share, |hyp, ranges| hyp.release_all(vm.id(), ranges));
+        drop(state);
+        let (pages, mut state) = if hyp.release_share(vm.id(), share) {
+            let mut state = self.lock();
+            let ranges = state.record(vm).map_or(&[][..], |record| record.ranges.run(tag(share)));
+            // No more than one share may have.
+            let pages = ranges.iter().fold(0, |pages: u32, range| pages.wrapping_add(range.pages()));
+            (pages, state)
+        } else {
+            self.each_batch(hyp, self.lock(), vm, share, |hyp, ranges| hyp.release_all(vm.id(), ranges))
+        };
         if let Ok(record) = state.record(vm) {
             record.ranges.remove(tag(share));
             record.shares = record.shares.saturating_sub(1);

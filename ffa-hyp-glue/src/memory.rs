@@ -47,14 +47,16 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         // Also for a share that is refused: the engine does not ask a second time.
         self.take_reference(hyp, vm, begun.take_reference);
         let held = match tracked {
-            Ok(()) => self.hold(hyp, vm.id(), &descriptor, output),
+            Ok(()) => self.hold(hyp, vm.id(), share, &descriptor, output),
             Err(status) => Err((status, 0)),
         };
         match held {
             Ok(len) => self.send(hyp, vm, share, output.get(..len).unwrap_or_default(), &descriptor),
             Err((status, held)) => {
-                for range in descriptor.ranges().take(held) {
-                    hyp.release(vm.id(), range);
+                if !hyp.release_share(vm.id(), share) {
+                    for range in descriptor.ranges().take(held) {
+                        hyp.release(vm.id(), range);
+                    }
                 }
                 let mut state = self.lock();
                 forget(&mut state, vm, share);
@@ -115,6 +117,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         &self,
         hyp: &mut P,
         vm: PartitionId,
+        share: ShareId,
         descriptor: &SendDescriptor<'_>,
         output: &mut [u8],
     ) -> Result<usize, (Status, usize)> {
@@ -132,7 +135,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let access = if writable { Access::ReadWrite } else { Access::ReadOnly };
         for (held, range) in descriptor.ranges().enumerate() {
             let mut built = Ok(());
-            hyp.hold(vm, range, access, |run| {
+            hyp.hold_for(share, vm, range, access, |run| {
                 if built.is_ok() {
                     built = builder.push(run);
                 }

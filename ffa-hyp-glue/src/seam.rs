@@ -6,7 +6,7 @@
 
 use ffa_abi::{PartitionId, Regs};
 use ffa_mem::{IpaRange, PhysRange};
-use ffa_teardown::Time;
+use ffa_teardown::{ShareId, Time};
 
 use crate::Event;
 
@@ -98,6 +98,34 @@ pub trait Pages {
         for range in ranges {
             self.release(vm, range);
         }
+    }
+
+    /// As [`hold`](Self::hold), for the memory transaction `share`. A hypervisor that can end all holds of one at once
+    /// notes it here.
+    ///
+    /// # Errors
+    /// Those of `hold`.
+    #[inline]
+    fn hold_for(
+        &mut self,
+        share: ShareId,
+        vm: PartitionId,
+        range: IpaRange,
+        access: Access,
+        runs: impl FnMut(PhysRange),
+    ) -> Result<(), PageError> {
+        let _ = share;
+        self.hold(vm, range, access, runs)
+    }
+
+    /// Ends every hold made [for](Self::hold_for) `share`, which is over, as [`release`](Self::release) would one by one.
+    /// Says false, and does nothing, where it cannot: then [`release_all`](Self::release_all) is called for its ranges.
+    ///
+    /// The share may have no holds. Its name is used again afterwards.
+    #[inline]
+    fn release_share(&mut self, vm: PartitionId, share: ShareId) -> bool {
+        let _ = (vm, share);
+        false
     }
 
     /// The hypervisor keeps `range` on its own list of pages that must not be reused: the mediator gives up

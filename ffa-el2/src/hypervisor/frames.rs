@@ -19,7 +19,13 @@ pub const POOL: Range<usize> = 0x6400_0000..0x6800_0000;
 
 const PAGES: usize = (POOL.end - POOL.start) / PAGE;
 const PAGES_PER_BLOCK: usize = BLOCK / PAGE;
-const PAGES_PER_WORD: usize = u64::BITS as usize;
+
+/// A page that nobody holds.
+const UNHELD: u64 = 0;
+/// A page that is held by itself, until it is released.
+const HELD: u64 = 1;
+/// Shares that there can be at one time. A page held for one has the token of that share, of which this is the modulus.
+pub const SHARES: usize = 1024;
 
 /// The owner of a page that has none.
 const NOBODY: u16 = 0;
@@ -27,8 +33,14 @@ const NOBODY: u16 = 0;
 const ORPHAN: u16 = 1 << 15;
 
 /// The book of the whole pool.
-pub static FRAMES: Mutex<Frames> =
-    Mutex::new(Frames { owners: [NOBODY; PAGES], held: [0; PAGES / PAGES_PER_WORD], used: 0 });
+pub static FRAMES: Mutex<Frames> = Mutex::new(Frames {
+    owners: [NOBODY; PAGES],
+    holds: [UNHELD; PAGES],
+    tokens: [UNHELD; SHARES],
+    last_token: 0,
+    dead: 0,
+    used: 0,
+});
 
 /// Contiguous physical memory: whole pages, at least one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,10 +60,18 @@ pub struct Count {
     pub orphans: usize,
 }
 
-/// Owners by page; holds by bit, so that holding a long run costs words and not pages.
+/// Owners and holds by page.
+///
+/// A page that is held for a share has the share's token, which no other share ever had. So all its pages are released when
+/// the token is taken out of the list of those that are in use, and nothing need be done page by page.
 pub struct Frames {
     owners: [u16; PAGES],
-    held: [u64; PAGES / PAGES_PER_WORD],
+    holds: [u64; PAGES],
+    /// Token of each share that has pages.
+    tokens: [u64; SHARES],
+    last_token: u64,
+    /// VMs whose pages were orphaned, by slot.
+    dead: u16,
     /// Pages below this one have had an owner.
     used: usize,
 }
@@ -126,6 +146,7 @@ impl Frames {
             .step_by(PAGES_PER_BLOCK)
             .find(|&first| (first..first + PAGES_PER_BLOCK).all(|page| self.is_free(page)))?;
         self.owners[first..first + PAGES_PER_BLOCK].fill(owner.number());
+        self.dead &= !(1 << owner.slot());
         self.used = self.used.max(first + PAGES_PER_BLOCK);
         Some(address_of(first))
     }
@@ -149,22 +170,43 @@ impl Frames {
     ///
     /// # Errors
     /// If one of them is held already; then nothing changes.
-    #[inline]
     pub fn hold(&mut self, run: Run) -> Result<(), Held> {
-        if run.bytes == PAGE {
-            let (word, bit) = self.bit_of(run);
-            return if *word & bit == 0 {
-                *word |= bit;
-                Ok(())
-            } else {
-                Err(Held)
-            };
-        }
-        if words_of(run).any(|(word, bits)| self.held[word] & bits != 0) {
+        if pages_of(run).any(|page| self.is_held(page)) {
             return Err(Held);
         }
-        words_of(run).for_each(|(word, bits)| self.held[word] |= bits);
+        self.keep(run);
         Ok(())
+    }
+
+    /// Holds the pages of `run` for the share at this position. That nobody holds them yet is not looked up page by page:
+    /// a page is mapped in one VM only, and the mediator lets no page of a VM be in two shares.
+    #[inline]
+    pub fn hold_for(&mut self, share: usize, run: Run) {
+        let pages = pages_of(run);
+        debug_assert!(pages.clone().all(|page| !self.is_held(page)), "{run:x?} is held twice");
+        let token = &mut self.tokens[share];
+        if *token == UNHELD {
+            self.last_token += SHARES as u64;
+            *token = self.last_token + share as u64;
+        }
+        let token = *token;
+        self.holds[pages].fill(token);
+    }
+
+    /// Ends all holds for the share at this position, which is `owner`'s. False, and nothing changes, if that is dead: then
+    /// the pages are orphans, and need more than this.
+    #[inline]
+    pub fn release_share(&mut self, owner: VmId, share: usize) -> bool {
+        let is_alive = self.dead >> owner.slot() & 1 == 0;
+        if is_alive {
+            self.tokens[share] = UNHELD;
+        }
+        is_alive
+    }
+
+    /// Keeps the pages of `run`, which are held, whatever becomes of the share they are held for.
+    pub fn keep(&mut self, run: Run) {
+        self.holds[pages_of(run)].fill(HELD);
     }
 
     /// Ends the hold of the pages of `run`, which are of one VM, if that lives.
@@ -205,6 +247,7 @@ impl Frames {
     }
 
     fn orphan_all(&mut self, owner: VmId) {
+        self.dead |= 1 << owner.slot();
         for page in &mut self.owners {
             if *page == owner.number() {
                 *page |= ORPHAN;
@@ -222,25 +265,9 @@ impl Frames {
     }
 
     /// Ends a hold of pages whose owner lives.
-    #[inline]
     pub fn end_hold(&mut self, run: Run) {
-        if run.bytes == PAGE {
-            let (word, bit) = self.bit_of(run);
-            assert!(*word & bit != 0, "{run:x?} is released but was not held");
-            *word &= !bit;
-            return;
-        }
-        for (word, bits) in words_of(run) {
-            assert!(self.held[word] & bits == bits, "{run:x?} is released but was not held");
-            self.held[word] &= !bits;
-        }
-    }
-
-    /// The word of `held` that describes the one page of `run`, and its bit: most runs are no longer.
-    #[inline]
-    fn bit_of(&mut self, run: Run) -> (&mut u64, u64) {
-        let page = pages_of(run).start;
-        (&mut self.held[page / PAGES_PER_WORD], 1 << (page % PAGES_PER_WORD))
+        assert!(pages_of(run).all(|page| self.is_held(page)), "{run:x?} is released but was not held");
+        self.holds[pages_of(run)].fill(UNHELD);
     }
 
     fn is_free(&self, page: usize) -> bool {
@@ -248,7 +275,11 @@ impl Frames {
     }
 
     fn is_held(&self, page: usize) -> bool {
-        self.held[page / PAGES_PER_WORD] & (1 << (page % PAGES_PER_WORD)) != 0
+        match self.holds[page] {
+            UNHELD => false,
+            HELD => true,
+            token => self.tokens[token as usize % SHARES] == token,
+        }
     }
 }
 
@@ -262,15 +293,4 @@ fn pages_of(run: Run) -> Range<usize> {
     let end = run.address + run.bytes;
     assert!(run.address >= POOL.start && end <= POOL.end, "{run:x?} is not guest memory");
     (run.address - POOL.start) / PAGE..(end - POOL.start) / PAGE
-}
-
-/// The words of `held` that describe `run`, each with its bits.
-#[inline]
-fn words_of(run: Run) -> impl Iterator<Item = (usize, u64)> {
-    let pages = pages_of(run);
-    (pages.start / PAGES_PER_WORD..pages.end.div_ceil(PAGES_PER_WORD)).map(move |word| {
-        let first = pages.start.saturating_sub(word * PAGES_PER_WORD);
-        let end = (pages.end - word * PAGES_PER_WORD).min(PAGES_PER_WORD);
-        (word, (u64::MAX << first) & (u64::MAX >> (PAGES_PER_WORD - end)))
-    })
 }

@@ -4,10 +4,11 @@
 use ffa_abi::PartitionId;
 use ffa_hyp_glue::{Access, GuestFault, GuestMemory, PageError, Pages};
 use ffa_mem::{IpaRange, PhysRange};
+use ffa_teardown::ShareId;
 
 use super::platform::Platform;
 use super::quarantine;
-use crate::frames::{self, FRAMES, PAGE, Run};
+use crate::frames::{self, FRAMES, Frames, PAGE, Run};
 use crate::stage2::{NotMapped, Stage2};
 use crate::vm_id::VmId;
 use crate::{guest_memory, vms};
@@ -70,6 +71,27 @@ impl Pages for Platform {
             .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
     }
 
+    #[inline]
+    fn hold_for(
+        &mut self,
+        share: ShareId,
+        vm: PartitionId,
+        range: IpaRange,
+        _: Access,
+        runs: impl FnMut(PhysRange),
+    ) -> Result<(), PageError> {
+        VmId::of_partition(vm)
+            .and_then(|id| vms::with_memory(id, |stage2| hold_for(stage2, share, range, runs)))
+            .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
+    }
+
+    #[inline]
+    fn release_share(&mut self, vm: PartitionId, share: ShareId) -> bool {
+        // Whether it is one of those on the list is to be found out range by range.
+        !quarantine::is_used()
+            && VmId::of_partition(vm).is_some_and(|id| FRAMES.lock().release_share(id, share.position()))
+    }
+
     fn release(&mut self, vm: PartitionId, range: IpaRange) {
         if quarantine::release(vm, range) {
             return;
@@ -108,15 +130,37 @@ fn hold(stage2: &Stage2, range: IpaRange, mut runs: impl FnMut(PhysRange)) -> Re
         runs(physical(run));
         Ok(())
     });
-    held.map_err(|NotMapped| {
-        // Nobody saw it meanwhile: the book is locked.
-        let undone = stage2.translate(range.base(), done, |run| {
-            frames.end_hold(run);
-            Ok(())
-        });
-        undone.expect("it was translated just now");
-        PageError::NotOwned { address: range.base() + done }
-    })
+    held.map_err(|NotMapped| undo(&mut frames, stage2, range, done))
+}
+
+/// Holds all of `range` for `share`, or nothing.
+#[inline]
+fn hold_for(
+    stage2: &Stage2,
+    share: ShareId,
+    range: IpaRange,
+    mut runs: impl FnMut(PhysRange),
+) -> Result<(), PageError> {
+    let mut frames = FRAMES.lock();
+    let mut done = 0;
+    let held = stage2.translate(range.base(), range.bytes(), |run| {
+        frames.hold_for(share.position(), run);
+        done += run.bytes as u64;
+        runs(physical(run));
+        Ok(())
+    });
+    held.map_err(|NotMapped| undo(&mut frames, stage2, range, done))
+}
+
+/// Ends the hold of the first `done` bytes of `range`. The error is about the page behind them.
+#[cold]
+fn undo(frames: &mut Frames, stage2: &Stage2, range: IpaRange, done: u64) -> PageError {
+    let undone = stage2.translate(range.base(), done, |run| {
+        frames.end_hold(run);
+        Ok(())
+    });
+    undone.expect("it was translated just now");
+    PageError::NotOwned { address: range.base() + done }
 }
 
 fn physical(run: Run) -> PhysRange {

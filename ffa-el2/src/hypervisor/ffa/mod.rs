@@ -21,13 +21,14 @@ pub use platform::smcs;
 pub use watch::{be_silent, tally};
 
 use crate::cpu::{self, Cpus};
+use crate::frames;
 use crate::vm_id::{MAX_VMS, VmId};
 use platform::Platform;
 use ranges::LentRanges;
 use settings::SETTINGS;
 
 /// Obligations that all VMs together can have: shares, SPs to be told, calls in progress.
-const DUTIES: usize = 1024;
+const DUTIES: usize = frames::SHARES;
 
 type Vms = [VmSlot; MAX_VMS];
 type Duties = [DutySlot; DUTIES];

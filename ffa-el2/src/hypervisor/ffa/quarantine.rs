@@ -10,7 +10,7 @@ use ffa_el2::lock::Mutex;
 use ffa_el2::println;
 use ffa_mem::IpaRange;
 
-use crate::frames::{self, Run};
+use crate::frames::{self, FRAMES, Run};
 
 /// What does not fit is never freed.
 const ENTRIES: usize = 64;
@@ -28,9 +28,16 @@ static LIST: Mutex<[Option<Entry>; ENTRIES]> = Mutex::new([None; ENTRIES]);
 /// Whether anything was ever added: mostly not, and pages are released all the time.
 static IS_USED: AtomicBool = AtomicBool::new(false);
 
+/// Whether anything was ever added.
+#[inline]
+pub fn is_used() -> bool {
+    IS_USED.load(Acquire)
+}
+
 /// Adds `run`, a part of `range`.
 pub fn add(vm: PartitionId, range: IpaRange, run: Run) {
     IS_USED.store(true, Release);
+    FRAMES.lock().keep(run);
     match LIST.lock().iter_mut().find(|entry| entry.is_none()) {
         Some(free) => *free = Some(Entry { vm, range, run }),
         None => println!("hypervisor: {run:x?} is lost for ever, the list of such pages is full"),
@@ -40,7 +47,7 @@ pub fn add(vm: PartitionId, range: IpaRange, run: Run) {
 /// Releases all of `range` and takes it off the list. Whether it was there.
 #[inline]
 pub fn release(vm: PartitionId, range: IpaRange) -> bool {
-    IS_USED.load(Acquire) && release_listed(vm, range)
+    is_used() && release_listed(vm, range)
 }
 
 #[cold]
