@@ -37,15 +37,27 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         vm: PartitionId,
         ranges: S::Ranges,
     ) -> Result<(VmKey, Creation), CreateError> {
-        let mut state = self.lock();
-        let created = state.engine.create(vm, self.spmc.subscribers.iter())?;
-        let key = created.vm;
-        match state.records.as_mut().get_mut(key.position()) {
-            Some(record) => *record = Some(Record::new(key, ranges)),
-            None => debug_assert!(false, "fewer records than VM slots"),
+        if self.find(vm).is_some() {
+            return Err(CreateError::IdTaken { vm });
         }
+        // The first obligation comes with the record that holds the reference: whoever ends the VM finds both.
+        let subscribed = self.spmc.subscribers.iter().next().is_some();
+        let mut reference = subscribed.then(|| hyp.take(vm));
+        let mut state = self.lock();
+        let created = state.engine.create(vm, self.spmc.subscribers.iter()).inspect(|created| {
+            debug_assert_eq!(created.take_reference, subscribed);
+            match state.records.as_mut().get_mut(created.vm.position()) {
+                Some(record) => {
+                    *record = Some(Record { reference: reference.take(), ..Record::new(created.vm, ranges) });
+                }
+                None => debug_assert!(false, "fewer records than VM slots"),
+            }
+        });
         drop(state);
-        self.take_reference(hyp, key, created.take_reference);
+        if let Some(reference) = reference {
+            hyp.give_back(vm, reference);
+        }
+        let key = created?.vm;
         hyp.event(&Event::new(vm, EventKind::Creating));
         self.run(hyp, Some(key));
         let creation = self.creation(key);
