@@ -1,10 +1,4 @@
-//! The conditions that secure worlds check, as names. A preset lists them in its own order, each with the status
-//! that it answers; the first that is broken decides.
-
-use ffa_abi::Status;
-
-/// Conditions in the order of one secure world, each with the status of its refusal.
-pub type Checks<C> = &'static [(C, Status)];
+//! Conditions of memory transactions.
 
 /// What can be wrong with FFA_MEM_SHARE, FFA_MEM_LEND or FFA_MEM_DONATE and the first part of its descriptor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -176,78 +170,4 @@ pub enum ReclaimCheck {
     Incomplete,
     /// A borrower has it retrieved.
     InUse,
-}
-
-/// What can be wrong with FFA_RXTX_MAP.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum MapCheck {
-    /// The 32-bit form.
-    Narrow,
-    /// No pages.
-    NoPages,
-    /// More pages than the limit.
-    TooManyPages,
-    /// Bits of w3 above the page count are set.
-    PagesReserved,
-    /// Either address is zero.
-    ZeroAddress,
-    /// Both addresses are the same.
-    SameAddress,
-    /// An address is not aligned, or the buffers overlap.
-    Misplaced,
-    /// Buffers are mapped already.
-    Mapped,
-    /// A page is not non-secure memory, or is shared, lent or donated.
-    NotOwned,
-}
-
-/// What can be wrong with FFA_PARTITION_INFO_GET.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum InfoCheck {
-    /// Reserved bits of w5 are set.
-    Flags,
-    /// No partition has the UUID.
-    UnknownUuid,
-    /// RX is not mapped or not free.
-    BufferBusy,
-    /// The records do not fit RX.
-    TooLarge,
-}
-
-/// What can be wrong with a direct request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DirectCheck {
-    /// w2 of a partition message is not zero.
-    Flags,
-    /// w2 has bits other than bit 31 and bits 7:0.
-    FlagsReserved,
-    /// Sender and receiver are the same, the receiver is not secure, or the sender is.
-    Endpoints,
-    /// No such partition.
-    UnknownReceiver,
-    /// The partition takes no direct requests.
-    NoDirectRequests,
-    /// The partition crashed and was not restarted; a script may answer otherwise.
-    Crashed,
-    /// The execution context serves another request.
-    ContextBusy,
-}
-
-/// What can be wrong with FFA_RUN.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum RunCheck {
-    /// x8 to x17 are not zero, from a caller of 1.2.
-    HighRegisters,
-    /// The target is an endpoint of the normal world.
-    NormalWorld,
-    /// No such partition.
-    UnknownTarget,
-    /// The target is the partition built into the SPMC.
-    BuiltIn,
-    /// No such execution context, or it belongs to another CPU.
-    WrongContext,
-    /// The partition crashed and was not restarted.
-    Crashed,
-    /// The context is not preempted.
-    NotPreempted,
 }

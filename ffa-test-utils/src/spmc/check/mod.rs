@@ -1,0 +1,17 @@
+//! The conditions that secure worlds check, as names. A preset lists them in its own order, each with the status
+//! that it answers; the first that is broken decides.
+
+mod buffers;
+mod memory;
+mod message;
+mod partition;
+
+use ffa_abi::Status;
+
+pub use buffers::MapCheck;
+pub use memory::{PartCheck, ReclaimCheck, SendCheck, WholeCheck};
+pub use message::{DirectCheck, RunCheck};
+pub use partition::InfoCheck;
+
+/// Conditions in the order of one secure world, each with the status of its refusal.
+pub type Checks<C> = &'static [(C, Status)];
