@@ -8,7 +8,8 @@ use ffa_abi::{
 };
 use ffa_hyp_glue::{
     Access, Caller, Conduit, Creation, Event, GuestFault, GuestMemory, Mediator, Observer, Outcome,
-    PageError, Pages, Record, Scratch, Settings, Spmc, SpmcBuffers, StoresOf, Timer, VmReferences,
+    PageError, Pages, Permissions, Record, Scratch, Settings, Spmc, SpmcBuffers, StoresOf, Timer, VcpuSlot,
+    VirtualInterrupts, VmReferences,
 };
 use ffa_mem::{FixedRanges, IpaRange, PAGE_SIZE, PhysRange};
 use ffa_teardown::{DutySlot, Time, VmSlot};
@@ -129,6 +130,10 @@ impl SpmcBuffers for Null {
     }
 }
 
+impl Permissions for Null {}
+
+impl VirtualInterrupts for Null {}
+
 impl Observer for Null {
     fn event(&mut self, event: &Event) {
         black_box(event);
@@ -136,7 +141,8 @@ impl Observer for Null {
 }
 
 type Ranges = FixedRanges<64>;
-type Stores = StoresOf<Vec<VmSlot>, Vec<DutySlot>, Vec<Option<Record<Null, Ranges>>>, Ranges>;
+type Vcpus = [VcpuSlot; 1];
+type Stores = StoresOf<Vec<VmSlot>, Vec<DutySlot>, Vec<Option<Record<Null, Ranges, Vcpus>>>, Ranges, Vcpus>;
 
 /// A guest that has asked for FF-A 1.2 and mapped its buffers.
 struct Bench {
@@ -159,7 +165,7 @@ impl Bench {
             vec![DutySlot::VACANT; 64],
             records,
         );
-        let (vm, creation) = mediator.create_vm(&mut hyp, SENDER, Ranges::new()).unwrap();
+        let (vm, creation) = mediator.create_vm(&mut hyp, SENDER, Ranges::new(), [VcpuSlot::IDLE]).unwrap();
         assert_eq!(creation, Creation::Live);
         let mut bench = Self { mediator, hyp, caller: Caller { vm, vcpu: 0 }, scratch };
         let mut regs = Call::Version(Version::V1_2.word()).to_regs();

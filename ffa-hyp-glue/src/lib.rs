@@ -9,6 +9,7 @@ mod lifecycle;
 mod mediator;
 mod memory;
 mod message;
+mod notification;
 mod record;
 mod rxtx;
 mod seam;
@@ -22,13 +23,14 @@ mod trace;
 pub use event::{Event, EventKind};
 pub use lifecycle::Creation;
 pub use mediator::{Caller, Mediator, Outcome, Quarantined, Scratch, Stores, StoresOf, VmReport};
+pub use notification::VcpuSlot;
 pub use record::Record;
 pub use seam::{
-    Access, Conduit, GuestFault, GuestMemory, Observer, PageError, Pages, Platform, SpmcBuffers, Timer,
-    VmReferences,
+    Access, Conduit, GuestFault, GuestMemory, Observer, PageError, Pages, Permissions, Platform, Relation,
+    SpmcBuffers, Timer, VirtualInterrupts, VmReferences,
 };
 pub use served::Abilities;
-pub use settings::Settings;
+pub use settings::{GuestInterrupts, Settings};
 pub use smc::Smccc;
 pub use spmc::{ProbeError, ProbeFailure, Spmc};
 #[cfg(feature = "tracing")]

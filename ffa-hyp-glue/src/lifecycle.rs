@@ -9,7 +9,7 @@ use ffa_teardown::{
 
 use crate::mediator::{Guard, State};
 use crate::record::{Mailbox, Record, tag};
-use crate::{Event, EventKind, Mediator, Platform, Quarantined, Stores, VmReferences, VmReport};
+use crate::{Event, EventKind, Mediator, Platform, Quarantined, Stores, VcpuSlot, VmReferences, VmReport};
 
 /// How far a VM's creation has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,7 +24,8 @@ pub enum Creation {
 }
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
-    /// Tells the secure world of a new VM. `ranges` is room for the page ranges that it may share.
+    /// Tells the secure world of a new VM. `ranges` is room for the page ranges that it may share,
+    /// `vcpus` a slot for each of its vCPUs, whose content does not matter.
     ///
     /// The guest must not run before creation is [`Creation::Live`]. If it fails, or the hypervisor
     /// gives it up with [`destroy_vm`](Self::destroy_vm), teardown undoes what was done by then.
@@ -36,10 +37,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         hyp: &mut P,
         vm: PartitionId,
         ranges: S::Ranges,
+        mut vcpus: S::Vcpus,
     ) -> Result<(VmKey, Creation), CreateError> {
         if self.find(vm).is_some() {
             return Err(CreateError::IdTaken { vm });
         }
+        vcpus.as_mut().fill(VcpuSlot::IDLE);
         // The first obligation comes with the record that holds the reference: whoever ends the VM finds both.
         let subscribed = self.spmc.subscribers.iter().next().is_some();
         let mut reference = subscribed.then(|| hyp.take(vm));
@@ -48,7 +51,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             debug_assert_eq!(created.take_reference, subscribed);
             match state.records.as_mut().get_mut(created.vm.position()) {
                 Some(record) => {
-                    *record = Some(Record { reference: reference.take(), ..Record::new(created.vm, ranges) });
+                    *record = Some(Record {
+                        reference: reference.take(),
+                        ..Record::new(created.vm, ranges, vcpus)
+                    });
                 }
                 None => debug_assert!(false, "fewer records than VM slots"),
             }
@@ -256,13 +262,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 }
 
 /// What is left of a VM that has ended, to be dropped outside the lock.
-struct Ended<P: VmReferences, R> {
-    record: Option<Record<P, R>>,
+struct Ended<P: VmReferences, R, C> {
+    record: Option<Record<P, R, C>>,
     reference: Option<P::Reference>,
 }
 
 impl<P: Platform, S: Stores<P>> State<P, S> {
-    fn take_ended(&mut self, action: &Action) -> Ended<P, S::Ranges> {
+    fn take_ended(&mut self, action: &Action) -> Ended<P, S::Ranges, S::Vcpus> {
         let mut ended = Ended { record: None, reference: None };
         if let Action::Finished { vm, end, give_back } = *action {
             if let Some(slot) = self.records.as_mut().get_mut(vm.position()) {
@@ -278,7 +284,7 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     }
 }
 
-impl<P: VmReferences, R: RangeStore> Record<P, R> {
+impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
     /// Pages of all shares, RX and TX not included.
     fn shared_pages(&self) -> u64 {
         let all: u64 = self.ranges.as_slice().iter().map(|range| u64::from(range.pages())).sum();

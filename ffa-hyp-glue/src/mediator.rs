@@ -13,7 +13,7 @@ use crate::dispatch::Reply;
 use crate::record::{Record, tag};
 use crate::served::Served;
 use crate::spmc::Spmc;
-use crate::{Event, EventKind, Platform, Settings, VmReferences};
+use crate::{Event, EventKind, Platform, Settings, VcpuSlot, VmReferences};
 
 /// The memory that a hypervisor lends to its [`Mediator`].
 pub trait Stores<P: VmReferences> {
@@ -22,9 +22,11 @@ pub trait Stores<P: VmReferences> {
     /// A slot for each obligation: one per VM and subscribed SP, one per share, one per direct request in flight.
     type Duties: Storage<DutySlot>;
     /// As many as [`Vms`](Self::Vms), all `None`.
-    type Records: Storage<Option<Record<P, Self::Ranges>>>;
+    type Records: Storage<Option<Record<P, Self::Ranges, Self::Vcpus>>>;
     /// Room for the page ranges of one VM, lent when it is created.
     type Ranges: RangeStore;
+    /// A slot for each vCPU of one VM, lent when it is created.
+    type Vcpus: Storage<VcpuSlot>;
 
     /// What a CPU does while another one has the mediator's lock, over and over.
     #[inline]
@@ -45,20 +47,22 @@ impl<P: VmReferences, S: Stores<P>> RelaxStrategy for Relax<P, S> {
 
 /// [`Stores`] made of arrays and slices, or with an allocator of boxed slices.
 #[derive(Debug)]
-pub struct StoresOf<V, D, M, R>(PhantomData<(V, D, M, R)>);
+pub struct StoresOf<V, D, M, R, C>(PhantomData<(V, D, M, R, C)>);
 
-impl<P, V, D, M, R> Stores<P> for StoresOf<V, D, M, R>
+impl<P, V, D, M, R, C> Stores<P> for StoresOf<V, D, M, R, C>
 where
     P: VmReferences,
     V: Storage<VmSlot>,
     D: Storage<DutySlot>,
-    M: Storage<Option<Record<P, R>>>,
+    M: Storage<Option<Record<P, R, C>>>,
     R: RangeStore,
+    C: Storage<VcpuSlot>,
 {
     type Vms = V;
     type Duties = D;
     type Records = M;
     type Ranges = R;
+    type Vcpus = C;
 }
 
 /// The FF-A mediator: serves the calls of guests, and takes back what a dead one shared.
@@ -296,7 +300,7 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     /// # Errors
     /// DENIED if the VM is gone.
     #[inline]
-    pub(crate) fn record(&mut self, vm: VmKey) -> Result<&mut Record<P, S::Ranges>, Status> {
+    pub(crate) fn record(&mut self, vm: VmKey) -> Result<&mut Record<P, S::Ranges, S::Vcpus>, Status> {
         self.engine_and_record(vm).map(|(_, record)| record)
     }
 
@@ -309,7 +313,7 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     pub(crate) fn engine_and_record(
         &mut self,
         vm: VmKey,
-    ) -> Result<(&mut Engine<S::Vms, S::Duties>, &mut Record<P, S::Ranges>), Status> {
+    ) -> Result<(&mut Engine<S::Vms, S::Duties>, &mut Record<P, S::Ranges, S::Vcpus>), Status> {
         match self.records.as_mut().get_mut(vm.position()) {
             // At its position, so the rest of the key is the same as well.
             Some(Some(record)) if record.vm.id() == vm.id() => Ok((&mut self.engine, record)),

@@ -17,12 +17,15 @@ pub(crate) fn tag(share: ShareId) -> u32 {
 
 /// A VM's state in the mediator. Lives in storage that the hypervisor lends.
 #[derive(Debug)]
-pub struct Record<P: VmReferences, R> {
+pub struct Record<P: VmReferences, R, C> {
     pub(crate) vm: VmKey,
     pub(crate) negotiation: Negotiation,
     pub(crate) mailbox: Mailbox,
     /// Pages that are RX, TX or shared. Whatever else the guest offers must not touch them.
     pub(crate) ranges: RangeSet<R>,
+    /// A slot for each vCPU.
+    #[expect(dead_code, reason = "for notifications of one vCPU")]
+    pub(crate) vcpus: C,
     pub(crate) reference: Option<P::Reference>,
     /// Guest calls in progress outside the lock. Teardown begins when none is.
     pub(crate) calls: u32,
@@ -32,13 +35,14 @@ pub struct Record<P: VmReferences, R> {
     pub(crate) dying: bool,
 }
 
-impl<P: VmReferences, R: RangeStore> Record<P, R> {
-    pub(crate) fn new(vm: VmKey, ranges: R) -> Self {
+impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
+    pub(crate) fn new(vm: VmKey, ranges: R, vcpus: C) -> Self {
         Self {
             vm,
             negotiation: Negotiation::default(),
             mailbox: Mailbox::Unmapped,
             ranges: RangeSet::new(ranges),
+            vcpus,
             reference: None,
             calls: 0,
             shares: 0,

@@ -2,7 +2,7 @@
 //!
 //! A hypervisor implements them on one object per physical CPU and passes it as `&mut` into every entry of the
 //! mediator, so no seam needs a lock or a global of its own. No seam is called with a lock of the mediator held,
-//! except [`Timer::arm`].
+//! except [`Timer::arm`] and, sometimes, [`Permissions::permits`].
 
 use ffa_abi::{PartitionId, Regs};
 use ffa_mem::{IpaRange, PhysRange};
@@ -179,7 +179,68 @@ pub trait Observer {
     }
 }
 
-/// All that the mediator asks of a hypervisor, on one object per physical CPU.
-pub trait Platform: Conduit + GuestMemory + Pages + VmReferences + Timer + SpmcBuffers + Observer {}
+/// What one partition has to do with another.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Relation {
+    /// Finds it in lists of partitions.
+    See,
+    /// Sends it messages, direct or indirect.
+    Message,
+    /// Signals notifications to it. That it is signalled in return takes the same permission the other way.
+    Notify,
+    /// Shares memory with it.
+    Share,
+}
 
-impl<T: Conduit + GuestMemory + Pages + VmReferences + Timer + SpmcBuffers + Observer> Platform for T {}
+/// Who may have to do with whom. A partition that a VM has no permission for is to the VM as one that does not exist.
+pub trait Permissions {
+    /// Whether `vm` may have that to do with `partner`, an SP or another VM, which need not exist.
+    ///
+    /// The default: every SP, and no VM. Answered at once and from what is at hand, since it may be called under the
+    /// mediator's lock; the answer may change from call to call.
+    fn permits(&mut self, vm: PartitionId, relation: Relation, partner: PartitionId) -> bool {
+        let _ = (vm, relation);
+        partner.is_secure()
+    }
+}
+
+/// Virtual interrupts of guests.
+pub trait VirtualInterrupts {
+    /// Makes the edge-triggered interrupt `intid`, one of [`Settings::interrupts`](crate::Settings::interrupts), pending
+    /// at vCPU `vcpu` of `vm`, or with `None` at any one that is online. Says false, and does nothing, if that is
+    /// not online: the mediator then waits for [`vcpu_online`](crate::Mediator::vcpu_online).
+    ///
+    /// A hypervisor whose settings have no interrupts is not asked.
+    fn raise(&mut self, vm: PartitionId, vcpu: Option<u16>, intid: u32) -> bool {
+        let _ = (vm, vcpu, intid);
+        false
+    }
+}
+
+/// All that the mediator asks of a hypervisor, on one object per physical CPU.
+pub trait Platform:
+    Conduit
+    + GuestMemory
+    + Pages
+    + VmReferences
+    + Timer
+    + SpmcBuffers
+    + Permissions
+    + VirtualInterrupts
+    + Observer
+{
+}
+
+impl<T> Platform for T where
+    T: Conduit
+        + GuestMemory
+        + Pages
+        + VmReferences
+        + Timer
+        + SpmcBuffers
+        + Permissions
+        + VirtualInterrupts
+        + Observer
+{
+}

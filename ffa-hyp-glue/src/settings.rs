@@ -12,6 +12,8 @@ pub struct Settings {
     pub pages_per_share: u32,
     /// Pages of 4 KiB in each RX or TX buffer of a guest, 1 to 63.
     pub rxtx_pages: u8,
+    /// Interrupts by which guests hear of notifications, or `None` for guests without notifications.
+    pub interrupts: Option<GuestInterrupts>,
     /// Secure calls that one tick makes at most.
     pub budget: u32,
     /// Pace and limits of teardown.
@@ -19,15 +21,30 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// FF-A 1.2; 32 shares of 512 KiB per VM; RX and TX of up to 64 KiB; 16 secure calls a tick.
+    /// FF-A 1.2; 32 shares of 512 KiB per VM; RX and TX of up to 64 KiB; no notifications; 16 secure calls a tick.
     pub const DEFAULT: Self = Self {
         version: Version::V1_2,
         shares_per_vm: 32,
         pages_per_share: 128,
         rxtx_pages: 16,
+        interrupts: None,
         budget: 16,
         teardown: Policy::DEFAULT,
     };
+}
+
+/// INTIDs of a guest's edge-triggered interrupts, as FFA_FEATURES shows them: SGIs or PPIs that every vCPU can take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GuestInterrupts {
+    /// Notification pending interrupt.
+    pub notification_pending: u32,
+    /// Schedule receiver interrupt, for a guest that asks for this one alone, as Linux 6.7 does.
+    pub schedule_receiver: u32,
+}
+
+impl GuestInterrupts {
+    /// SGIs 8 and 9, which Linux leaves to the secure world.
+    pub const SGI: Self = Self { notification_pending: 8, schedule_receiver: 9 };
 }
 
 impl Default for Settings {

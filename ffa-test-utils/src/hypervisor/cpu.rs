@@ -3,8 +3,8 @@ use std::rc::Rc;
 
 use ffa_abi::{PartitionId, Regs};
 use ffa_hyp_glue::{
-    Access, Conduit, Event, GuestFault, GuestMemory, Observer, PageError, Pages, SpmcBuffers, Timer,
-    VmReferences,
+    Access, Conduit, Event, GuestFault, GuestMemory, Observer, PageError, Pages, Permissions, Relation,
+    SpmcBuffers, Timer, VirtualInterrupts, VmReferences,
 };
 use ffa_mem::{IpaRange, PAGE_SIZE, PhysRange};
 use ffa_teardown::Time;
@@ -12,7 +12,7 @@ use ffa_teardown::Time;
 use super::frames::{Frames, Owner, pieces};
 use super::oracle::Violation;
 use super::vm::Kind;
-use super::world::{Copy, Moment, World, keep};
+use super::world::{Copy, Interrupt, Moment, World, keep};
 use crate::spmc::PhysMemory;
 
 /// One CPU of the model: every seam of the mediator. All CPUs share one machine.
@@ -257,6 +257,31 @@ impl SpmcBuffers for Cpu {
         world.seam("a copy from RX");
         let address = Frames::address(world.buffers[1]) + offset as u64;
         world.frames.read(address, dst).expect("RX is there");
+    }
+}
+
+impl Permissions for Cpu {
+    fn permits(&mut self, vm: PartitionId, relation: Relation, partner: PartitionId) -> bool {
+        let world = &mut *self.world.borrow_mut();
+        world.operations += 1;
+        match &world.permissions {
+            Some(permits) => permits(vm, relation, partner),
+            None => partner.is_secure(),
+        }
+    }
+}
+
+impl VirtualInterrupts for Cpu {
+    fn raise(&mut self, vm: PartitionId, vcpu: Option<u16>, intid: u32) -> bool {
+        let world = &mut *self.world.borrow_mut();
+        world.seam("VirtualInterrupts::raise");
+        match world.vm(vm, "VirtualInterrupts::raise").and_then(|vm| vm.online(vcpu)) {
+            Some(vcpu) => {
+                world.interrupts.push(Interrupt { vm, vcpu, intid });
+                true
+            }
+            None => false,
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::vec::Vec;
 
 use ffa_abi::{PartitionId, Regs};
 use ffa_hyp_glue::{
-    Caller, Creation, Event, Mediator, Outcome, ProbeFailure, Scratch, Settings, Spmc, VmReport,
+    Caller, Creation, Event, Mediator, Outcome, ProbeFailure, Relation, Scratch, Settings, Spmc, VcpuSlot,
+    VmReport,
 };
 use ffa_teardown::{CreateError, DutySlot, Span, Time, Unexpected, VmKey, VmSlot};
 
@@ -15,7 +16,7 @@ use super::frames::{FrameCount, Frames, Owner};
 use super::oracle::{Oracle, Violation};
 use super::stores::{ModelMediator, VecRanges};
 use super::vm::{Kind, Region, Vm};
-use super::world::{Copy, Interloper, Smc, World};
+use super::world::{Copy, Interloper, Interrupt, Smc, World};
 use crate::fault::FaultPlan;
 use crate::scenario::Tally;
 use crate::spmc::{Config, PhysMemory, Preset, SpConfig, SpmcModel};
@@ -39,6 +40,8 @@ pub struct Machine {
     pub duties: usize,
     /// Page ranges of one VM that it has room for.
     pub ranges: usize,
+    /// vCPUs of each VM.
+    pub vcpus: u16,
     /// Time that one SMC takes.
     pub smc_cost: Span,
     /// How many SMCs and events are remembered.
@@ -46,7 +49,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// 16 MiB, and room for 8 VMs of 64 ranges.
+    /// 16 MiB, and room for 8 VMs of 2 vCPUs and 1024 ranges.
     #[must_use]
     pub fn new(secure: impl Into<Config>, partitions: impl IntoIterator<Item = SpConfig>) -> Self {
         Self {
@@ -58,6 +61,7 @@ impl Machine {
             vms: 8,
             duties: 512,
             ranges: 1024,
+            vcpus: 2,
             smc_cost: Span::from_nanos(2_000),
             log: 100_000,
         }
@@ -85,6 +89,7 @@ pub struct ModelHypervisor {
     scratch: Box<Scratch>,
     keys: BTreeMap<PartitionId, VmKey>,
     ranges: usize,
+    vcpus: u16,
     frames: u64,
 }
 
@@ -97,7 +102,7 @@ impl ModelHypervisor {
     /// # Panics
     /// If there are no frames for TX and RX.
     pub fn new(machine: Machine) -> Result<Self, ProbeFailure> {
-        let Machine { secure, partitions, plan, settings, frames, vms, duties, ranges, smc_cost, log } =
+        let Machine { secure, partitions, plan, settings, frames, vms, duties, ranges, vcpus, smc_cost, log } =
             machine;
         let subscribers = partitions.iter().map(|sp| (sp.id, sp.properties)).collect();
         let mut memory = Frames::new(frames);
@@ -120,6 +125,8 @@ impl ModelHypervisor {
             events: VecDeque::new(),
             tally: Tally::EMPTY,
             copies: Vec::new(),
+            interrupts: Vec::new(),
+            permissions: None,
             kept: log,
             lock_probe: None,
             interloper: None,
@@ -140,7 +147,7 @@ impl ModelHypervisor {
         let probe = move || probed.upgrade().is_some_and(|mediator: Rc<ModelMediator>| mediator.is_locked());
         world.borrow_mut().lock_probe = Some(Box::new(probe));
         let frames = u64::from(frames);
-        Ok(Self { world, mediator, scratch, keys: BTreeMap::new(), ranges, frames })
+        Ok(Self { world, mediator, scratch, keys: BTreeMap::new(), ranges, vcpus, frames })
     }
 
     /// A CPU of the machine.
@@ -169,14 +176,15 @@ impl ModelHypervisor {
         let mut cpu = self.cpu(0);
         if let Some(key) = self.mediator.find(vm) {
             // Retired: the mediator must refuse, and the model has no room for two of them.
-            let refused = self.mediator.create_vm(&mut cpu, vm, VecRanges::new(self.ranges));
+            let refused =
+                self.mediator.create_vm(&mut cpu, vm, VecRanges::new(self.ranges), self.vcpu_slots());
             return refused.map(|(_, creation)| creation).inspect(|_| {
                 let _ = key;
                 self.world.borrow_mut().oracle.report(Violation::UsedAfterFree { vm, seam: "create_vm" });
             });
         }
         self.build(vm, regions);
-        let created = self.mediator.create_vm(&mut cpu, vm, VecRanges::new(self.ranges));
+        let created = self.mediator.create_vm(&mut cpu, vm, VecRanges::new(self.ranges), self.vcpu_slots());
         let (key, mut creation) = match created {
             Ok(created) => created,
             Err(error) => {
@@ -195,6 +203,10 @@ impl ModelHypervisor {
             self.bury(vm);
         }
         Ok(creation)
+    }
+
+    fn vcpu_slots(&self) -> Vec<VcpuSlot> {
+        std::vec![VcpuSlot::IDLE; usize::from(self.vcpus)]
     }
 
     fn build(&mut self, id: PartitionId, regions: &[Region]) {
@@ -221,7 +233,8 @@ impl ModelHypervisor {
                 (*region, frames.expect("the machine has memory for every VM"))
             })
             .collect();
-        let vm = Vm { id, life, regions, announced: false, dead: false, references: 1, lent: 0 };
+        let vcpus = std::vec![true; usize::from(self.vcpus)];
+        let vm = Vm { id, life, regions, announced: false, dead: false, references: 1, lent: 0, vcpus };
         let frames: Vec<_> = vm.frames().collect();
         for frame in frames {
             world.check_reach(frame, "given to a VM");
@@ -333,6 +346,25 @@ impl ModelHypervisor {
     /// A partition is restarted.
     pub fn restart(&mut self, sp: PartitionId) {
         self.world.borrow_mut().spmc.restart(sp);
+    }
+
+    /// Decides from now on who may have to do with whom. Before that guests reach every SP and no guest.
+    pub fn permit(&mut self, permits: impl Fn(PartitionId, Relation, PartitionId) -> bool + 'static) {
+        self.world.borrow_mut().permissions = Some(Box::new(permits));
+    }
+
+    /// A vCPU goes on- or offline. Every vCPU is online at first.
+    pub fn set_online(&mut self, vm: PartitionId, vcpu: u16, online: bool) {
+        if let Some(vm) = self.world.borrow_mut().vms.get_mut(&vm) {
+            if let Some(vcpu) = vm.vcpus.get_mut(usize::from(vcpu)) {
+                *vcpu = online;
+            }
+        }
+    }
+
+    /// The virtual interrupts that were raised since the last time this was asked.
+    pub fn take_interrupts(&mut self) -> Vec<Interrupt> {
+        core::mem::take(&mut self.world.borrow_mut().interrupts)
     }
 
     /// How a VM stands in the mediator; `None` if it is gone.

@@ -1,7 +1,7 @@
 use std::boxed::Box;
 use std::vec::Vec;
 
-use ffa_hyp_glue::{Mediator, Record, StoresOf};
+use ffa_hyp_glue::{Mediator, Record, StoresOf, VcpuSlot};
 use ffa_mem::{RangeStore, StoreFull, TrackedRange};
 use ffa_teardown::{DutySlot, VmSlot};
 
@@ -46,7 +46,10 @@ impl RangeStore for VecRanges {
 
 /// What the model lends: boxed slices, and ranges that grow.
 pub type HeapStores =
-    StoresOf<Box<[VmSlot]>, Box<[DutySlot]>, Box<[Option<Record<Cpu, VecRanges>>]>, VecRanges>;
+    StoresOf<Box<[VmSlot]>, Box<[DutySlot]>, Box<[Option<VmRecord>]>, VecRanges, Vec<VcpuSlot>>;
+
+/// What the mediator keeps of each VM in them.
+pub type VmRecord = Record<Cpu, VecRanges, Vec<VcpuSlot>>;
 
 /// The mediator over this model.
 pub type ModelMediator = Mediator<Cpu, HeapStores>;

@@ -6,13 +6,12 @@ use std::string::String;
 use std::vec::Vec;
 
 use ffa_abi::{Function, PartitionId, Status, Version, VmAvailability};
-use ffa_hyp_glue::{Creation, Outcome, ProbeFailure, Record, Settings};
+use ffa_hyp_glue::{Creation, Outcome, ProbeFailure, Settings};
 use ffa_mem::TrackedRange;
 use ffa_teardown::{DutySlot, Span, Time, VmSlot};
 
-use super::cpu::Cpu;
 use super::model::{Machine, ModelHypervisor};
-use super::stores::VecRanges;
+use super::stores::VmRecord;
 use super::vm::Region;
 use crate::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
 use crate::scenario::{Guest, GuestCpu, GuestOp, Instruction, Layout, Pages, run_guest};
@@ -79,7 +78,7 @@ pub struct Footprint {
 impl Footprint {
     /// As compiled.
     pub const MEASURED: Self = Self {
-        vm: size_of::<VmSlot>() + size_of::<Option<Record<Cpu, VecRanges>>>(),
+        vm: size_of::<VmSlot>() + size_of::<Option<VmRecord>>(),
         sp: size_of::<DutySlot>(),
         share: size_of::<DutySlot>(),
         range: size_of::<TrackedRange>(),

@@ -66,9 +66,20 @@ pub(super) struct Vm {
     pub references: u32,
     /// How many of them are the mediator's.
     pub lent: u32,
+    /// Whether each of its vCPUs is online.
+    pub vcpus: Vec<bool>,
 }
 
 impl Vm {
+    /// The vCPU with this number if it is online, or the first one that is.
+    pub fn online(&self, vcpu: Option<u16>) -> Option<u16> {
+        let first = || self.vcpus.iter().position(|online| *online).and_then(|at| u16::try_from(at).ok());
+        match vcpu {
+            Some(vcpu) => self.vcpus.get(usize::from(vcpu)).is_some_and(|online| *online).then_some(vcpu),
+            None => first(),
+        }
+    }
+
     /// The frame behind the page at `address`, and what it is.
     pub fn frame(&self, address: u64) -> Option<(u32, Kind)> {
         self.regions.iter().find_map(|(region, frames)| {

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::vec::Vec;
 
 use ffa_abi::{PartitionId, Regs};
-use ffa_hyp_glue::Event;
+use ffa_hyp_glue::{Event, Relation};
 use ffa_teardown::{Span, Time};
 
 use super::cpu::Cpu;
@@ -26,6 +26,20 @@ pub struct Smc {
     /// The answer.
     pub answer: Regs,
 }
+
+/// A virtual interrupt that the mediator had raised.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Interrupt {
+    /// The VM.
+    pub vm: PartitionId,
+    /// The vCPU that takes it.
+    pub vcpu: u16,
+    /// Which one.
+    pub intid: u32,
+}
+
+/// Who may have to do with whom.
+pub(super) type Permits = Box<dyn Fn(PartitionId, Relation, PartitionId) -> bool>;
 
 /// A copy out of guest memory, as the mediator made it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,6 +94,10 @@ pub(super) struct World {
     pub copies: Vec<Copy>,
     /// How many of each log are kept.
     pub kept: usize,
+    /// Virtual interrupts raised and not yet taken.
+    pub interrupts: Vec<Interrupt>,
+    /// `None`: every SP and no VM.
+    pub permissions: Option<Permits>,
     pub lock_probe: Option<Box<dyn Fn() -> bool>>,
     pub interloper: Option<Interloper>,
     /// Seams called.

@@ -12,7 +12,9 @@ use core::cell::RefCell;
 
 use ffa_abi::Regs;
 use ffa_el2::lock::{Mutex, MutexGuard, Yield, let_others_go_first};
-use ffa_hyp_glue::{Caller, Creation, Mediator, Outcome, ProbeFailure, Record, Scratch, Spmc, Stores};
+use ffa_hyp_glue::{
+    Caller, Creation, Mediator, Outcome, ProbeFailure, Record, Scratch, Spmc, Stores, VcpuSlot,
+};
 use ffa_teardown::{CreateError, DutySlot, VmKey, VmSlot};
 use percore::{ExceptionLock, PerCore, exception_free};
 use spin::once::Once;
@@ -32,7 +34,9 @@ const DUTIES: usize = frames::SHARES;
 
 type Vms = [VmSlot; MAX_VMS];
 type Duties = [DutySlot; DUTIES];
-type Records = [Option<Record<Platform, LentRanges>>; MAX_VMS];
+type Records = [Option<Record<Platform, LentRanges, Vcpus>>; MAX_VMS];
+/// Each VM has one vCPU.
+type Vcpus = [VcpuSlot; 1];
 
 /// The static memory that is lent to the mediator.
 pub struct Memory;
@@ -42,6 +46,7 @@ impl Stores<Platform> for Memory {
     type Duties = &'static mut Duties;
     type Records = &'static mut Records;
     type Ranges = LentRanges;
+    type Vcpus = Vcpus;
 
     #[inline]
     fn relax() {
@@ -103,7 +108,7 @@ pub fn create_vm(id: VmId) -> Option<Result<(VmKey, Creation), CreateError>> {
     // Whoever has the list is a VM that the mediator knows.
     let vm = id.partition();
     let Some(ranges) = LentRanges::of(id) else { return Some(Err(CreateError::IdTaken { vm })) };
-    Some(with_cpu(|cpu| mediator.create_vm(&mut cpu.platform, vm, ranges)))
+    Some(with_cpu(|cpu| mediator.create_vm(&mut cpu.platform, vm, ranges, [VcpuSlot::IDLE])))
 }
 
 /// The VM is dead, or soon will be. Nothing happens if the mediator knew, or does not know it.

@@ -5,7 +5,9 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use ffa_abi::{PartitionId, Regs};
 use ffa_el2::clock;
-use ffa_hyp_glue::{Conduit, Event, Observer, Smccc, SpmcBuffers, Timer, VmReferences};
+use ffa_hyp_glue::{
+    Conduit, Event, Observer, Permissions, Smccc, SpmcBuffers, Timer, VirtualInterrupts, VmReferences,
+};
 use ffa_teardown::Time;
 use smccc::Smc;
 
@@ -86,6 +88,12 @@ impl SpmcBuffers for Platform {
         RX.read(offset, dst);
     }
 }
+
+/// Guests reach every SP, and no guest.
+impl Permissions for Platform {}
+
+/// The guests have no notifications.
+impl VirtualInterrupts for Platform {}
 
 impl Observer for Platform {
     #[inline]
