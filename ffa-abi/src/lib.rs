@@ -10,12 +10,14 @@ mod function;
 mod id;
 mod memory;
 mod partition_info;
+mod partition_info_get;
 mod regs;
+mod rxtx;
 mod status;
 mod version;
 
 pub use answer::{Answer, RunTarget, Success};
-pub use call::{Call, CallError, PartitionInfoGet, RxRelease, RxTxMap, RxTxUnmap};
+pub use call::{Call, CallError};
 pub use direct::{
     DirectRequest, DirectResponse, FRAMEWORK_FLAG, Message, VmAvailability, VmAvailabilityAnswer, VmMessage,
     framework,
@@ -25,6 +27,8 @@ pub use function::{Callers, FUNCTIONS, Function, FunctionId, FunctionInfo, Unkno
 pub use id::{Handle, InvalidHandle, PartitionId, Uuid};
 pub use memory::{MemFragRx, MemFragTx, MemReclaim, MemSend, ReclaimFlags, Transaction};
 pub use partition_info::{PartitionInfo, PartitionInfoError, Properties, RecordFormat, Records};
+pub use partition_info_get::PartitionInfoGet;
 pub use regs::Regs;
+pub use rxtx::{RxRelease, RxTxMap, RxTxUnmap};
 pub use status::{FirmwareStatus, Status};
 pub use version::{Version, VersionError, version_answer};
