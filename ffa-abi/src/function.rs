@@ -24,6 +24,8 @@ impl Callers {
     pub const SP: Self = Self(4);
     /// The SPMC, SPMD or hypervisor as the one who answers.
     pub const ANSWER: Self = Self(8);
+    /// The SPMC, at the secure physical instance, in its own name.
+    pub const SPMC: Self = Self(16);
 
     /// Both sets together.
     #[must_use]
@@ -35,6 +37,25 @@ impl Callers {
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+}
+
+impl fmt::Display for Callers {
+    /// The members by name, in the order of who is nearest to a guest.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (Self::VM, "VM"),
+            (Self::HYPERVISOR, "hypervisor"),
+            (Self::SP, "SP"),
+            (Self::SPMC, "SPMC"),
+            (Self::ANSWER, "as an answer"),
+        ];
+        let members = names.into_iter().filter(|&(caller, _)| self.contains(caller));
+        for (i, (_, name)) in members.enumerate() {
+            f.write_str(if i == 0 { "" } else { ", " })?;
+            f.write_str(name)?;
+        }
+        Ok(())
     }
 }
 
@@ -51,10 +72,15 @@ pub struct FunctionInfo {
     pub since_64: Option<Version>,
     /// Who may invoke it.
     pub callers: Callers,
+    /// What answers it when it goes well; FFA_ERROR is the answer when it does not.
+    ///
+    /// Empty for FFA_VERSION, whose answer is a bare word, and for what is an answer itself or gives the processor
+    /// away: what comes back then belongs to the next event.
+    pub answers: &'static [Function],
 }
 
 macro_rules! functions {
-    ($($variant:ident = $number:literal $name:literal, $since32:tt, $since64:tt, [$($caller:ident)+];)*) => {
+    ($($variant:ident = $number:literal $name:literal, $since32:tt, $since64:tt, [$($caller:ident)+] => [$($answer:ident)*];)*) => {
         /// A function of FF-A, whatever the width. The value is the low byte of the function ID.
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         #[repr(u8)]
@@ -67,6 +93,7 @@ macro_rules! functions {
             since_32: functions!(@since $since32),
             since_64: functions!(@since $since64),
             callers: Callers(0)$(.or(Callers::$caller))+,
+            answers: &[$(Function::$answer),*],
         }),*];
     };
     (@since -) => { None };
@@ -74,60 +101,72 @@ macro_rules! functions {
 }
 
 functions! {
-    //                       name                            32-bit 64-bit  who
-    Error = 0x60             "FFA_ERROR",                    V1_0,  V1_3,   [VM HYPERVISOR SP ANSWER];
-    Success = 0x61           "FFA_SUCCESS",                  V1_0,  V1_0,   [VM HYPERVISOR SP ANSWER];
-    Interrupt = 0x62         "FFA_INTERRUPT",                V1_0,  V1_3,   [SP ANSWER];
-    Version = 0x63           "FFA_VERSION",                  V1_0,  -,      [VM HYPERVISOR SP];
-    Features = 0x64          "FFA_FEATURES",                 V1_0,  -,      [VM HYPERVISOR SP];
-    RxRelease = 0x65         "FFA_RX_RELEASE",               V1_0,  -,      [VM HYPERVISOR SP];
-    RxTxMap = 0x66           "FFA_RXTX_MAP",                 V1_0,  V1_0,   [VM HYPERVISOR SP];
-    RxTxUnmap = 0x67         "FFA_RXTX_UNMAP",               V1_0,  -,      [VM HYPERVISOR SP];
-    PartitionInfoGet = 0x68  "FFA_PARTITION_INFO_GET",       V1_0,  -,      [VM HYPERVISOR SP];
-    IdGet = 0x69             "FFA_ID_GET",                   V1_0,  -,      [VM HYPERVISOR SP];
-    MsgPoll = 0x6a           "FFA_MSG_POLL",                 V1_0,  -,      [VM SP];
-    MsgWait = 0x6b           "FFA_MSG_WAIT",                 V1_0,  V1_3,   [VM SP ANSWER];
-    Yield = 0x6c             "FFA_YIELD",                    V1_0,  V1_3,   [VM SP ANSWER];
-    Run = 0x6d               "FFA_RUN",                      V1_0,  V1_3,   [VM HYPERVISOR SP];
-    MsgSend = 0x6e           "FFA_MSG_SEND",                 V1_0,  -,      [VM SP];
-    MsgSendDirectReq = 0x6f  "FFA_MSG_SEND_DIRECT_REQ",      V1_0,  V1_0,   [VM HYPERVISOR SP];
-    MsgSendDirectResp = 0x70 "FFA_MSG_SEND_DIRECT_RESP",     V1_0,  V1_0,   [VM SP ANSWER];
-    MemDonate = 0x71         "FFA_MEM_DONATE",               V1_0,  V1_0,   [VM HYPERVISOR SP];
-    MemLend = 0x72           "FFA_MEM_LEND",                 V1_0,  V1_0,   [VM HYPERVISOR SP];
-    MemShare = 0x73          "FFA_MEM_SHARE",                V1_0,  V1_0,   [VM HYPERVISOR SP];
-    MemRetrieveReq = 0x74    "FFA_MEM_RETRIEVE_REQ",         V1_0,  V1_0,   [VM HYPERVISOR SP];
-    MemRetrieveResp = 0x75   "FFA_MEM_RETRIEVE_RESP",        V1_0,  -,      [ANSWER];
-    MemRelinquish = 0x76     "FFA_MEM_RELINQUISH",           V1_0,  -,      [VM HYPERVISOR SP];
-    MemReclaim = 0x77        "FFA_MEM_RECLAIM",              V1_0,  -,      [VM HYPERVISOR SP];
-    MemOpPause = 0x78        "FFA_MEM_OP_PAUSE",             V1_0,  -,      [ANSWER];
-    MemOpResume = 0x79       "FFA_MEM_OP_RESUME",            V1_0,  -,      [VM HYPERVISOR SP];
-    MemFragRx = 0x7a         "FFA_MEM_FRAG_RX",              V1_0,  -,      [VM HYPERVISOR SP ANSWER];
-    MemFragTx = 0x7b         "FFA_MEM_FRAG_TX",              V1_0,  -,      [VM HYPERVISOR SP ANSWER];
-    NormalWorldResume = 0x7c "FFA_NORMAL_WORLD_RESUME",      V1_0,  V1_3,   [SP];
-    NotificationBitmapCreate = 0x7d "FFA_NOTIFICATION_BITMAP_CREATE", V1_1, -, [HYPERVISOR];
-    NotificationBitmapDestroy = 0x7e "FFA_NOTIFICATION_BITMAP_DESTROY", V1_1, -, [HYPERVISOR];
-    NotificationBind = 0x7f  "FFA_NOTIFICATION_BIND",        V1_1,  -,      [VM HYPERVISOR SP];
-    NotificationUnbind = 0x80 "FFA_NOTIFICATION_UNBIND",     V1_1,  -,      [VM HYPERVISOR SP];
-    NotificationSet = 0x81   "FFA_NOTIFICATION_SET",         V1_1,  -,      [VM HYPERVISOR SP];
-    NotificationGet = 0x82   "FFA_NOTIFICATION_GET",         V1_1,  -,      [VM HYPERVISOR SP];
-    NotificationInfoGet = 0x83 "FFA_NOTIFICATION_INFO_GET",  V1_1,  V1_1,   [VM HYPERVISOR];
-    RxAcquire = 0x84         "FFA_RX_ACQUIRE",               V1_1,  -,      [HYPERVISOR];
-    SpmIdGet = 0x85          "FFA_SPM_ID_GET",               V1_1,  -,      [VM HYPERVISOR SP];
-    MsgSend2 = 0x86          "FFA_MSG_SEND2",                V1_1,  -,      [VM HYPERVISOR SP];
-    SecondaryEpRegister = 0x87 "FFA_SECONDARY_EP_REGISTER",  -,     V1_1,   [SP];
-    MemPermGet = 0x88        "FFA_MEM_PERM_GET",             V1_1,  V1_2,   [SP];
-    MemPermSet = 0x89        "FFA_MEM_PERM_SET",             V1_1,  V1_2,   [SP];
-    ConsoleLog = 0x8a        "FFA_CONSOLE_LOG",              V1_2,  V1_2,   [VM HYPERVISOR SP];
-    PartitionInfoGetRegs = 0x8b "FFA_PARTITION_INFO_GET_REGS", -,   V1_2,   [VM HYPERVISOR SP];
-    El3IntrHandle = 0x8c     "FFA_EL3_INTR_HANDLE",          V1_2,  -,      [SP];
-    MsgSendDirectReq2 = 0x8d "FFA_MSG_SEND_DIRECT_REQ2",     -,     V1_2,   [VM HYPERVISOR SP];
-    MsgSendDirectResp2 = 0x8e "FFA_MSG_SEND_DIRECT_RESP2",   -,     V1_2,   [VM SP ANSWER];
-    NsResInfoGet = 0x8f      "FFA_NS_RES_INFO_GET",          -,     V1_3,   [HYPERVISOR];
-    Abort = 0x90             "FFA_ABORT",                    V1_3,  V1_3,   [SP];
-    NotificationBind2 = 0x94 "FFA_NOTIFICATION_BIND2",       -,     V1_3,   [VM HYPERVISOR SP];
-    NotificationUnbind2 = 0x95 "FFA_NOTIFICATION_UNBIND2",   -,     V1_3,   [VM HYPERVISOR SP];
-    NotificationSet2 = 0x96  "FFA_NOTIFICATION_SET2",        -,     V1_3,   [VM HYPERVISOR SP];
-    NotificationGet2 = 0x97  "FFA_NOTIFICATION_GET2",        -,     V1_3,   [VM HYPERVISOR SP];
+    //                       name                             32    64          who           answers
+    Error = 0x60             "FFA_ERROR",                     V1_0, V1_3,  [VM HYPERVISOR SP ANSWER] => [];
+    Success = 0x61           "FFA_SUCCESS",                   V1_0, V1_0,  [VM HYPERVISOR SP ANSWER] => [];
+    Interrupt = 0x62         "FFA_INTERRUPT",                 V1_0, V1_3,  [SP ANSWER] => [];
+    Version = 0x63           "FFA_VERSION",                   V1_0, -,     [VM HYPERVISOR SP] => [];
+    Features = 0x64          "FFA_FEATURES",                  V1_0, -,     [VM HYPERVISOR SP] => [Success];
+    RxRelease = 0x65         "FFA_RX_RELEASE",                V1_0, -,     [VM HYPERVISOR SP] => [Success];
+    RxTxMap = 0x66           "FFA_RXTX_MAP",                  V1_0, V1_0,  [VM HYPERVISOR SP] => [Success];
+    RxTxUnmap = 0x67         "FFA_RXTX_UNMAP",                V1_0, -,     [VM HYPERVISOR SP] => [Success];
+    PartitionInfoGet = 0x68  "FFA_PARTITION_INFO_GET",        V1_0, -,     [VM HYPERVISOR SP] => [Success];
+    IdGet = 0x69             "FFA_ID_GET",                    V1_0, -,     [VM HYPERVISOR SP] => [Success];
+    MsgPoll = 0x6a           "FFA_MSG_POLL",                  V1_0, -,     [VM SP] => [MsgSend];
+    MsgWait = 0x6b           "FFA_MSG_WAIT",                  V1_0, V1_3,  [VM SP ANSWER] => [];
+    Yield = 0x6c             "FFA_YIELD",                     V1_0, V1_3,  [VM SP ANSWER] => [];
+    Run = 0x6d               "FFA_RUN",                       V1_0, V1_3,  [VM HYPERVISOR SP]
+        => [MsgWait Yield Interrupt MsgSendDirectResp MsgSendDirectResp2];
+    MsgSend = 0x6e           "FFA_MSG_SEND",                  V1_0, -,     [VM SP ANSWER] => [Success];
+    MsgSendDirectReq = 0x6f  "FFA_MSG_SEND_DIRECT_REQ",       V1_0, V1_0,  [VM HYPERVISOR SP]
+        => [MsgSendDirectResp Interrupt Yield];
+    MsgSendDirectResp = 0x70 "FFA_MSG_SEND_DIRECT_RESP",      V1_0, V1_0,  [VM SP ANSWER] => [];
+    MemDonate = 0x71         "FFA_MEM_DONATE",                V1_0, V1_0,  [VM HYPERVISOR SP]
+        => [Success MemFragRx MemOpPause];
+    MemLend = 0x72           "FFA_MEM_LEND",                  V1_0, V1_0,  [VM HYPERVISOR SP]
+        => [Success MemFragRx MemOpPause];
+    MemShare = 0x73          "FFA_MEM_SHARE",                 V1_0, V1_0,  [VM HYPERVISOR SP]
+        => [Success MemFragRx MemOpPause];
+    MemRetrieveReq = 0x74    "FFA_MEM_RETRIEVE_REQ",          V1_0, V1_0,  [VM HYPERVISOR SP]
+        => [MemRetrieveResp MemOpPause];
+    MemRetrieveResp = 0x75   "FFA_MEM_RETRIEVE_RESP",         V1_0, -,     [ANSWER] => [];
+    MemRelinquish = 0x76     "FFA_MEM_RELINQUISH",            V1_0, -,     [VM HYPERVISOR SP]
+        => [Success MemOpPause];
+    MemReclaim = 0x77        "FFA_MEM_RECLAIM",               V1_0, -,     [VM HYPERVISOR SP]
+        => [Success MemOpPause];
+    MemOpPause = 0x78        "FFA_MEM_OP_PAUSE",              V1_0, -,     [ANSWER] => [];
+    MemOpResume = 0x79       "FFA_MEM_OP_RESUME",             V1_0, -,     [VM HYPERVISOR SP]
+        => [Success MemRetrieveResp MemOpPause];
+    MemFragRx = 0x7a         "FFA_MEM_FRAG_RX",               V1_0, -,     [VM HYPERVISOR SP ANSWER]
+        => [MemFragTx];
+    MemFragTx = 0x7b         "FFA_MEM_FRAG_TX",               V1_0, -,     [VM HYPERVISOR SP ANSWER]
+        => [Success MemFragRx MemOpPause];
+    NormalWorldResume = 0x7c "FFA_NORMAL_WORLD_RESUME",       V1_0, V1_3,  [SPMC] => [];
+    NotificationBitmapCreate = 0x7d "FFA_NOTIFICATION_BITMAP_CREATE", V1_1, -, [HYPERVISOR] => [Success];
+    NotificationBitmapDestroy = 0x7e "FFA_NOTIFICATION_BITMAP_DESTROY", V1_1, -, [HYPERVISOR] => [Success];
+    NotificationBind = 0x7f  "FFA_NOTIFICATION_BIND",         V1_1, -,     [VM HYPERVISOR SP] => [Success];
+    NotificationUnbind = 0x80 "FFA_NOTIFICATION_UNBIND", V1_1, -,          [VM HYPERVISOR SP] => [Success];
+    NotificationSet = 0x81   "FFA_NOTIFICATION_SET",          V1_1, -,     [VM HYPERVISOR SP] => [Success];
+    NotificationGet = 0x82   "FFA_NOTIFICATION_GET",          V1_1, -,     [VM HYPERVISOR SP] => [Success];
+    NotificationInfoGet = 0x83 "FFA_NOTIFICATION_INFO_GET", V1_1, V1_1,    [VM HYPERVISOR] => [Success];
+    RxAcquire = 0x84         "FFA_RX_ACQUIRE",                V1_1, -,     [HYPERVISOR] => [Success];
+    SpmIdGet = 0x85          "FFA_SPM_ID_GET",                V1_1, -,     [VM HYPERVISOR SP] => [Success];
+    MsgSend2 = 0x86          "FFA_MSG_SEND2",                 V1_1, -,     [VM HYPERVISOR SP] => [Success];
+    SecondaryEpRegister = 0x87 "FFA_SECONDARY_EP_REGISTER", -, V1_1,       [SP SPMC] => [Success];
+    MemPermGet = 0x88        "FFA_MEM_PERM_GET",              V1_1, V1_2,  [SP] => [Success];
+    MemPermSet = 0x89        "FFA_MEM_PERM_SET",              V1_1, V1_2,  [SP] => [Success];
+    ConsoleLog = 0x8a        "FFA_CONSOLE_LOG",               V1_2, V1_2,  [VM HYPERVISOR SP] => [Success];
+    PartitionInfoGetRegs = 0x8b "FFA_PARTITION_INFO_GET_REGS", -, V1_2,    [VM HYPERVISOR SP] => [Success];
+    El3IntrHandle = 0x8c     "FFA_EL3_INTR_HANDLE",           V1_2, -,     [SPMC] => [Success];
+    MsgSendDirectReq2 = 0x8d "FFA_MSG_SEND_DIRECT_REQ2",      -,    V1_2,  [VM HYPERVISOR SP]
+        => [MsgSendDirectResp2 Interrupt Yield];
+    MsgSendDirectResp2 = 0x8e "FFA_MSG_SEND_DIRECT_RESP2", -, V1_2,        [VM SP ANSWER] => [];
+    NsResInfoGet = 0x8f      "FFA_NS_RES_INFO_GET",           -,    V1_3,  [HYPERVISOR] => [Success];
+    Abort = 0x90             "FFA_ABORT",                     V1_3, V1_3,  [SP] => [];
+    NotificationBind2 = 0x94 "FFA_NOTIFICATION_BIND2",        -,    V1_3,  [VM HYPERVISOR SP] => [Success];
+    NotificationUnbind2 = 0x95 "FFA_NOTIFICATION_UNBIND2", -, V1_3,        [VM HYPERVISOR SP] => [Success];
+    NotificationSet2 = 0x96  "FFA_NOTIFICATION_SET2",         -,    V1_3,  [VM HYPERVISOR SP] => [Success];
+    NotificationGet2 = 0x97  "FFA_NOTIFICATION_GET2",         -,    V1_3,  [VM HYPERVISOR SP] => [Success];
 }
 
 /// First and last low byte of a function ID in FF-A's range.
@@ -299,6 +338,8 @@ impl fmt::Display for FunctionId {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
 
     #[test]
@@ -326,6 +367,35 @@ mod tests {
         for bit in (8..32).filter(|&bit| bit != 16 && bit != 30) {
             let w0 = share.w0() ^ 1 << bit;
             assert_eq!(FunctionId::from_w0(w0), Err(UnknownFunction { w0 }), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_answers_a_call_may_be_given_as_an_answer() {
+        for row in FUNCTIONS {
+            assert!(row.callers != Callers::ANSWER || row.answers.is_empty(), "{}", row.name);
+            for answer in row.answers.iter().map(|answer| answer.info()) {
+                assert!(answer.callers.contains(Callers::ANSWER), "{} by {}", row.name, answer.name);
+            }
+        }
+        let share = Function::MemShare.info().answers;
+        assert_eq!(share, [Function::Success, Function::MemFragRx, Function::MemOpPause]);
+        let callers = |function: Function| std::string::ToString::to_string(&function.info().callers);
+        assert_eq!(callers(Function::NotificationBind), "VM, hypervisor, SP");
+        assert_eq!(callers(Function::El3IntrHandle), "SPMC");
+        assert_eq!(callers(Function::Yield), "VM, SP, as an answer");
+    }
+
+    #[test]
+    fn functions_of_1_3_have_names_and_no_earlier_version_has_them() {
+        let names = FUNCTIONS.iter().filter(|row| {
+            let since = [row.since_32, row.since_64];
+            since.into_iter().flatten().all(|since| since >= Version::V1_3)
+        });
+        let numbers = [0x8f, 0x90, 0x94, 0x95, 0x96, 0x97];
+        assert!(names.map(|row| row.function as u8).eq(numbers));
+        for number in [0x91, 0x92, 0x93, 0x98] {
+            assert!(FunctionId::from_w0(0xc400_0000 | number).is_err(), "{number:#x}");
         }
     }
 
