@@ -34,7 +34,9 @@ impl fmt::Display for RunTarget {
     }
 }
 
-/// The values of FFA_SUCCESS that the calls of this crate use.
+/// The values of FFA_SUCCESS that most calls use. Answers that fill more registers have types of their own, which
+/// read the registers again: [`PendingNotifications`](crate::PendingNotifications),
+/// [`NotificationInfo`](crate::NotificationInfo).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Success {
     /// Width of the answer; in the 32-bit form the values are cut to 32 bits.
@@ -171,5 +173,13 @@ impl Answer {
             Self::MemFragTx(tx) => tx.to_regs(),
             Self::Unexpected { w0 } => Regs::new([u64::from(*w0)]),
         }
+    }
+}
+
+/// The width of FFA_SUCCESS, for answers that use more registers than [`Success`] keeps.
+pub(crate) fn success_width(regs: &Regs) -> Result<Width, Answer> {
+    match Answer::from_regs(regs) {
+        Answer::Success(success) => Ok(success.width),
+        other => Err(other),
     }
 }

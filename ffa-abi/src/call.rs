@@ -1,6 +1,8 @@
 use crate::{
     DirectRequest, DirectResponse, FeatureQuery, Function, FunctionId, MemFragRx, MemFragTx, MemReclaim,
-    MemSend, PartitionInfoGet, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, UnknownFunction, Width,
+    MemSend, NotificationBind, NotificationBitmapCreate, NotificationBitmapDestroy, NotificationGet,
+    NotificationInfoGet, NotificationSet, NotificationUnbind, PartitionInfoGet, Regs, RunTarget, RxRelease,
+    RxTxMap, RxTxUnmap, UnknownFunction, Width,
 };
 
 /// One FF-A call, decoded from the registers of whoever makes it.
@@ -40,6 +42,20 @@ pub enum Call {
     MemFragRx(MemFragRx),
     /// FFA_MEM_FRAG_TX.
     MemFragTx(MemFragTx),
+    /// FFA_NOTIFICATION_BITMAP_CREATE.
+    NotificationBitmapCreate(NotificationBitmapCreate),
+    /// FFA_NOTIFICATION_BITMAP_DESTROY.
+    NotificationBitmapDestroy(NotificationBitmapDestroy),
+    /// FFA_NOTIFICATION_BIND.
+    NotificationBind(NotificationBind),
+    /// FFA_NOTIFICATION_UNBIND.
+    NotificationUnbind(NotificationUnbind),
+    /// FFA_NOTIFICATION_SET.
+    NotificationSet(NotificationSet),
+    /// FFA_NOTIFICATION_GET.
+    NotificationGet(NotificationGet),
+    /// FFA_NOTIFICATION_INFO_GET.
+    NotificationInfoGet(NotificationInfoGet),
     /// Any other function of the table; its registers are not looked at.
     Other(FunctionId),
 }
@@ -104,6 +120,21 @@ impl Call {
             Function::MemReclaim => MemReclaim::from_regs(id, regs).map(Self::MemReclaim),
             Function::MemFragRx => MemFragRx::from_regs(id, regs).map(Self::MemFragRx),
             Function::MemFragTx => MemFragTx::from_regs(id, regs).map(Self::MemFragTx),
+            Function::NotificationBitmapCreate => {
+                NotificationBitmapCreate::from_regs(id, regs).map(Self::NotificationBitmapCreate)
+            }
+            Function::NotificationBitmapDestroy => {
+                NotificationBitmapDestroy::from_regs(id, regs).map(Self::NotificationBitmapDestroy)
+            }
+            Function::NotificationBind => NotificationBind::from_regs(id, regs).map(Self::NotificationBind),
+            Function::NotificationUnbind => {
+                NotificationUnbind::from_regs(id, regs).map(Self::NotificationUnbind)
+            }
+            Function::NotificationSet => NotificationSet::from_regs(id, regs).map(Self::NotificationSet),
+            Function::NotificationGet => NotificationGet::from_regs(id, regs).map(Self::NotificationGet),
+            Function::NotificationInfoGet => {
+                NotificationInfoGet::from_regs(id, regs).map(Self::NotificationInfoGet)
+            }
             _ => Ok(Self::Other(id)),
         }
     }
@@ -133,6 +164,13 @@ impl Call {
             Self::MemReclaim(reclaim) => reclaim.to_regs(),
             Self::MemFragRx(rx) => rx.to_regs(),
             Self::MemFragTx(tx) => tx.to_regs(),
+            Self::NotificationBitmapCreate(call) => call.to_regs(),
+            Self::NotificationBitmapDestroy(call) => call.to_regs(),
+            Self::NotificationBind(call) => call.to_regs(),
+            Self::NotificationUnbind(call) => call.to_regs(),
+            Self::NotificationSet(call) => call.to_regs(),
+            Self::NotificationGet(call) => call.to_regs(),
+            Self::NotificationInfoGet(call) => call.to_regs(),
             Self::Other(id) => Regs::new([u64::from(id.w0())]),
         }
     }
@@ -156,6 +194,13 @@ impl Call {
             Self::MemReclaim(_) => Function::MemReclaim,
             Self::MemFragRx(_) => Function::MemFragRx,
             Self::MemFragTx(_) => Function::MemFragTx,
+            Self::NotificationBitmapCreate(_) => Function::NotificationBitmapCreate,
+            Self::NotificationBitmapDestroy(_) => Function::NotificationBitmapDestroy,
+            Self::NotificationBind(_) => Function::NotificationBind,
+            Self::NotificationUnbind(_) => Function::NotificationUnbind,
+            Self::NotificationSet(_) => Function::NotificationSet,
+            Self::NotificationGet(_) => Function::NotificationGet,
+            Self::NotificationInfoGet(_) => Function::NotificationInfoGet,
             Self::Other(id) => id.function(),
         }
     }

@@ -9,6 +9,9 @@ mod features;
 mod function;
 mod id;
 mod memory;
+mod notification;
+mod notification_get;
+mod notification_info;
 mod partition_info;
 mod partition_info_get;
 mod regs;
@@ -26,6 +29,17 @@ pub use features::{FeatureId, FeatureQuery, buffer_size};
 pub use function::{Callers, FUNCTIONS, Function, FunctionId, FunctionInfo, UnknownFunction, Width};
 pub use id::{Handle, InvalidHandle, PartitionId, Uuid};
 pub use memory::{MemFragRx, MemFragTx, MemReclaim, MemSend, ReclaimFlags, Transaction};
+pub use notification::{
+    NotificationBind, NotificationBitmap, NotificationBitmapCreate, NotificationBitmapDestroy,
+    NotificationScope, NotificationSet, NotificationUnbind,
+};
+pub use notification_get::{
+    FrameworkNotifications, NotificationGet, NotificationSources, PendingNotifications,
+};
+pub use notification_info::{
+    NotificationInfo, NotificationInfoError, NotificationInfoFull, NotificationInfoGet, PendingReceiver,
+    PendingReceivers,
+};
 pub use partition_info::{PartitionInfo, PartitionInfoError, Properties, RecordFormat, Records};
 pub use partition_info_get::PartitionInfoGet;
 pub use regs::Regs;
