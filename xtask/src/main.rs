@@ -73,8 +73,8 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
         cpus: u8,
         /// Stop QEMU after this many seconds.
-        #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-        limit: u64,
+        #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
     },
 }
 
@@ -104,14 +104,14 @@ fn run(command: Command) -> Result<ExitCode> {
             let images = image::build(Profile::from_flag(release))?;
             let told = [("scenario", scenario), ("spmc", spmc)];
             let told = told.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-            let machine = Machine { qemu, images, cpus, told, limit: Duration::from_secs(limit) };
+            let machine = Machine { qemu, images, cpus, told, limit: Duration::from_secs(limit.into()) };
             return exit_code(machine.run(|line| println!("{line}"))?, limit);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn exit_code(ended: Ended, limit: u64) -> Result<ExitCode> {
+fn exit_code(ended: Ended, limit: u32) -> Result<ExitCode> {
     match ended {
         Ended::Exited(status) => Ok(u8::try_from(status).map_or(ExitCode::FAILURE, ExitCode::from)),
         Ended::Hung => anyhow::bail!("QEMU was still running after {limit} s and was stopped"),

@@ -4,8 +4,9 @@
 //! timer takes none. So runs repeat to the instruction, and a guest may sleep for hours.
 
 use std::io::{BufRead, BufReader, Read};
+use std::iter;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::image::Images;
 use crate::{elf, process};
+
+/// How often QEMU is asked whether it has ended, once it can print no more.
+const POLL: Duration = Duration::from_millis(1);
+/// Lines that wait to be looked at. QEMU waits when there are more.
+const BACKLOG: usize = 1000;
 
 /// A machine that boots the images.
 pub struct Machine {
@@ -50,19 +56,22 @@ impl Machine {
             .with_context(|| format!("cannot run {}", process::describe(&command)))?;
         let lines = lines_of(child.stdout.take().expect("it was piped just now"));
         let complaints = lines_of(child.stderr.take().expect("it was piped just now"));
-        let child = KilledOnDrop(child);
+        let mut child = KilledOnDrop(child);
 
         let deadline = Instant::now() + self.limit;
+        let left = || deadline.saturating_duration_since(Instant::now());
         loop {
-            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(text) => line(&text),
+            let left = left();
+            match lines.recv_timeout(left) {
+                // There may be another line at any time: a machine that prints for ever has hung as well.
+                Ok(text) if !left.is_zero() => line(&text),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => return Ok(Ended::Hung),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => return Ok(Ended::Hung),
             }
         }
-        let status = child.wait()?;
-        let complaints: Vec<String> = complaints.iter().collect();
-        match status {
+        let Some(status) = child.wait_until(deadline)? else { return Ok(Ended::Hung) };
+        let complaints: Vec<String> = iter::from_fn(|| complaints.recv_timeout(left()).ok()).collect();
+        match status.code() {
             // 1 is also what QEMU says when it does not like its arguments.
             Some(1) if !complaints.is_empty() => bail!("QEMU failed: {}", complaints.join("\n")),
             Some(status) => Ok(Ended::Exited(status)),
@@ -105,9 +114,15 @@ fn escape(value: &str) -> String {
 struct KilledOnDrop(Child);
 
 impl KilledOnDrop {
-    /// Its exit status, when it has ended; `None` if a signal ended it.
-    fn wait(mut self) -> Result<Option<i32>> {
-        Ok(self.0.wait().context("cannot wait for QEMU")?.code())
+    /// How it ended; `None` if it still runs at `deadline`.
+    fn wait_until(&mut self, deadline: Instant) -> Result<Option<ExitStatus>> {
+        loop {
+            let ended = self.0.try_wait().context("cannot wait for QEMU")?;
+            if ended.is_some() || Instant::now() >= deadline {
+                return Ok(ended);
+            }
+            thread::sleep(POLL);
+        }
     }
 }
 
@@ -121,7 +136,7 @@ impl Drop for KilledOnDrop {
 
 /// The lines that come out of `stream`, until it is closed.
 fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(BACKLOG);
     thread::spawn(move || {
         let mut stream = BufReader::new(stream);
         let mut bytes = Vec::new();
@@ -134,4 +149,44 @@ fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Runs `script` in place of QEMU.
+    fn run(name: &str, script: &str) -> Result<Ended> {
+        let folder = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let [qemu, image] = ["qemu", "image"].map(|file| folder.join(file));
+        fs::write(&qemu, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&qemu, Permissions::from_mode(0o755)).unwrap();
+        fs::write(&image, [&b"\x7fELF\x02\x01"[..], &[0; 26]].concat()).unwrap();
+        let images = Images { firmware: image.clone(), hypervisor: image };
+        let limit = Duration::from_millis(300);
+        let ended = Machine { qemu, images, cpus: 1, told: Vec::new(), limit }.run(|_| {});
+        fs::remove_dir_all(folder).unwrap();
+        ended
+    }
+
+    /// One test, since no script may be started while another is being written.
+    #[test]
+    fn says_how_it_ended_and_nothing_outlasts_the_limit() {
+        assert_eq!(run("well", "echo a line").unwrap(), Ended::Exited(0));
+        assert_eq!(run("panicked", "exit 101").unwrap(), Ended::Exited(101));
+        assert!(run("refused", "echo no such option >&2; exit 1").is_err());
+        assert!(run("killed", "kill -9 $$").is_err());
+        for (name, script) in [
+            ("silent", "exec sleep 60"),
+            ("chatty", "exec yes"),
+            ("closed", "exec sleep 60 >&-"),
+            ("mute", "exec sleep 60 >&- 2>&-"),
+        ] {
+            assert_eq!(run(name, script).unwrap(), Ended::Hung, "{name}");
+        }
+    }
 }
