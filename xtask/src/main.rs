@@ -114,6 +114,7 @@ fn run(command: Command) -> Result<ExitCode> {
 fn exit_code(ended: Ended, limit: u32) -> Result<ExitCode> {
     match ended {
         Ended::Exited(status) => Ok(u8::try_from(status).map_or(ExitCode::FAILURE, ExitCode::from)),
+        Ended::Unfinished => anyhow::bail!("QEMU ended before the hypervisor did"),
         Ended::Hung => anyhow::bail!("QEMU was still running after {limit} s and was stopped"),
     }
 }

@@ -16,6 +16,8 @@ use anyhow::{Context, Result, bail};
 use crate::image::Images;
 use crate::{elf, process};
 
+/// What the hypervisor prints last if all was well.
+const ALL_IS_WELL: &str = "hypervisor: all is well";
 /// How often QEMU is asked whether it has ended, once it can print no more.
 const POLL: Duration = Duration::from_millis(1);
 /// Lines that wait to be looked at. QEMU waits when there are more.
@@ -39,6 +41,8 @@ pub enum Ended {
     Exited(i32),
     /// By force, at the limit.
     Hung,
+    /// By itself, with status 0, but the hypervisor did not come to its end: QEMU does that when it is told to terminate.
+    Unfinished,
 }
 
 impl Machine {
@@ -59,12 +63,16 @@ impl Machine {
         let mut child = KilledOnDrop(child);
 
         let deadline = Instant::now() + self.limit;
+        let mut is_well = false;
         let left = || deadline.saturating_duration_since(Instant::now());
         loop {
             let left = left();
             match lines.recv_timeout(left) {
                 // There may be another line at any time: a machine that prints for ever has hung as well.
-                Ok(text) if !left.is_zero() => line(&text),
+                Ok(text) if !left.is_zero() => {
+                    is_well |= text == ALL_IS_WELL;
+                    line(&text);
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
                 Ok(_) | Err(RecvTimeoutError::Timeout) => return Ok(Ended::Hung),
             }
@@ -74,6 +82,7 @@ impl Machine {
         match status.code() {
             // 1 is also what QEMU says when it does not like its arguments.
             Some(1) if !complaints.is_empty() => bail!("QEMU failed: {}", complaints.join("\n")),
+            Some(0) if !is_well => Ok(Ended::Unfinished),
             Some(status) => Ok(Ended::Exited(status)),
             None => bail!("QEMU was killed: {}", complaints.join("\n")),
         }
@@ -176,7 +185,8 @@ mod tests {
     /// One test, since no script may be started while another is being written.
     #[test]
     fn says_how_it_ended_and_nothing_outlasts_the_limit() {
-        assert_eq!(run("well", "echo a line").unwrap(), Ended::Exited(0));
+        assert_eq!(run("well", "echo hypervisor: all is well").unwrap(), Ended::Exited(0));
+        assert_eq!(run("terminated", "echo hypervisor: started").unwrap(), Ended::Unfinished);
         assert_eq!(run("panicked", "exit 101").unwrap(), Ended::Exited(101));
         assert!(run("refused", "echo no such option >&2; exit 1").is_err());
         assert!(run("killed", "kill -9 $$").is_err());

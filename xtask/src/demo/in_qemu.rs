@@ -55,6 +55,7 @@ pub fn play(prepared: &Prepared, scenario: &Scenario, seed: u64, output: &mut Ou
         said.iter().for_each(|line| output.print(line));
         match ended {
             Ended::Hung => bail!("QEMU was still running after {} s and was stopped", LIMIT.as_secs()),
+            Ended::Unfinished => bail!("QEMU ended before the hypervisor did"),
             Ended::Exited(_) if ended_with_summary => {}
             Ended::Exited(status) => bail!("the images stopped in the middle, with status {status}"),
         }
