@@ -1,5 +1,8 @@
 //! `cargo xtask`: everything that is more than `cargo build` and `cargo test`.
 
+#[macro_use]
+mod print;
+
 mod bench;
 mod demo;
 mod el2_bench;

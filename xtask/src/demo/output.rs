@@ -1,6 +1,6 @@
 //! Shows the lines of a timeline, from wherever they come, and adds up how the scenarios ended.
 
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -80,9 +80,9 @@ impl Output {
         }
     }
 
-    /// Prints a line. Whoever reads only the beginning still gets the right exit status.
+    /// Prints a line.
     pub fn print(&self, line: &str) {
-        _ = writeln!(stdout(), "{line}");
+        println!("{line}");
     }
 
     /// Sums up a run of several scenarios, and says how it ended.
