@@ -52,7 +52,7 @@ pub fn play(prepared: &Prepared, scenario: &Scenario, seed: u64, output: &mut Ou
     let good = ended == Ended::Exited(0) && ended_with_summary;
     output.ended(good);
     if !good {
-        said.iter().for_each(|line| output.print(line));
+        said.iter().for_each(|line| output.line(line));
         match ended {
             Ended::Hung => bail!("QEMU was still running after {} s and was stopped", LIMIT.as_secs()),
             Ended::Unfinished => bail!("QEMU ended before the hypervisor did"),
