@@ -3,6 +3,7 @@
 //! With everything present nothing is installed, no network is used, and nothing is printed.
 
 use std::fs;
+use std::io::stderr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -69,7 +70,7 @@ fn cargo_deny() -> Result<String> {
         return Ok(version);
     }
     eprintln!("building cargo-deny takes about five minutes");
-    process::run_visibly(Command::new("cargo").args(["install", "--locked", "cargo-deny"]))?;
+    run_installer(Command::new("cargo").args(["install", "--locked", "cargo-deny"]))?;
     version()
 }
 
@@ -80,7 +81,7 @@ fn add_target_with_rustup() -> bool {
     if process::find("rustup").is_none() || refused.exists() {
         return false;
     }
-    match process::run_visibly(Command::new("rustup").args(["target", "add", TARGET])) {
+    match run_installer(Command::new("rustup").args(["target", "add", TARGET])) {
         Ok(()) => true,
         Err(error) => {
             eprintln!("{error:#}; taking the library's sources instead");
@@ -139,10 +140,15 @@ fn install_packages(packages: &[impl AsRef<str>]) -> Result<()> {
         bail!("installing packages needs root, and there is no sudo; as root, run: {by_hand}");
     };
     // Lists that are a little old do no harm.
-    if let Err(error) = process::run_visibly(update.arg("update")) {
+    if let Err(error) = run_installer(update.arg("update")) {
         eprintln!("{error:#}");
     }
     install.args(["install", "--yes", "--no-install-recommends"]).args(&packages);
     install.env("DEBIAN_FRONTEND", "noninteractive");
-    process::run_visibly(&mut install).with_context(|| format!("as root, run: {by_hand}"))
+    run_installer(&mut install).with_context(|| format!("as root, run: {by_hand}"))
+}
+
+/// Runs an installer. What it prints is not the output of the command that needs it.
+fn run_installer(command: &mut Command) -> Result<()> {
+    process::run_visibly(command.stdout(stderr()))
 }
