@@ -74,8 +74,11 @@ impl Toolchain {
     fn prepare(&self, mut command: Command, subcommand: &str, crates: &str) -> Command {
         command.arg(subcommand).args(["--target", TARGET]).env("RUSTC", &self.rustc);
         command.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_RUSTFLAGS", FLAGS);
-        // Set by the Cargo that runs us, for its own compiler.
-        command.env_remove("LD_LIBRARY_PATH");
+        // Set by the Cargo that runs us, for its own compiler; and by whoever runs it, for the host. The latter would also
+        // come before the flags above.
+        for host in ["LD_LIBRARY_PATH", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
+            command.env_remove(host);
+        }
         if let Library::FromSource { linker } = &self.library {
             command.arg(format!("-Zbuild-std={crates}")).env("RUSTC_BOOTSTRAP", "1");
             command.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER", linker);
