@@ -3,7 +3,8 @@ use alloc::vec::Vec;
 use ffa_abi::{FunctionId, PartitionId, Version};
 
 use super::check::{
-    Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, RunCheck, SendCheck, WholeCheck,
+    AcquireCheck, Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck,
+    SendCheck, VmMapCheck, WholeCheck,
 };
 use super::memory::Extent;
 
@@ -43,6 +44,13 @@ pub struct Config {
     pub reclaim: Checks<ReclaimCheck>,
     /// Checks of mapping buffers.
     pub map: Checks<MapCheck>,
+    /// Checks of mapping buffers on behalf of a VM, before those of the buffers. `None`: a call with neither addresses
+    /// nor pages is judged as any other.
+    pub map_for_vm: Option<Checks<VmMapCheck>>,
+    /// Checks of FFA_RX_ACQUIRE, if it is served.
+    pub acquire: Option<Checks<AcquireCheck>>,
+    /// Checks of FFA_RX_RELEASE.
+    pub release: Checks<ReleaseCheck>,
     /// Checks of listing partitions.
     pub info: Checks<InfoCheck>,
     /// Checks of a direct request.
@@ -92,6 +100,8 @@ pub struct Limits {
     pub receivers: u32,
     /// Parts of one descriptor.
     pub parts: u32,
+    /// VMs for which something is kept at the same time.
+    pub vms: u32,
     /// Bytes of all descriptors together.
     pub store_bytes: u64,
     /// Pages of each of RX and TX.

@@ -1,10 +1,11 @@
 use ffa_abi::{FunctionId, PartitionId, Regs, Status, Width};
 
-use super::check::MapCheck;
-use super::memory::{Extent, PAGE_SIZE};
+use super::check::{AcquireCheck, MapCheck, ReleaseCheck};
+use super::memory::{Extent, PAGE_SIZE, PhysMemory};
 use super::model::{SpmcModel, error};
+use super::vm::RxOwner;
 
-/// The hypervisor's buffers.
+/// An endpoint's buffers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Mailbox {
     pub tx: u64,
@@ -23,20 +24,39 @@ impl Mailbox {
 }
 
 impl SpmcModel {
-    pub(super) fn rxtx_map(&mut self, id: FunctionId, regs: &Regs) -> Regs {
+    pub(super) fn rxtx_map(&mut self, memory: &dyn PhysMemory, id: FunctionId, regs: &Regs) -> Regs {
         let address = |x: u64| if id.width() == Width::Smc32 { x & 0xffff_ffff } else { x };
-        let asked =
-            Mailbox { tx: address(regs.x::<1>()), rx: address(regs.x::<2>()), pages: regs.w::<3>() & 0x3f };
+        let w3 = regs.w::<3>();
+        let asked = Mailbox { tx: address(regs.x::<1>()), rx: address(regs.x::<2>()), pages: w3 & 0x3f };
+        let nothing = asked.tx == 0 && asked.rx == 0 && w3 == 0;
+        match self.config.map_for_vm.filter(|_| nothing) {
+            Some(checks) => self.map_for_vm(memory, checks, id),
+            None => self.map_for(PartitionId::HYPERVISOR, id, asked, w3),
+        }
+    }
+
+    /// Maps the buffers that `owner` wants; `w3` is as it came.
+    pub(super) fn map_for(&mut self, owner: PartitionId, id: FunctionId, asked: Mailbox, w3: u32) -> Regs {
         for &(check, status) in self.config.map {
-            if self.map_broken(check, id, asked, regs.w::<3>()) {
+            if self.map_broken(check, owner, id, asked, w3) {
                 return error(status);
             }
         }
-        self.mailbox = Some(asked);
+        match owner {
+            PartitionId::HYPERVISOR => self.mailbox = Some(asked),
+            vm => self.vm_mut(vm).mailbox = Some(asked),
+        }
         Regs::success(0, 0)
     }
 
-    fn map_broken(&self, check: MapCheck, id: FunctionId, asked: Mailbox, w3: u32) -> bool {
+    fn map_broken(
+        &self,
+        check: MapCheck,
+        owner: PartitionId,
+        id: FunctionId,
+        asked: Mailbox,
+        w3: u32,
+    ) -> bool {
         let [tx, rx] = asked.extents();
         match check {
             MapCheck::Narrow => id.width() == Width::Smc32,
@@ -46,17 +66,40 @@ impl SpmcModel {
             MapCheck::ZeroAddress => asked.tx == 0 || asked.rx == 0,
             MapCheck::SameAddress => asked.tx == asked.rx,
             MapCheck::Misplaced => (asked.tx | asked.rx) % PAGE_SIZE != 0 || tx.overlaps(&rx),
-            MapCheck::Mapped => self.mailbox.is_some(),
-            MapCheck::NotOwned => [tx, rx]
-                .into_iter()
-                .any(|buffer| !self.is_non_secure(buffer) || self.store.overlapping(buffer).next().is_some()),
+            MapCheck::Mapped => self.mailbox_of(owner).is_some(),
+            MapCheck::NotOwned => [tx, rx].into_iter().any(|buffer| {
+                !self.is_non_secure(buffer)
+                    || self.store.overlapping(buffer).next().is_some()
+                    || self.is_in_buffer(buffer)
+            }),
         }
     }
 
+    /// The buffers of the hypervisor or of a VM.
+    pub(super) fn mailbox_of(&self, owner: PartitionId) -> Option<Mailbox> {
+        match owner {
+            PartitionId::HYPERVISOR => self.mailbox,
+            vm => self.vms.get(&vm)?.mailbox,
+        }
+    }
+
+    /// Whether anybody's buffers hold a byte of `extent`.
+    pub(super) fn is_in_buffer(&self, extent: Extent) -> bool {
+        let all = self.vms.values().map(|vm| vm.mailbox).chain([self.mailbox]);
+        all.flatten().any(|mailbox| mailbox.extents().iter().any(|buffer| buffer.overlaps(&extent)))
+    }
+
     pub(super) fn rxtx_unmap(&mut self, regs: &Regs) -> Regs {
-        let named = regs.w::<1>() != 0 && !self.config.quirks.unmap_ignores_endpoint;
-        if named || self.mailbox.is_none() {
+        let w1 = if self.config.quirks.unmap_ignores_endpoint { 0 } else { regs.w::<1>() };
+        let (owner, reserved) = PartitionId::split(w1);
+        if reserved.0 != 0 || self.mailbox_of(owner).is_none() {
             return error(Status::InvalidParameters);
+        }
+        if owner != PartitionId::HYPERVISOR {
+            let vm = self.vm_mut(owner);
+            (vm.mailbox, vm.rx) = (None, RxOwner::Spmc);
+            self.free_unused(owner);
+            return Regs::success(0, 0);
         }
         self.mailbox = None;
         if !self.config.quirks.unmap_keeps_rx_state {
@@ -66,13 +109,45 @@ impl SpmcModel {
     }
 
     pub(super) fn rx_release(&mut self, regs: &Regs) -> Regs {
-        let named = PartitionId(regs.w::<1>() as u16) != PartitionId::HYPERVISOR;
-        if named && !self.config.quirks.release_ignores_endpoint {
-            return error(Status::InvalidParameters);
+        let ignored = self.config.quirks.release_ignores_endpoint;
+        let owner = if ignored { PartitionId::HYPERVISOR } else { PartitionId(regs.w::<1>() as u16) };
+        for &(check, status) in self.config.release {
+            let broken = match check {
+                ReleaseCheck::NoBuffer => {
+                    owner != PartitionId::HYPERVISOR && self.mailbox_of(owner).is_none()
+                }
+                ReleaseCheck::NotOwned => match owner {
+                    PartitionId::HYPERVISOR => !self.rx_full,
+                    vm => self.vms.get(&vm).is_none_or(|vm| vm.rx == RxOwner::Spmc),
+                },
+                ReleaseCheck::MessagePending => false,
+            };
+            if broken {
+                return error(status);
+            }
         }
-        if !core::mem::replace(&mut self.rx_full, false) {
-            return error(Status::Denied);
+        match owner {
+            PartitionId::HYPERVISOR => self.rx_full = false,
+            vm => self.vm_mut(vm).rx = RxOwner::Spmc,
         }
+        Regs::success(0, 0)
+    }
+
+    pub(super) fn rx_acquire(&mut self, regs: &Regs) -> Regs {
+        let Some(checks) = self.config.acquire else { return error(Status::NotSupported) };
+        let vm = PartitionId(regs.w::<1>() as u16);
+        for &(check, status) in checks {
+            let kept = self.vms.get(&vm);
+            let broken = match check {
+                AcquireCheck::Secure => vm.is_secure(),
+                AcquireCheck::NoBuffer => kept.is_none_or(|vm| vm.mailbox.is_none()),
+                AcquireCheck::NotFree => kept.is_some_and(|vm| vm.rx != RxOwner::Spmc),
+            };
+            if broken {
+                return error(status);
+            }
+        }
+        self.vm_mut(vm).rx = RxOwner::Hypervisor;
         Regs::success(0, 0)
     }
 

@@ -52,11 +52,14 @@ mod send;
 mod store;
 mod truth;
 mod version;
+mod vm;
+mod vm_buffers;
 mod whole;
 
 pub use actor::{MARK_SIZE, mark};
 pub use check::{
-    Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, RunCheck, SendCheck, WholeCheck,
+    AcquireCheck, Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck,
+    SendCheck, VmMapCheck, WholeCheck,
 };
 pub use config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
@@ -72,4 +75,5 @@ pub use reach::{Reach, Reached};
 pub use script::{
     Cleanup, Crash, Mangling, Outcome, Reaction, Refusal, Release, Retrieve, Script, Turn, Until, Writes,
 };
-pub use truth::{LiveHandle, Told, ToldAnswer};
+pub use truth::{Kept, LiveHandle, Told, ToldAnswer};
+pub use vm::RxOwner;

@@ -13,6 +13,7 @@ use super::reach::Serial;
 use super::store::Store;
 use super::truth::Told;
 use super::version::Negotiation;
+use super::vm::Vm;
 
 /// A secure world: the SPMC and its partitions, as the hypervisor's SMCs see them.
 ///
@@ -47,6 +48,8 @@ pub struct SpmcModel {
     pub(super) mailbox: Option<Mailbox>,
     /// Whether RX is the hypervisor's; apart from the mailbox because some SPMCs forget to reset it.
     pub(super) rx_full: bool,
+    /// VMs for which something is kept.
+    pub(super) vms: BTreeMap<PartitionId, Vm>,
     pub(super) store: Store,
     pub(super) now: Time,
     /// What partitions do by themselves, by time and in order.
@@ -69,6 +72,7 @@ impl SpmcModel {
             negotiation: Negotiation::Open(None),
             mailbox: None,
             rx_full: false,
+            vms: BTreeMap::new(),
             now: Time::ZERO,
             due: BTreeMap::new(),
             next_due: 0,
@@ -119,9 +123,10 @@ impl SpmcModel {
             Function::IdGet => Regs::success(u32::from(PartitionId::HYPERVISOR.0), 0),
             Function::SpmIdGet => Regs::success(u32::from(self.config.spmc_id.0), 0),
             Function::PartitionInfoGet => self.partition_info_get(memory, regs),
-            Function::RxTxMap => self.rxtx_map(id, regs),
+            Function::RxTxMap => self.rxtx_map(memory, id, regs),
             Function::RxTxUnmap => self.rxtx_unmap(regs),
             Function::RxRelease => self.rx_release(regs),
+            Function::RxAcquire => self.rx_acquire(regs),
             Function::MsgSendDirectReq => self.direct_request(cpu, id, regs),
             Function::Run => self.run(cpu, regs),
             Function::MemShare | Function::MemLend | Function::MemDonate => self.mem_send(memory, id, regs),

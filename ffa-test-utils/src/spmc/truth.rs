@@ -8,6 +8,7 @@ use super::model::SpmcModel;
 use super::reach::{Reach, Reached};
 use super::script::Mangling;
 use super::store::Share;
+use super::vm::RxOwner;
 
 /// A handle that the SPMC knows.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -18,6 +19,17 @@ pub struct LiveHandle {
     pub owner: PartitionId,
     /// Whether the whole descriptor has arrived.
     pub complete: bool,
+}
+
+/// What the SPMC keeps for a VM, other than shares: nothing of it may outlive the VM.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Kept {
+    /// The VM.
+    pub vm: PartitionId,
+    /// Whether its RX and TX buffers are mapped.
+    pub buffers: bool,
+    /// Whose its RX buffer is.
+    pub rx: RxOwner,
 }
 
 /// One message about a VM that reached a partition.
@@ -111,6 +123,11 @@ impl SpmcModel {
             complete: false,
         });
         whole.chain(half)
+    }
+
+    /// What is kept for VMs other than shares, by VM. One for which nothing is kept does not come up.
+    pub fn kept(&self) -> impl Iterator<Item = Kept> {
+        self.vms.iter().map(|(&id, vm)| Kept { vm: id, buffers: vm.mailbox.is_some(), rx: vm.rx })
     }
 
     /// What `sp` was told of `vm`, in order.

@@ -87,10 +87,9 @@ impl SpmcModel {
             WholeCheck::NotNonSecure => {
                 self.looked_up(half, descriptor, extents).any(|extent| !self.is_non_secure(extent))
             }
-            WholeCheck::BufferPage => self.looked_up(half, descriptor, extents).any(|extent| {
-                self.mailbox
-                    .is_some_and(|mailbox| mailbox.extents().iter().any(|buffer| buffer.overlaps(&extent)))
-            }),
+            WholeCheck::BufferPage => {
+                self.looked_up(half, descriptor, extents).any(|extent| self.is_in_buffer(extent))
+            }
             WholeCheck::AlreadySent => self.looked_up(half, descriptor, extents).any(|extent| {
                 self.store.overlapping(extent).any(|serial| {
                     // What the SPMC has forgotten does not stand in its table.

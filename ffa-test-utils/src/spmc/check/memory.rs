@@ -128,7 +128,7 @@ pub enum WholeCheck {
     PastMemory,
     /// A range is not plain non-secure memory.
     NotNonSecure,
-    /// A range holds a page of the hypervisor's buffers.
+    /// A range holds a page of somebody's RX or TX buffer.
     BufferPage,
     /// A range overlaps one that is shared, lent or donated already.
     AlreadySent,

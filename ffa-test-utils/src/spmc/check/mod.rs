@@ -8,7 +8,7 @@ mod partition;
 
 use ffa_abi::Status;
 
-pub use buffers::MapCheck;
+pub use buffers::{AcquireCheck, MapCheck, ReleaseCheck, VmMapCheck};
 pub use memory::{PartCheck, ReclaimCheck, SendCheck, WholeCheck};
 pub use message::{DirectCheck, RunCheck};
 pub use partition::InfoCheck;

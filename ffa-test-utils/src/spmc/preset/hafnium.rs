@@ -4,8 +4,10 @@ use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory, NotSup
 use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
-use crate::spmc::check::{Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, RunCheck};
-use crate::spmc::check::{SendCheck, WholeCheck};
+use crate::spmc::check::{
+    AcquireCheck, Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck,
+    SendCheck, VmMapCheck, WholeCheck,
+};
 use crate::spmc::config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
     VmMessages, VmSender,
@@ -17,7 +19,14 @@ pub fn config() -> Config {
         version: Version::V1_3,
         version_policy: VersionPolicy::LockThenRefuse,
         spmc_id: PartitionId(0x8000),
-        limits: Limits { shares: 100, receivers: 2, parts: 20, store_bytes: u64::MAX, buffer_pages: 1 },
+        limits: Limits {
+            shares: 100,
+            receivers: 2,
+            parts: 20,
+            vms: 16,
+            store_bytes: u64::MAX,
+            buffer_pages: 1,
+        },
         handles: HandlePolicy::SlotIndex,
         features: FEATURES,
         send: SEND,
@@ -25,6 +34,9 @@ pub fn config() -> Config {
         part: PART,
         reclaim: RECLAIM,
         map: MAP,
+        map_for_vm: Some(MAP_FOR_VM),
+        acquire: Some(ACQUIRE),
+        release: RELEASE,
         info: INFO,
         direct: DIRECT,
         run: RUN,
@@ -128,6 +140,27 @@ const MAP: Checks<MapCheck> = &[
     (MapCheck::Misplaced, InvalidParameters),
     (MapCheck::Mapped, Denied),
     (MapCheck::NotOwned, Denied),
+];
+
+// Offsets may lead anywhere, and what follows the first range is ignored.
+const MAP_FOR_VM: Checks<VmMapCheck> = &[
+    (VmMapCheck::Narrow, NotSupported),
+    (VmMapCheck::NoBuffer, InvalidParameters),
+    (VmMapCheck::Unaligned, InvalidParameters),
+    (VmMapCheck::NotVm, InvalidParameters),
+    (VmMapCheck::NoSlot, Denied),
+];
+
+const ACQUIRE: Checks<AcquireCheck> = &[
+    (AcquireCheck::Secure, NotSupported),
+    (AcquireCheck::NoBuffer, InvalidParameters),
+    (AcquireCheck::NotFree, Denied),
+];
+
+const RELEASE: Checks<ReleaseCheck> = &[
+    (ReleaseCheck::NoBuffer, InvalidParameters),
+    (ReleaseCheck::NotOwned, Denied),
+    (ReleaseCheck::MessagePending, Denied),
 ];
 
 const INFO: Checks<InfoCheck> = &[

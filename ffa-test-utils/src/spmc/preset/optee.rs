@@ -4,8 +4,10 @@ use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory, NotSup
 use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
-use crate::spmc::check::{Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, RunCheck};
-use crate::spmc::check::{SendCheck, WholeCheck};
+use crate::spmc::check::{
+    Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
+    WholeCheck,
+};
 use crate::spmc::config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
     VmMessages,
@@ -21,6 +23,7 @@ pub fn config() -> Config {
             shares: 64,
             receivers: 255,
             parts: u32::MAX,
+            vms: u32::MAX,
             store_bytes: u64::MAX,
             buffer_pages: 63,
         },
@@ -31,6 +34,9 @@ pub fn config() -> Config {
         part: PART,
         reclaim: RECLAIM,
         map: MAP,
+        map_for_vm: None,
+        acquire: None,
+        release: RELEASE,
         info: INFO,
         direct: DIRECT,
         run: RUN,
@@ -119,6 +125,9 @@ const MAP: Checks<MapCheck> = &[
     (MapCheck::NoPages, InvalidParameters),
     (MapCheck::Mapped, Denied),
 ];
+
+// It is always the hypervisor's own.
+const RELEASE: Checks<ReleaseCheck> = &[(ReleaseCheck::NotOwned, Denied)];
 
 // An unknown UUID is a success with no records.
 const INFO: Checks<InfoCheck> = &[(InfoCheck::BufferBusy, Busy), (InfoCheck::TooLarge, NoMemory)];

@@ -4,8 +4,10 @@ use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory};
 use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
-use crate::spmc::check::{Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, RunCheck};
-use crate::spmc::check::{SendCheck, WholeCheck};
+use crate::spmc::check::{
+    AcquireCheck, Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck,
+    SendCheck, VmMapCheck, WholeCheck,
+};
 use crate::spmc::config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
     VmMessages, VmSender,
@@ -21,6 +23,7 @@ pub fn config() -> Config {
             shares: 1 << 20,
             receivers: 32,
             parts: 1 << 10,
+            vms: 64,
             store_bytes: 1 << 30,
             buffer_pages: 1,
         },
@@ -31,6 +34,9 @@ pub fn config() -> Config {
         part: PART,
         reclaim: RECLAIM,
         map: MAP,
+        map_for_vm: Some(MAP_FOR_VM),
+        acquire: Some(ACQUIRE),
+        release: RELEASE,
         info: INFO,
         direct: DIRECT,
         run: RUN,
@@ -49,7 +55,7 @@ pub fn config() -> Config {
 const FEATURES: &[FeatureRow] = features!(
     [
         Error Success Interrupt Version Features RxRelease RxTxUnmap PartitionInfoGet IdGet SpmIdGet MsgWait Yield
-        Run MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare MemReclaim MemFragRx MemFragTx
+        Run MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare MemReclaim MemFragRx MemFragTx RxAcquire
     ],
     [Success MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare],
     FeatureRow::new(FunctionId::smc32(Function::RxTxMap), FeatureAnswer::BufferPages),
@@ -127,6 +133,28 @@ const MAP: Checks<MapCheck> = &[
     (MapCheck::Misplaced, InvalidParameters),
     (MapCheck::Mapped, Denied),
     (MapCheck::NotOwned, Denied),
+];
+
+const MAP_FOR_VM: Checks<VmMapCheck> = &[
+    (VmMapCheck::NoBuffer, InvalidParameters),
+    (VmMapCheck::Reserved, InvalidParameters),
+    (VmMapCheck::Unaligned, InvalidParameters),
+    (VmMapCheck::PastBuffer, InvalidParameters),
+    (VmMapCheck::Pieces, InvalidParameters),
+    (VmMapCheck::NotVm, InvalidParameters),
+    (VmMapCheck::NoSlot, NoMemory),
+];
+
+const ACQUIRE: Checks<AcquireCheck> = &[
+    (AcquireCheck::Secure, InvalidParameters),
+    (AcquireCheck::NoBuffer, InvalidParameters),
+    (AcquireCheck::NotFree, Denied),
+];
+
+const RELEASE: Checks<ReleaseCheck> = &[
+    (ReleaseCheck::NoBuffer, InvalidParameters),
+    (ReleaseCheck::NotOwned, Denied),
+    (ReleaseCheck::MessagePending, Denied),
 ];
 
 const INFO: Checks<InfoCheck> = &[

@@ -4,8 +4,10 @@ use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory, NotSup
 use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
-use crate::spmc::check::{Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, RunCheck};
-use crate::spmc::check::{SendCheck, WholeCheck};
+use crate::spmc::check::{
+    Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
+    WholeCheck,
+};
 use crate::spmc::config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
     VmMessages,
@@ -22,6 +24,7 @@ pub fn config() -> Config {
             shares: u32::MAX,
             receivers: u32::MAX,
             parts: u32::MAX,
+            vms: 0,
             store_bytes: 64 << 10,
             buffer_pages: 63,
         },
@@ -32,6 +35,9 @@ pub fn config() -> Config {
         part: PART,
         reclaim: RECLAIM,
         map: MAP,
+        map_for_vm: None,
+        acquire: None,
+        release: RELEASE,
         info: INFO,
         direct: DIRECT,
         run: RUN,
@@ -114,6 +120,9 @@ const MAP: Checks<MapCheck> = &[
     (MapCheck::NoPages, InvalidParameters),
     (MapCheck::Mapped, Denied),
 ];
+
+// It is always the hypervisor's own.
+const RELEASE: Checks<ReleaseCheck> = &[(ReleaseCheck::NotOwned, Denied)];
 
 const INFO: Checks<InfoCheck> = &[
     (InfoCheck::UnknownUuid, InvalidParameters),
