@@ -1,7 +1,8 @@
 use core::fmt;
 
 use crate::{
-    DirectResponse, FirmwareStatus, Function, FunctionId, MemFragRx, MemFragTx, PartitionId, Regs, Width,
+    DirectResponse, DirectResponse2, FirmwareStatus, Function, FunctionId, MemFragRx, MemFragTx, PartitionId,
+    Regs, Width,
 };
 
 /// An execution context of an endpoint, as w1 of FFA_RUN, FFA_INTERRUPT and FFA_YIELD names it.
@@ -76,8 +77,10 @@ impl Success {
 /// What came back from a call, whatever the call was.
 ///
 /// The type is open: firmware may be newer than we are, or wrong, so what fits no row is
-/// [`Unexpected`](Self::Unexpected), and nothing but [`Success`](Self::Success) and
-/// [`DirectResponse`](Self::DirectResponse) is ever one.
+/// [`Unexpected`](Self::Unexpected), and nothing but [`Success`](Self::Success),
+/// [`DirectResponse`](Self::DirectResponse) and [`DirectResponse2`](Self::DirectResponse2) is ever one.
+///
+/// It keeps what every caller looks at. The few answers that fill more registers have types of their own.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Answer {
@@ -98,6 +101,13 @@ pub enum Answer {
     MsgWait,
     /// FFA_MSG_SEND_DIRECT_RESP.
     DirectResponse(DirectResponse),
+    /// FFA_MSG_SEND_DIRECT_RESP2, without its payload: [`DirectResponse2::from_answer`] reads that from the registers.
+    DirectResponse2 {
+        /// Bits 31:16 of w1.
+        sender: PartitionId,
+        /// Bits 15:0 of w1.
+        receiver: PartitionId,
+    },
     /// FFA_MEM_FRAG_RX: more of a descriptor is wanted.
     MemFragRx(MemFragRx),
     /// FFA_MEM_FRAG_TX: the next part of a descriptor is in RX.
@@ -144,13 +154,17 @@ impl Answer {
             Function::MsgSendDirectResp => {
                 DirectResponse::from_regs(id, regs).map_or(unexpected, Self::DirectResponse)
             }
+            Function::MsgSendDirectResp2 => {
+                DirectResponse2::from_regs(id, regs).map_or(unexpected, |response| response.without_payload())
+            }
             Function::MemFragRx => MemFragRx::from_regs(id, regs).map_or(unexpected, Self::MemFragRx),
             Function::MemFragTx => MemFragTx::from_regs(id, regs).map_or(unexpected, Self::MemFragTx),
             _ => unexpected,
         }
     }
 
-    /// Registers of this answer; those it does not define are zero.
+    /// Registers of this answer; those it does not define are zero, and so is what this type does not keep of
+    /// FFA_SUCCESS and FFA_MSG_SEND_DIRECT_RESP2.
     #[must_use]
     #[inline]
     pub fn to_regs(&self) -> Regs {
@@ -169,6 +183,9 @@ impl Answer {
             ]),
             Self::MsgWait => Regs::new([word(Function::MsgWait)]),
             Self::DirectResponse(response) => response.to_regs(),
+            Self::DirectResponse2 { sender, receiver } => {
+                DirectResponse2 { sender: *sender, receiver: *receiver, payload: [0; 14] }.to_regs()
+            }
             Self::MemFragRx(rx) => rx.to_regs(),
             Self::MemFragTx(tx) => tx.to_regs(),
             Self::Unexpected { w0 } => Regs::new([u64::from(*w0)]),

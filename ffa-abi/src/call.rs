@@ -1,8 +1,8 @@
 use crate::{
-    DirectRequest, DirectResponse, FeatureQuery, Function, FunctionId, MemFragRx, MemFragTx, MemReclaim,
-    MemSend, NotificationBind, NotificationBitmapCreate, NotificationBitmapDestroy, NotificationGet,
-    NotificationInfoGet, NotificationSet, NotificationUnbind, PartitionInfoGet, Regs, RunTarget, RxRelease,
-    RxTxMap, RxTxUnmap, UnknownFunction, Width,
+    DirectRequest, DirectRequest2, DirectResponse, DirectResponse2, FeatureQuery, Function, FunctionId,
+    MemFragRx, MemFragTx, MemReclaim, MemSend, MsgSend2, NotificationBind, NotificationBitmapCreate,
+    NotificationBitmapDestroy, NotificationGet, NotificationInfoGet, NotificationSet, NotificationUnbind,
+    PartitionInfoGet, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, UnknownFunction, Width,
 };
 
 /// One FF-A call, decoded from the registers of whoever makes it.
@@ -32,6 +32,12 @@ pub enum Call {
     DirectRequest(DirectRequest),
     /// FFA_MSG_SEND_DIRECT_RESP.
     DirectResponse(DirectResponse),
+    /// FFA_MSG_SEND_DIRECT_REQ2.
+    DirectRequest2(DirectRequest2),
+    /// FFA_MSG_SEND_DIRECT_RESP2.
+    DirectResponse2(DirectResponse2),
+    /// FFA_MSG_SEND2.
+    MsgSend2(MsgSend2),
     /// FFA_RUN.
     Run(RunTarget),
     /// FFA_MEM_SHARE, FFA_MEM_LEND or FFA_MEM_DONATE.
@@ -113,6 +119,9 @@ impl Call {
             Function::PartitionInfoGet => PartitionInfoGet::from_regs(id, regs).map(Self::PartitionInfoGet),
             Function::MsgSendDirectReq => DirectRequest::from_regs(id, regs).map(Self::DirectRequest),
             Function::MsgSendDirectResp => DirectResponse::from_regs(id, regs).map(Self::DirectResponse),
+            Function::MsgSendDirectReq2 => Ok(Self::DirectRequest2(DirectRequest2::from_regs(regs))),
+            Function::MsgSendDirectResp2 => DirectResponse2::from_regs(id, regs).map(Self::DirectResponse2),
+            Function::MsgSend2 => MsgSend2::from_regs(id, regs).map(Self::MsgSend2),
             Function::Run => Ok(Self::Run(RunTarget::from_word(regs.w::<1>()))),
             Function::MemShare | Function::MemLend | Function::MemDonate => {
                 MemSend::from_regs(id, regs).map(Self::MemSend)
@@ -159,6 +168,9 @@ impl Call {
             Self::PartitionInfoGet(get) => get.to_regs(),
             Self::DirectRequest(request) => request.to_regs(),
             Self::DirectResponse(response) => response.to_regs(),
+            Self::DirectRequest2(request) => request.to_regs(),
+            Self::DirectResponse2(response) => response.to_regs(),
+            Self::MsgSend2(send) => send.to_regs(),
             Self::Run(target) => plain(Function::Run, target.word()),
             Self::MemSend(send) => send.to_regs(),
             Self::MemReclaim(reclaim) => reclaim.to_regs(),
@@ -189,6 +201,9 @@ impl Call {
             Self::PartitionInfoGet(_) => Function::PartitionInfoGet,
             Self::DirectRequest(_) => Function::MsgSendDirectReq,
             Self::DirectResponse(_) => Function::MsgSendDirectResp,
+            Self::DirectRequest2(_) => Function::MsgSendDirectReq2,
+            Self::DirectResponse2(_) => Function::MsgSendDirectResp2,
+            Self::MsgSend2(_) => Function::MsgSend2,
             Self::Run(_) => Function::Run,
             Self::MemSend(send) => send.transaction.function(),
             Self::MemReclaim(_) => Function::MemReclaim,

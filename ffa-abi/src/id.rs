@@ -140,6 +140,20 @@ impl Uuid {
         words
     }
 
+    /// From two registers as calls of 1.2 carry it: each little-endian.
+    #[must_use]
+    pub const fn from_halves(halves: [u64; 2]) -> Self {
+        let [low, high] = halves;
+        Self::from_words([low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32])
+    }
+
+    /// The two registers of calls of 1.2.
+    #[must_use]
+    pub const fn halves(self) -> [u64; 2] {
+        let words = self.words();
+        [words[0] as u64 | (words[1] as u64) << 32, words[2] as u64 | (words[3] as u64) << 32]
+    }
+
     /// Whether every byte is zero.
     #[must_use]
     pub fn is_nil(self) -> bool {

@@ -5,9 +5,11 @@
 mod answer;
 mod call;
 mod direct;
+mod direct2;
 mod features;
 mod function;
 mod id;
+mod indirect;
 mod memory;
 mod notification;
 mod notification_get;
@@ -25,9 +27,11 @@ pub use direct::{
     DirectRequest, DirectResponse, FRAMEWORK_FLAG, Message, VmAvailability, VmAvailabilityAnswer, VmMessage,
     framework,
 };
+pub use direct2::{DirectRequest2, DirectResponse2};
 pub use features::{FeatureId, FeatureQuery, buffer_size};
 pub use function::{Callers, FUNCTIONS, Function, FunctionId, FunctionInfo, UnknownFunction, Width};
 pub use id::{Handle, InvalidHandle, PartitionId, Uuid};
+pub use indirect::{IndirectError, IndirectFormat, IndirectMessage, MsgSend2};
 pub use memory::{MemFragRx, MemFragTx, MemReclaim, MemSend, ReclaimFlags, Transaction};
 pub use notification::{
     NotificationBind, NotificationBitmap, NotificationBitmapCreate, NotificationBitmapDestroy,
