@@ -37,7 +37,7 @@ impl fmt::Display for RunTarget {
 
 /// The values of FFA_SUCCESS that most calls use. Answers that fill more registers have types of their own, which
 /// read the registers again: [`PendingNotifications`](crate::PendingNotifications),
-/// [`NotificationInfo`](crate::NotificationInfo).
+/// [`NotificationInfo`](crate::NotificationInfo), [`PartitionInfoWindow`](crate::PartitionInfoWindow).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Success {
     /// Width of the answer; in the 32-bit form the values are cut to 32 bits.

@@ -2,7 +2,8 @@ use crate::{
     DirectRequest, DirectRequest2, DirectResponse, DirectResponse2, FeatureQuery, Function, FunctionId,
     MemFragRx, MemFragTx, MemReclaim, MemSend, MsgSend2, NotificationBind, NotificationBitmapCreate,
     NotificationBitmapDestroy, NotificationGet, NotificationInfoGet, NotificationSet, NotificationUnbind,
-    PartitionInfoGet, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, UnknownFunction, Width,
+    PartitionInfoGet, PartitionInfoGetRegs, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, UnknownFunction,
+    Width,
 };
 
 /// One FF-A call, decoded from the registers of whoever makes it.
@@ -28,6 +29,8 @@ pub enum Call {
     RxRelease(RxRelease),
     /// FFA_PARTITION_INFO_GET.
     PartitionInfoGet(PartitionInfoGet),
+    /// FFA_PARTITION_INFO_GET_REGS.
+    PartitionInfoGetRegs(PartitionInfoGetRegs),
     /// FFA_MSG_SEND_DIRECT_REQ.
     DirectRequest(DirectRequest),
     /// FFA_MSG_SEND_DIRECT_RESP.
@@ -117,6 +120,9 @@ impl Call {
             Function::RxTxUnmap => RxTxUnmap::from_regs(id, regs).map(Self::RxTxUnmap),
             Function::RxRelease => RxRelease::from_regs(id, regs).map(Self::RxRelease),
             Function::PartitionInfoGet => PartitionInfoGet::from_regs(id, regs).map(Self::PartitionInfoGet),
+            Function::PartitionInfoGetRegs => {
+                Ok(Self::PartitionInfoGetRegs(PartitionInfoGetRegs::from_regs(regs)))
+            }
             Function::MsgSendDirectReq => DirectRequest::from_regs(id, regs).map(Self::DirectRequest),
             Function::MsgSendDirectResp => DirectResponse::from_regs(id, regs).map(Self::DirectResponse),
             Function::MsgSendDirectReq2 => Ok(Self::DirectRequest2(DirectRequest2::from_regs(regs))),
@@ -166,6 +172,7 @@ impl Call {
             Self::RxTxUnmap(unmap) => unmap.to_regs(),
             Self::RxRelease(release) => release.to_regs(),
             Self::PartitionInfoGet(get) => get.to_regs(),
+            Self::PartitionInfoGetRegs(get) => get.to_regs(),
             Self::DirectRequest(request) => request.to_regs(),
             Self::DirectResponse(response) => response.to_regs(),
             Self::DirectRequest2(request) => request.to_regs(),
@@ -199,6 +206,7 @@ impl Call {
             Self::RxTxUnmap(_) => Function::RxTxUnmap,
             Self::RxRelease(_) => Function::RxRelease,
             Self::PartitionInfoGet(_) => Function::PartitionInfoGet,
+            Self::PartitionInfoGetRegs(_) => Function::PartitionInfoGetRegs,
             Self::DirectRequest(_) => Function::MsgSendDirectReq,
             Self::DirectResponse(_) => Function::MsgSendDirectResp,
             Self::DirectRequest2(_) => Function::MsgSendDirectReq2,

@@ -16,6 +16,7 @@ mod notification_get;
 mod notification_info;
 mod partition_info;
 mod partition_info_get;
+mod partition_info_regs;
 mod regs;
 mod rxtx;
 mod status;
@@ -46,6 +47,7 @@ pub use notification_info::{
 };
 pub use partition_info::{PartitionInfo, PartitionInfoError, Properties, RecordFormat, Records};
 pub use partition_info_get::PartitionInfoGet;
+pub use partition_info_regs::{PartitionInfoGetRegs, PartitionInfoWindow, WindowError};
 pub use regs::Regs;
 pub use rxtx::{RxRelease, RxTxMap, RxTxUnmap};
 pub use status::{FirmwareStatus, Status};

@@ -197,6 +197,11 @@ impl<'a> Records<'a> {
         let bytes = bytes.get(..len).ok_or(too_many)?;
         Ok(Self { bytes, stride: stride as usize })
     }
+
+    /// Whole records of a stride that [`new`](Self::new) has already taken.
+    pub(crate) const fn of_checked(bytes: &'a [u8], stride: usize) -> Self {
+        Self { bytes, stride }
+    }
 }
 
 impl Iterator for Records<'_> {
