@@ -7,10 +7,6 @@ use ffa_abi::Status::*;
 use ffa_abi::{PartitionId, Status};
 use ffa_test_utils::spmc::*;
 
-/// The buffers of VM 1.
-const VM_RX: u64 = 0x4000_0000;
-const VM_TX: u64 = 0x4000_1000;
-
 /// Presets that can map buffers for a VM.
 const SERVE: [Preset; 2] = [Preset::Hafnium, Preset::Strict];
 

@@ -89,7 +89,7 @@ fn features_need_not_agree_with_what_is_served() {
         (Preset::Hafnium, [true, true, true, false, false]),
         (Preset::TfaEl3, [true, true, false, true, false]),
         (Preset::Optee, [true, false, true, true, false]),
-        (Preset::Strict, [true, true, false, true, true]),
+        (Preset::Strict, [true, true, true, true, true]),
     ] {
         let known = [share, lend, set, map_32, yields].map(|id| has_feature(preset, id));
         assert_eq!(known, expected, "{preset:?}");

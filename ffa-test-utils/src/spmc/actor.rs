@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 
-use ffa_abi::{Handle, PartitionId};
+use ffa_abi::{Handle, NotificationBitmap, PartitionId};
 use ffa_teardown::Time;
 
 use super::memory::PhysMemory;
 use super::model::SpmcModel;
+use super::notifications::Notifications;
 use super::partition::Context;
 use super::reach::Serial;
 use super::script::{Cleanup, Release, Retrieve, Writes};
@@ -30,6 +31,7 @@ pub(super) enum Due {
     Relinquish(Serial, PartitionId),
     RetrieveAgain(Serial, PartitionId),
     Restart(PartitionId),
+    Notify { sp: PartitionId, vm: PartitionId, ids: NotificationBitmap, vcpu: Option<u16> },
 }
 
 impl SpmcModel {
@@ -48,6 +50,10 @@ impl SpmcModel {
                     }
                 }
                 Due::Restart(sp) => self.restart(sp),
+                Due::Notify { sp, vm, ids, vcpu } => {
+                    // By now the VM may be gone, or the partition.
+                    let _ = self.set_notification(sp, vm, ids, vcpu);
+                }
             }
         }
         self.write_marks(memory);
@@ -127,9 +133,11 @@ impl SpmcModel {
         }
     }
 
-    /// `sp` lets go of a dead VM's memory as its script says.
+    /// `sp` lets go of a dead VM: of its signals at once, and of its memory as its script says.
     pub(super) fn release(&mut self, sp: PartitionId, vm: PartitionId) {
-        let Some(release) = self.partition(sp).map(|sp| sp.config.script.release) else { return };
+        let Some(partition) = self.partition_mut(sp) else { return };
+        let release = partition.config.script.release;
+        partition.notifications.unbind(partition.notifications.bound_to(vm));
         for serial in self.held_of(sp, vm) {
             match release {
                 Release::AtOnce => self.set_mapped(serial, sp, false),
@@ -174,6 +182,8 @@ impl SpmcModel {
         partition.contexts.fill(Context::Waiting);
         partition.vms.clear();
         partition.sticky.clear();
+        partition.notifications = Notifications::default();
+        partition.taken = NotificationBitmap::NONE;
     }
 
     /// Partitions write to what they hold, some pages each time, going round.

@@ -1,10 +1,10 @@
 use alloc::vec::Vec;
 
-use ffa_abi::{FunctionId, PartitionId, Version};
+use ffa_abi::{FeatureId, FunctionId, PartitionId, Version};
 
 use super::check::{
-    AcquireCheck, Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck,
-    SendCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck, MapCheck,
+    PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
 };
 use super::memory::Extent;
 
@@ -57,6 +57,8 @@ pub struct Config {
     pub direct: Checks<DirectCheck>,
     /// Checks of FFA_RUN.
     pub run: Checks<RunCheck>,
+    /// How notifications work, if there are any.
+    pub notifications: Option<&'static NotificationRules>,
     /// Size of partition records for callers of 1.1 or later: 24 or 48. A caller of 1.0 gets 8.
     pub record_size: u32,
     /// What w4 of FFA_MEM_FRAG_RX names.
@@ -76,6 +78,27 @@ pub struct Config {
     pub writes_per_call: usize,
     /// Mark of this run in the answers of the echo service. Never zero.
     pub nonce: u32,
+}
+
+/// How notifications work.
+#[derive(Clone, Copy, Debug)]
+pub struct NotificationRules {
+    /// INTID of the schedule receiver interrupt.
+    pub sri: u32,
+    /// Checks of FFA_NOTIFICATION_BITMAP_CREATE.
+    pub create: Checks<BitmapCheck>,
+    /// Checks of FFA_NOTIFICATION_BITMAP_DESTROY.
+    pub destroy: Checks<BitmapCheck>,
+    /// Checks of FFA_NOTIFICATION_BIND.
+    pub bind: Checks<BindCheck>,
+    /// Checks of FFA_NOTIFICATION_UNBIND.
+    pub unbind: Checks<BindCheck>,
+    /// Checks of FFA_NOTIFICATION_SET, if VMs can signal partitions.
+    pub set: Option<Checks<SetCheck>>,
+    /// Checks of FFA_NOTIFICATION_GET.
+    pub get: Checks<GetCheck>,
+    /// Checks of FFA_NOTIFICATION_INFO_GET.
+    pub info: Checks<InfoGetCheck>,
 }
 
 /// What FFA_VERSION does.
@@ -222,6 +245,8 @@ pub enum FeatureAnswer {
     Since(Version, u32),
     /// The most pages of a buffer in bits 31:16 of w2 for callers of 1.2 or later, else 0.
     BufferPages,
+    /// The INTID of the schedule receiver interrupt.
+    ScheduleReceiverInterrupt,
     /// This w2 if the caller knows the NS bit (w2 bit 1) or is of 1.0.
     WithNsBit(u32),
     /// This w2 unless the caller knows the NS bit.
@@ -234,6 +259,12 @@ impl FeatureRow {
     pub const fn plain(id: FunctionId) -> Self {
         Self::new(id, FeatureAnswer::Properties(0))
     }
+
+    /// The schedule receiver interrupt.
+    pub const SRI: Self = Self {
+        subject: FeatureId::ScheduleReceiverInterrupt as u32,
+        answer: FeatureAnswer::ScheduleReceiverInterrupt,
+    };
 
     /// `answer` for a function.
     #[must_use]

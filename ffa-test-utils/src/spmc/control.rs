@@ -1,11 +1,18 @@
-use ffa_abi::{Handle, PartitionId};
+use ffa_abi::{Handle, NotificationBitmap, PartitionId, Regs};
+use ffa_teardown::Span;
+
+use super::actor::Due;
+use super::message::respond;
+use super::model::SpmcModel;
+use super::partition::Request;
+use super::reach::Serial;
 
 /// A back door to a partition's script: a direct request whose payload begins with [`Control::MAGIC`]. It is no part
 /// of FF-A and works whatever state the partition is in, so that a hypervisor image can drive a scenario through
 /// nothing but SMCs. From a guest it is a direct request like any other.
 ///
-/// The answer is a direct response with [`Control::MAGIC`] in w3, 1 in w4 if it was done and 0 if not, and in w5 the
-/// number of pages that the partition has mapped then.
+/// The answer is a direct response with [`Control::MAGIC`] in w3, 1 in w4 if it was done and 0 if not, in w5 the
+/// number of pages that the partition has mapped then, and in w6 and w7 what was asked for, if anything was.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Control {
     /// Changes nothing; for the number of mapped pages.
@@ -20,6 +27,27 @@ pub enum Control {
     Crash,
     /// Restart; it forgets everything and holds nothing.
     Restart,
+    /// Set a notification of the VM: after so many milliseconds, or at once after none.
+    Notify {
+        /// The VM.
+        vm: PartitionId,
+        /// Which notification, 0 to 63.
+        id: u8,
+        /// For which of its vCPUs, or for all of it.
+        vcpu: Option<u16>,
+        /// Milliseconds until then.
+        after_ms: u32,
+    },
+    /// Let the VM set these notifications of the partition.
+    AllowNotifications {
+        /// The VM.
+        vm: PartitionId,
+        /// Which.
+        ids: NotificationBitmap,
+    },
+    /// Tell which notifications it was sent since it was asked last, as a bitmap in w6 and w7; it takes those that are
+    /// pending first.
+    TakeNotifications,
 }
 
 impl Control {
@@ -37,6 +65,15 @@ impl Control {
             Self::RelinquishAll(vm) => [magic, 3, u64::from(vm.0), 0, 0],
             Self::Crash => [magic, 4, 0, 0, 0],
             Self::Restart => [magic, 5, 0, 0, 0],
+            Self::Notify { vm, id, vcpu, after_ms } => {
+                let vcpu = vcpu.map_or(0, |vcpu| 1 << 16 | u64::from(vcpu));
+                [magic, 6, u64::from(vm.0) | u64::from(id) << 16, vcpu, u64::from(after_ms)]
+            }
+            Self::AllowNotifications { vm, ids } => {
+                let [low, high] = ids.words();
+                [magic, 7, u64::from(vm.0), low, high]
+            }
+            Self::TakeNotifications => [magic, 8, 0, 0, 0],
         }
     }
 
@@ -48,19 +85,87 @@ impl Control {
     /// The control that a payload asks for, if it does.
     #[must_use]
     pub fn from_payload(payload: &[u64; 5]) -> Option<Self> {
-        let [magic, operation, low, high, _] = payload.map(|word| word as u32);
+        let [magic, operation, low, high, last] = payload.map(|word| word as u32);
         if magic != Self::MAGIC {
             return None;
         }
         let handle = || Handle::from_words(low, high).ok();
+        let vm = PartitionId(low as u16);
         Some(match operation {
             0 => Self::Query,
             1 => Self::Retrieve(handle()?),
             2 => Self::Relinquish(handle()?),
-            3 => Self::RelinquishAll(PartitionId(low as u16)),
+            3 => Self::RelinquishAll(vm),
             4 => Self::Crash,
             5 => Self::Restart,
+            6 => Self::Notify {
+                vm,
+                id: (low >> 16) as u8 & 0x3f,
+                vcpu: (high >> 16 != 0).then_some(high as u16),
+                after_ms: last,
+            },
+            7 => Self::AllowNotifications { vm, ids: NotificationBitmap::from_words(high, last) },
+            8 => Self::TakeNotifications,
             _ => return None,
         })
+    }
+}
+
+impl SpmcModel {
+    /// Does what a control says, and answers.
+    pub(super) fn control(&mut self, request: Request, control: Control) -> Regs {
+        let sp = request.receiver;
+        let (done, [x6, x7]) = match control {
+            Control::Query => (true, [0; 2]),
+            Control::Retrieve(handle) => (self.map_sent(handle, sp, true), [0; 2]),
+            Control::Relinquish(handle) => (self.map_sent(handle, sp, false), [0; 2]),
+            Control::RelinquishAll(vm) => {
+                for serial in self.held_of(sp, vm) {
+                    self.set_mapped(serial, sp, false);
+                }
+                (true, [0; 2])
+            }
+            Control::Crash => {
+                self.crash(sp);
+                (true, [0; 2])
+            }
+            Control::Restart => {
+                self.restart(sp);
+                (true, [0; 2])
+            }
+            Control::Notify { vm, id, vcpu, after_ms } => {
+                let ids = NotificationBitmap(1 << id);
+                if after_ms == 0 {
+                    (self.set_notification(sp, vm, ids, vcpu).is_ok(), [0; 2])
+                } else {
+                    let at = self.now + Span::from_millis(u64::from(after_ms));
+                    self.schedule(at, Due::Notify { sp, vm, ids, vcpu });
+                    (true, [0; 2])
+                }
+            }
+            Control::AllowNotifications { vm, ids } => {
+                (self.allow_notifications(sp, vm, ids).is_ok(), [0; 2])
+            }
+            Control::TakeNotifications => (true, self.hand_over_notifications(sp).words()),
+        };
+        let (done, pages) = (u64::from(done), self.mapped_pages(sp));
+        respond(request, [u64::from(Control::MAGIC), done, pages, x6, x7])
+    }
+
+    /// Maps or unmaps a share for a partition, if it was sent to it.
+    fn map_sent(&mut self, handle: Handle, sp: PartitionId, mapped: bool) -> bool {
+        let sent = |serial: &Serial| {
+            let share = self.store.get(*serial);
+            share.is_some_and(|share| share.receivers.iter().any(|receiver| receiver.id == sp))
+        };
+        let Some(serial) = self.store.find(handle.get()).filter(sent) else { return false };
+        self.set_mapped(serial, sp, mapped);
+        true
+    }
+
+    fn hand_over_notifications(&mut self, sp: PartitionId) -> NotificationBitmap {
+        let Some(partition) = self.partition_mut(sp) else { return NotificationBitmap::NONE };
+        partition.take_notifications();
+        core::mem::take(&mut partition.taken)
     }
 }

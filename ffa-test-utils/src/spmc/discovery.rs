@@ -32,6 +32,7 @@ impl SpmcModel {
                 Some(self.config.limits.buffer_pages << 16)
             }
             FeatureAnswer::BufferPages => Some(0),
+            FeatureAnswer::ScheduleReceiverInterrupt => self.config.notifications.map(|rules| rules.sri),
             FeatureAnswer::WithNsBit(w2) => (knows_ns_bit || version < Version::V1_1).then_some(w2),
             FeatureAnswer::WithoutNsBit(w2) => (!knows_ns_bit).then_some(w2),
         };

@@ -1,4 +1,4 @@
-use ffa_abi::{FunctionId, PartitionId, Regs, Status, Width};
+use ffa_abi::{FrameworkNotifications, FunctionId, PartitionId, Regs, Status, Width};
 
 use super::check::{AcquireCheck, MapCheck, ReleaseCheck};
 use super::memory::{Extent, PAGE_SIZE, PhysMemory};
@@ -120,7 +120,9 @@ impl SpmcModel {
                     PartitionId::HYPERVISOR => !self.rx_full,
                     vm => self.vms.get(&vm).is_none_or(|vm| vm.rx == RxOwner::Spmc),
                 },
-                ReleaseCheck::MessagePending => false,
+                ReleaseCheck::MessagePending => self.vms.get(&owner).is_some_and(|vm| {
+                    vm.notifications.framework.contains(FrameworkNotifications::RX_BUFFER_FULL)
+                }),
             };
             if broken {
                 return error(status);

@@ -193,6 +193,10 @@ impl SpmcModel {
                 if built_in {
                     let guest = self.store.guest_mut(vm);
                     guest.live = guest.live.saturating_sub(1);
+                    if guest.live == 0 {
+                        // The guest's partition goes with all that was kept in it.
+                        self.vms.remove(&vm);
+                    }
                 }
                 self.release(sp, vm);
             }
@@ -219,42 +223,6 @@ impl SpmcModel {
         }
         wrong || partition.sticky.contains(&vm)
     }
-
-    fn control(&mut self, request: Request, control: Control) -> Regs {
-        let sp = request.receiver;
-        let sent = |model: &Self, handle: ffa_abi::Handle| {
-            model.store.find(handle.get()).filter(|&serial| {
-                model
-                    .store
-                    .get(serial)
-                    .is_some_and(|share| share.receivers.iter().any(|receiver| receiver.id == sp))
-            })
-        };
-        let done = match control {
-            Control::Query => true,
-            Control::Retrieve(handle) => {
-                sent(self, handle).map(|serial| self.set_mapped(serial, sp, true)).is_some()
-            }
-            Control::Relinquish(handle) => {
-                sent(self, handle).map(|serial| self.set_mapped(serial, sp, false)).is_some()
-            }
-            Control::RelinquishAll(vm) => {
-                for serial in self.held_of(sp, vm) {
-                    self.set_mapped(serial, sp, false);
-                }
-                true
-            }
-            Control::Crash => {
-                self.crash(sp);
-                true
-            }
-            Control::Restart => {
-                self.restart(sp);
-                true
-            }
-        };
-        respond(request, [u64::from(Control::MAGIC), u64::from(done), self.mapped_pages(sp), 0, 0])
-    }
 }
 
 /// The response to a message: a status, or the echo that shows that a partition of this run was there.
@@ -273,7 +241,7 @@ fn respond_with(request: Request, refused: Option<FirmwareStatus>, nonce: u32) -
     }
 }
 
-fn respond(request: Request, payload: [u64; 5]) -> Regs {
+pub(super) fn respond(request: Request, payload: [u64; 5]) -> Regs {
     DirectResponse {
         width: request.width,
         sender: request.receiver,

@@ -31,6 +31,7 @@
 //! ```
 
 mod actor;
+mod bitmap;
 mod check;
 mod config;
 mod control;
@@ -41,6 +42,7 @@ mod mailbox;
 mod memory;
 mod message;
 mod model;
+mod notifications;
 mod part;
 mod partition;
 mod preset;
@@ -49,6 +51,7 @@ mod reclaim;
 mod run;
 mod script;
 mod send;
+mod signal;
 mod store;
 mod truth;
 mod version;
@@ -58,12 +61,12 @@ mod whole;
 
 pub use actor::{MARK_SIZE, mark};
 pub use check::{
-    AcquireCheck, Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck,
-    SendCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck, MapCheck,
+    PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
 };
 pub use config::{
-    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
-    VmMessages, VmSender,
+    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
+    VersionPolicy, VmMemory, VmMessages, VmSender,
 };
 pub use control::Control;
 pub use memory::{Extent, PhysFault, PhysMemory};
@@ -73,7 +76,8 @@ pub use partition::SpConfig;
 pub use preset::Preset;
 pub use reach::{Reach, Reached};
 pub use script::{
-    Cleanup, Crash, Mangling, Outcome, Reaction, Refusal, Release, Retrieve, Script, Turn, Until, Writes,
+    Cleanup, Crash, Mangling, Outcome, Reaction, Receive, Refusal, Release, Retrieve, Script, Turn, Until,
+    Writes,
 };
 pub use truth::{Kept, LiveHandle, Told, ToldAnswer};
 pub use vm::RxOwner;

@@ -48,6 +48,8 @@ pub struct SpmcModel {
     pub(super) mailbox: Option<Mailbox>,
     /// Whether RX is the hypervisor's; apart from the mailbox because some SPMCs forget to reset it.
     pub(super) rx_full: bool,
+    /// Whether the schedule receiver interrupt is asserted.
+    pub(super) sri: bool,
     /// VMs for which something is kept.
     pub(super) vms: BTreeMap<PartitionId, Vm>,
     pub(super) store: Store,
@@ -72,6 +74,7 @@ impl SpmcModel {
             negotiation: Negotiation::Open(None),
             mailbox: None,
             rx_full: false,
+            sri: false,
             vms: BTreeMap::new(),
             now: Time::ZERO,
             due: BTreeMap::new(),
@@ -132,6 +135,13 @@ impl SpmcModel {
             Function::MemShare | Function::MemLend | Function::MemDonate => self.mem_send(memory, id, regs),
             Function::MemFragTx => self.mem_frag_tx(memory, regs),
             Function::MemReclaim => self.mem_reclaim(memory, regs),
+            Function::NotificationBitmapCreate => self.bitmap_create(regs),
+            Function::NotificationBitmapDestroy => self.bitmap_destroy(regs),
+            Function::NotificationBind => self.notification_bind(regs),
+            Function::NotificationUnbind => self.notification_unbind(regs),
+            Function::NotificationSet => self.notification_set(regs),
+            Function::NotificationGet => self.notification_get(regs),
+            Function::NotificationInfoGet => self.notification_info_get(id, regs),
             _ => error(Status::NotSupported),
         }
     }

@@ -2,9 +2,10 @@ use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use ffa_abi::{PartitionId, Properties, Uuid, VmAvailability, Width};
+use ffa_abi::{NotificationBitmap, PartitionId, Properties, Uuid, VmAvailability, Width};
 use ffa_teardown::Time;
 
+use super::notifications::Notifications;
 use super::script::{Script, Turn};
 
 /// A secure partition, as a scenario describes it.
@@ -94,6 +95,10 @@ pub(super) struct Partition {
     pub vms: BTreeSet<PartitionId>,
     /// VMs about which it accepts nothing any more.
     pub sticky: BTreeSet<PartitionId>,
+    /// What VMs may set, and what they have set.
+    pub notifications: Notifications,
+    /// What it has taken of that since it was asked last.
+    pub taken: NotificationBitmap,
 }
 
 impl Partition {
@@ -110,6 +115,8 @@ impl Partition {
             refusals: 0,
             vms: BTreeSet::new(),
             sticky: BTreeSet::new(),
+            notifications: Notifications::default(),
+            taken: NotificationBitmap::NONE,
         }
     }
 
@@ -135,6 +142,11 @@ impl Partition {
         let turn = reaction.turn(*count);
         *count = count.saturating_add(1);
         turn
+    }
+
+    /// Takes the notifications that are pending.
+    pub fn take_notifications(&mut self) {
+        self.taken = self.taken.or(self.notifications.take_all());
     }
 
     pub fn wants(&self, event: VmAvailability) -> bool {

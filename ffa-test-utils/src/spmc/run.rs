@@ -14,7 +14,12 @@ impl SpmcModel {
             }
         }
         match self.context(target) {
-            Some(Context::Waiting) => Answer::MsgWait.to_regs(),
+            Some(Context::Waiting) => {
+                if let Some(partition) = self.partition_mut(target.endpoint) {
+                    partition.take_notifications();
+                }
+                Answer::MsgWait.to_regs()
+            }
             Some(Context::Paused { not_before, .. }) if self.now < not_before => {
                 let timeout = not_before.since(self.now).as_nanos();
                 Answer::Yield { target, timeout }.to_regs()
@@ -43,7 +48,9 @@ impl SpmcModel {
                 usize::from(target.vcpu) >= sp.contexts.len() || sp.context_for(cpu) != target.vcpu
             }),
             RunCheck::Crashed => partition.is_some_and(|sp| sp.crashed),
-            RunCheck::NotPreempted => !paused,
+            RunCheck::NotPreempted => {
+                !paused && partition.is_none_or(|sp| sp.notifications.pending().is_empty())
+            }
         }
     }
 

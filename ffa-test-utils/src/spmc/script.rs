@@ -11,6 +11,8 @@ pub struct Script {
     pub retrieve: Retrieve,
     /// When it gives a dead VM's memory back.
     pub release: Release,
+    /// When it takes what VMs send it without waiting for an answer.
+    pub receive: Receive,
     /// When it writes to memory that it has retrieved.
     pub writes: Writes,
     /// How it takes VM_CREATED.
@@ -34,6 +36,16 @@ pub enum Retrieve {
     AtOnce,
     /// When a [`Control::Retrieve`](super::Control::Retrieve) names the handle.
     OnRequest,
+}
+
+/// When a partition takes notifications that VMs have set.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Receive {
+    /// With the call that brings them: they are never pending.
+    AtOnce,
+    /// When the normal world's scheduler, which the schedule receiver interrupt tells to, runs it with FFA_RUN; or when
+    /// a [`Control`](super::Control) asks for them.
+    WhenRun,
 }
 
 /// When a partition gives a dead VM's memory back. It counts from the VM_DESTROYED that it accepts.
@@ -219,6 +231,7 @@ impl Script {
     pub const GOOD: Self = Self {
         retrieve: Retrieve::AtOnce,
         release: Release::AtOnce,
+        receive: Receive::AtOnce,
         writes: Writes::AfterDestroyed,
         on_created: Reaction::ACCEPT,
         on_destroyed: Reaction::ACCEPT,

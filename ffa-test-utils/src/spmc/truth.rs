@@ -1,6 +1,8 @@
 //! What an oracle may know and a hypervisor may not.
 
-use ffa_abi::{FirmwareStatus, Handle, PartitionId, Status, VmAvailability};
+use ffa_abi::{
+    FirmwareStatus, FrameworkNotifications, Handle, NotificationBitmap, PartitionId, Status, VmAvailability,
+};
 use ffa_teardown::Time;
 
 use super::memory::{Extent, PAGE_SIZE};
@@ -30,6 +32,14 @@ pub struct Kept {
     pub buffers: bool,
     /// Whose its RX buffer is.
     pub rx: RxOwner,
+    /// Whether it has a notification bitmap.
+    pub bitmap: bool,
+    /// Its notifications that are bound to partitions.
+    pub bound: NotificationBitmap,
+    /// Its notifications that partitions have set and it has not taken.
+    pub pending: NotificationBitmap,
+    /// Those of the framework.
+    pub framework: FrameworkNotifications,
 }
 
 /// One message about a VM that reached a partition.
@@ -127,7 +137,15 @@ impl SpmcModel {
 
     /// What is kept for VMs other than shares, by VM. One for which nothing is kept does not come up.
     pub fn kept(&self) -> impl Iterator<Item = Kept> {
-        self.vms.iter().map(|(&id, vm)| Kept { vm: id, buffers: vm.mailbox.is_some(), rx: vm.rx })
+        self.vms.iter().map(|(&id, vm)| Kept {
+            vm: id,
+            buffers: vm.mailbox.is_some(),
+            rx: vm.rx,
+            bitmap: vm.vcpus.is_some(),
+            bound: vm.notifications.bound(),
+            pending: vm.notifications.pending(),
+            framework: vm.notifications.framework,
+        })
     }
 
     /// What `sp` was told of `vm`, in order.
@@ -158,6 +176,13 @@ impl SpmcModel {
     #[must_use]
     pub fn is_crashed(&self, sp: PartitionId) -> bool {
         self.partition(sp).is_some_and(|sp| sp.crashed)
+    }
+
+    /// Notifications that `sp` has taken since it was asked for them with
+    /// [`Control::TakeNotifications`](super::Control::TakeNotifications).
+    #[must_use]
+    pub fn taken_notifications(&self, sp: PartitionId) -> NotificationBitmap {
+        self.partition(sp).map(|sp| sp.taken).unwrap_or_default()
     }
 
     pub(super) fn record_told(&mut self, sp: PartitionId, vm: PartitionId, event: VmAvailability) {

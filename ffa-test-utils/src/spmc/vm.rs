@@ -2,6 +2,7 @@ use ffa_abi::PartitionId;
 
 use super::mailbox::Mailbox;
 use super::model::SpmcModel;
+use super::notifications::Notifications;
 
 /// Whose an RX buffer is.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -20,11 +21,14 @@ pub enum RxOwner {
 pub(super) struct Vm {
     pub mailbox: Option<Mailbox>,
     pub rx: RxOwner,
+    /// How many vCPUs it has, once there is a notification bitmap.
+    pub vcpus: Option<u32>,
+    pub notifications: Notifications,
 }
 
 impl Vm {
     fn is_unused(&self) -> bool {
-        self.mailbox.is_none()
+        self.mailbox.is_none() && self.vcpus.is_none() && self.notifications.is_empty()
     }
 }
 

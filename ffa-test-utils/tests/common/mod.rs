@@ -148,6 +148,19 @@ pub fn status_of(regs: &Regs) -> Result<(), Status> {
     }
 }
 
+/// The buffers of VM 1.
+pub const VM_RX: u64 = 0x6000_0000;
+pub const VM_TX: u64 = 0x6000_1000;
+
+/// Maps [`VM_RX`] and [`VM_TX`] for VM 1.
+pub fn map_buffers_for_vm1(world: &mut World) {
+    let words = |words: [u32; 4]| words.map(u32::to_le_bytes).concat();
+    let composite = |address: u64| [words([1, 1, 0, 0]), words([address as u32, 0, 1, 0])].concat();
+    let descriptor = [words([1, 16, 48, 0]), composite(VM_RX), composite(VM_TX)].concat();
+    world.memory.write(TX, &descriptor).unwrap();
+    assert_eq!(world.call([0xc400_0066]), Regs::success(0, 0));
+}
+
 /// A memory transaction descriptor of 1.1, field by field.
 #[derive(Clone, Debug)]
 pub struct Descriptor {

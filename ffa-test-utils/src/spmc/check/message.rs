@@ -34,6 +34,6 @@ pub enum RunCheck {
     WrongContext,
     /// The partition crashed and was not restarted.
     Crashed,
-    /// The context is not preempted.
+    /// The context is not preempted, and nothing waits for the partition.
     NotPreempted,
 }

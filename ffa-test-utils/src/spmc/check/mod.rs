@@ -4,6 +4,7 @@
 mod buffers;
 mod memory;
 mod message;
+mod notification;
 mod partition;
 
 use ffa_abi::Status;
@@ -11,6 +12,7 @@ use ffa_abi::Status;
 pub use buffers::{AcquireCheck, MapCheck, ReleaseCheck, VmMapCheck};
 pub use memory::{PartCheck, ReclaimCheck, SendCheck, WholeCheck};
 pub use message::{DirectCheck, RunCheck};
+pub use notification::{BindCheck, BitmapCheck, GetCheck, InfoGetCheck, SetCheck};
 pub use partition::InfoCheck;
 
 /// Conditions in the order of one secure world, each with the status of its refusal.

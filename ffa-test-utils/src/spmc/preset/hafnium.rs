@@ -5,12 +5,12 @@ use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
 use crate::spmc::check::{
-    AcquireCheck, Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck,
-    SendCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck, MapCheck,
+    PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
 };
 use crate::spmc::config::{
-    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
-    VmMessages, VmSender,
+    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
+    VersionPolicy, VmMemory, VmMessages, VmSender,
 };
 
 pub fn config() -> Config {
@@ -40,6 +40,7 @@ pub fn config() -> Config {
         info: INFO,
         direct: DIRECT,
         run: RUN,
+        notifications: Some(&NOTIFICATIONS),
         record_size: 48,
         next_part_names: NextPartNames::Sender,
         vm_messages: VmMessages::PerSpSubscription { from: VmSender::Anyone },
@@ -75,8 +76,7 @@ const FEATURES: &[FeatureRow] = features!(
     FeatureRow::new(FunctionId::smc64(Function::RxTxMap), FeatureAnswer::BufferPages),
     FeatureRow::new(FunctionId::smc32(Function::MemRetrieveReq), FeatureAnswer::WithNsBit(0b110)),
     FeatureRow::new(FunctionId::smc64(Function::MemRetrieveReq), FeatureAnswer::WithNsBit(0b110)),
-    // Schedule receiver interrupt: SGI 8.
-    FeatureRow { subject: 2, answer: FeatureAnswer::Properties(8) },
+    FeatureRow::SRI,
 );
 
 const SEND: Checks<SendCheck> = &[
@@ -169,6 +169,68 @@ const INFO: Checks<InfoCheck> = &[
     (InfoCheck::BufferBusy, Busy),
     (InfoCheck::TooLarge, NoMemory),
 ];
+
+const NOTIFICATIONS: NotificationRules = NotificationRules {
+    sri: 8,
+    create: CREATE,
+    destroy: DESTROY,
+    bind: BIND,
+    unbind: UNBIND,
+    set: Some(SET),
+    get: GET,
+    info: INFO_GET,
+};
+
+const CREATE: Checks<BitmapCheck> = &[
+    (BitmapCheck::Secure, InvalidParameters),
+    (BitmapCheck::NoSlot, NoMemory),
+    (BitmapCheck::Created, Denied),
+];
+
+// Bindings alone do not keep a bitmap.
+const DESTROY: Checks<BitmapCheck> = &[(BitmapCheck::NotCreated, Denied), (BitmapCheck::Pending, Denied)];
+
+// There are no notifications per vCPU.
+const BIND: Checks<BindCheck> = &[
+    (BindCheck::Flags, InvalidParameters),
+    (BindCheck::Empty, InvalidParameters),
+    (BindCheck::Receiver, InvalidParameters),
+    (BindCheck::Sender, InvalidParameters),
+    (BindCheck::UnknownReceiver, InvalidParameters),
+    (BindCheck::NoBitmap, NotSupported),
+    (BindCheck::OtherSender, Denied),
+    (BindCheck::Pending, Denied),
+];
+
+const UNBIND: Checks<BindCheck> = &[
+    (BindCheck::Empty, InvalidParameters),
+    (BindCheck::Receiver, InvalidParameters),
+    (BindCheck::Sender, InvalidParameters),
+    (BindCheck::UnknownReceiver, InvalidParameters),
+    (BindCheck::NoBitmap, NotSupported),
+    (BindCheck::NotBound, Denied),
+    (BindCheck::Pending, Denied),
+];
+
+const SET: Checks<SetCheck> = &[
+    (SetCheck::PerVcpu, InvalidParameters),
+    (SetCheck::Vcpu, InvalidParameters),
+    (SetCheck::Delay, InvalidParameters),
+    (SetCheck::FlagsReserved, InvalidParameters),
+    (SetCheck::Sender, InvalidParameters),
+    (SetCheck::Receiver, InvalidParameters),
+    (SetCheck::NotEnabled, Denied),
+    (SetCheck::NotBound, Denied),
+];
+
+const GET: Checks<GetCheck> = &[
+    (GetCheck::FlagsReserved, InvalidParameters),
+    (GetCheck::HypervisorsOwn, InvalidParameters),
+    (GetCheck::UnknownReceiver, InvalidParameters),
+    (GetCheck::VcpuRange, InvalidParameters),
+];
+
+const INFO_GET: Checks<InfoGetCheck> = &[(InfoGetCheck::Narrow, NotSupported)];
 
 const DIRECT: Checks<DirectCheck> = &[
     (DirectCheck::Flags, InvalidParameters),

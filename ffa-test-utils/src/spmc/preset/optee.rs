@@ -5,12 +5,12 @@ use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
 use crate::spmc::check::{
-    Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
-    WholeCheck,
+    BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck, MapCheck, PartCheck,
+    ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, WholeCheck,
 };
 use crate::spmc::config::{
-    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
-    VmMessages,
+    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
+    VersionPolicy, VmMemory, VmMessages,
 };
 
 pub fn config() -> Config {
@@ -40,6 +40,7 @@ pub fn config() -> Config {
         info: INFO,
         direct: DIRECT,
         run: RUN,
+        notifications: Some(&NOTIFICATIONS),
         record_size: 24,
         next_part_names: NextPartNames::Zero,
         vm_messages: VmMessages::BuiltIn { virtualization: true },
@@ -77,6 +78,7 @@ const FEATURES: &[FeatureRow] = features!(
         FunctionId::smc64(Function::MsgSendDirectReq2),
         FeatureAnswer::Since(Version::V1_2, 0)
     ),
+    FeatureRow::SRI,
 );
 
 const SEND: Checks<SendCheck> = &[
@@ -131,6 +133,45 @@ const RELEASE: Checks<ReleaseCheck> = &[(ReleaseCheck::NotOwned, Denied)];
 
 // An unknown UUID is a success with no records.
 const INFO: Checks<InfoCheck> = &[(InfoCheck::BufferBusy, Busy), (InfoCheck::TooLarge, NoMemory)];
+
+const NOTIFICATIONS: NotificationRules = NotificationRules {
+    sri: 9,
+    create: CREATE,
+    destroy: DESTROY,
+    bind: BIND,
+    unbind: UNBIND,
+    set: None,
+    get: GET,
+    info: INFO_GET,
+};
+
+const CREATE: Checks<BitmapCheck> = &[
+    (BitmapCheck::Reserved, InvalidParameters),
+    (BitmapCheck::UnknownGuest, InvalidParameters),
+    (BitmapCheck::Created, Denied),
+];
+
+// Destroying what was never created is a success.
+const DESTROY: Checks<BitmapCheck> = &[
+    (BitmapCheck::Reserved, InvalidParameters),
+    (BitmapCheck::UnknownGuest, InvalidParameters),
+    (BitmapCheck::Pending, Denied),
+    (BitmapCheck::Bound, Denied),
+];
+
+// It works before there is a bitmap.
+const BIND: Checks<BindCheck> =
+    &[(BindCheck::Flags, Denied), (BindCheck::UnknownGuest, InvalidParameters), (BindCheck::Bound, Denied)];
+
+const UNBIND: Checks<BindCheck> = &[
+    (BindCheck::Flags, InvalidParameters),
+    (BindCheck::UnknownGuest, InvalidParameters),
+    (BindCheck::Pending, Denied),
+];
+
+const GET: Checks<GetCheck> = &[(GetCheck::UnknownGuest, InvalidParameters)];
+
+const INFO_GET: Checks<InfoGetCheck> = &[(InfoGetCheck::Arguments, InvalidParameters)];
 
 const DIRECT: Checks<DirectCheck> = &[
     (DirectCheck::Flags, InvalidParameters),

@@ -5,12 +5,12 @@ use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
 use crate::spmc::check::{
-    AcquireCheck, Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck,
-    SendCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck, MapCheck,
+    PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
 };
 use crate::spmc::config::{
-    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
-    VmMessages, VmSender,
+    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
+    VersionPolicy, VmMemory, VmMessages, VmSender,
 };
 
 pub fn config() -> Config {
@@ -40,6 +40,7 @@ pub fn config() -> Config {
         info: INFO,
         direct: DIRECT,
         run: RUN,
+        notifications: Some(&NOTIFICATIONS),
         record_size: 24,
         next_part_names: NextPartNames::Sender,
         vm_messages: VmMessages::PerSpSubscription { from: VmSender::Hypervisor },
@@ -55,11 +56,12 @@ pub fn config() -> Config {
 const FEATURES: &[FeatureRow] = features!(
     [
         Error Success Interrupt Version Features RxRelease RxTxUnmap PartitionInfoGet IdGet SpmIdGet MsgWait Yield
-        Run MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare MemReclaim MemFragRx MemFragTx RxAcquire
+        Run MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare MemReclaim MemFragRx MemFragTx RxAcquire NotificationBitmapCreate NotificationBitmapDestroy NotificationBind NotificationUnbind NotificationSet NotificationGet NotificationInfoGet
     ],
-    [Success MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare],
+    [Success MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare NotificationInfoGet],
     FeatureRow::new(FunctionId::smc32(Function::RxTxMap), FeatureAnswer::BufferPages),
     FeatureRow::new(FunctionId::smc64(Function::RxTxMap), FeatureAnswer::BufferPages),
+    FeatureRow::SRI,
 );
 
 const SEND: Checks<SendCheck> = &[
@@ -163,6 +165,80 @@ const INFO: Checks<InfoCheck> = &[
     (InfoCheck::BufferBusy, Busy),
     (InfoCheck::TooLarge, NoMemory),
 ];
+
+const NOTIFICATIONS: NotificationRules = NotificationRules {
+    sri: 10,
+    create: CREATE,
+    destroy: DESTROY,
+    bind: BIND,
+    unbind: UNBIND,
+    set: Some(SET),
+    get: GET,
+    info: INFO_GET,
+};
+
+const CREATE: Checks<BitmapCheck> = &[
+    (BitmapCheck::Reserved, InvalidParameters),
+    (BitmapCheck::Secure, InvalidParameters),
+    (BitmapCheck::Hypervisor, InvalidParameters),
+    (BitmapCheck::NoVcpus, InvalidParameters),
+    (BitmapCheck::Created, Denied),
+    (BitmapCheck::NoSlot, NoMemory),
+];
+
+const DESTROY: Checks<BitmapCheck> = &[
+    (BitmapCheck::Reserved, InvalidParameters),
+    (BitmapCheck::Secure, InvalidParameters),
+    (BitmapCheck::Hypervisor, InvalidParameters),
+    (BitmapCheck::NotCreated, Denied),
+    (BitmapCheck::Pending, Denied),
+    (BitmapCheck::Bound, Denied),
+];
+
+const BIND: Checks<BindCheck> = &[
+    (BindCheck::FlagsReserved, InvalidParameters),
+    (BindCheck::Reserved, InvalidParameters),
+    (BindCheck::Empty, InvalidParameters),
+    (BindCheck::Receiver, InvalidParameters),
+    (BindCheck::Sender, InvalidParameters),
+    (BindCheck::NoBitmap, InvalidParameters),
+    (BindCheck::OtherSender, Denied),
+    (BindCheck::Pending, Denied),
+];
+
+const UNBIND: Checks<BindCheck> = &[
+    (BindCheck::Flags, InvalidParameters),
+    (BindCheck::Reserved, InvalidParameters),
+    (BindCheck::Empty, InvalidParameters),
+    (BindCheck::Receiver, InvalidParameters),
+    (BindCheck::Sender, InvalidParameters),
+    (BindCheck::NoBitmap, InvalidParameters),
+    (BindCheck::NotBound, Denied),
+    (BindCheck::Pending, Denied),
+];
+
+const SET: Checks<SetCheck> = &[
+    (SetCheck::FlagsReserved, InvalidParameters),
+    (SetCheck::Vcpu, InvalidParameters),
+    (SetCheck::Delay, InvalidParameters),
+    (SetCheck::Reserved, InvalidParameters),
+    (SetCheck::Empty, InvalidParameters),
+    (SetCheck::Sender, InvalidParameters),
+    (SetCheck::Receiver, InvalidParameters),
+    (SetCheck::VcpuRange, InvalidParameters),
+    (SetCheck::NotEnabled, Denied),
+    (SetCheck::NotBound, Denied),
+];
+
+const GET: Checks<GetCheck> = &[
+    (GetCheck::FlagsReserved, InvalidParameters),
+    (GetCheck::HypervisorsOwn, InvalidParameters),
+    (GetCheck::Reserved, InvalidParameters),
+    (GetCheck::UnknownReceiver, InvalidParameters),
+    (GetCheck::VcpuRange, InvalidParameters),
+];
+
+const INFO_GET: Checks<InfoGetCheck> = &[(InfoGetCheck::Arguments, InvalidParameters)];
 
 const DIRECT: Checks<DirectCheck> = &[
     (DirectCheck::Flags, InvalidParameters),

@@ -41,6 +41,7 @@ pub fn config() -> Config {
         info: INFO,
         direct: DIRECT,
         run: RUN,
+        notifications: None,
         record_size: 24,
         next_part_names: NextPartNames::Sender,
         vm_messages: VmMessages::Unfiltered,
