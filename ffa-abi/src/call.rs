@@ -1,9 +1,9 @@
 use crate::{
-    DirectRequest, DirectRequest2, DirectResponse, DirectResponse2, FeatureQuery, Function, FunctionId,
-    MemFragRx, MemFragTx, MemReclaim, MemSend, MsgSend2, NotificationBind, NotificationBitmapCreate,
-    NotificationBitmapDestroy, NotificationGet, NotificationInfoGet, NotificationSet, NotificationUnbind,
-    PartitionInfoGet, PartitionInfoGetRegs, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, UnknownFunction,
-    Width,
+    ConsoleLog, DirectRequest, DirectRequest2, DirectResponse, DirectResponse2, FeatureQuery, Function,
+    FunctionId, MemFragRx, MemFragTx, MemPermGet, MemPermSet, MemReclaim, MemSend, MsgSend2,
+    NotificationBind, NotificationBitmapCreate, NotificationBitmapDestroy, NotificationGet,
+    NotificationInfoGet, NotificationSet, NotificationUnbind, PartitionInfoGet, PartitionInfoGetRegs, Regs,
+    RunTarget, RxAcquire, RxRelease, RxTxMap, RxTxUnmap, Status, UnknownFunction, Width,
 };
 
 /// One FF-A call, decoded from the registers of whoever makes it.
@@ -27,6 +27,8 @@ pub enum Call {
     RxTxUnmap(RxTxUnmap),
     /// FFA_RX_RELEASE.
     RxRelease(RxRelease),
+    /// FFA_RX_ACQUIRE.
+    RxAcquire(RxAcquire),
     /// FFA_PARTITION_INFO_GET.
     PartitionInfoGet(PartitionInfoGet),
     /// FFA_PARTITION_INFO_GET_REGS.
@@ -65,6 +67,12 @@ pub enum Call {
     NotificationGet(NotificationGet),
     /// FFA_NOTIFICATION_INFO_GET.
     NotificationInfoGet(NotificationInfoGet),
+    /// FFA_MEM_PERM_GET.
+    MemPermGet(MemPermGet),
+    /// FFA_MEM_PERM_SET.
+    MemPermSet(MemPermSet),
+    /// FFA_CONSOLE_LOG.
+    ConsoleLog(ConsoleLog),
     /// Any other function of the table; its registers are not looked at.
     Other(FunctionId),
 }
@@ -86,12 +94,33 @@ pub enum CallError {
         /// Its value, as wide as the call.
         value: u64,
     },
+    /// A register gives a length that no such call can have.
+    #[error("{function}: register {register} gives a length of {value}")]
+    Length {
+        /// The function called.
+        function: FunctionId,
+        /// Number of the register.
+        register: u8,
+        /// The length.
+        value: u32,
+    },
     /// The handle is the reserved value.
     #[error("{function}: all ones is not a handle")]
     Handle {
         /// The function called.
         function: FunctionId,
     },
+}
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Unknown(_) => Self::NotSupported,
+            CallError::Reserved { .. } | CallError::Length { .. } | CallError::Handle { .. } => {
+                Self::InvalidParameters
+            }
+        }
+    }
 }
 
 impl Call {
@@ -119,6 +148,7 @@ impl Call {
             Function::RxTxMap => RxTxMap::from_regs(id, regs).map(Self::RxTxMap),
             Function::RxTxUnmap => RxTxUnmap::from_regs(id, regs).map(Self::RxTxUnmap),
             Function::RxRelease => RxRelease::from_regs(id, regs).map(Self::RxRelease),
+            Function::RxAcquire => RxAcquire::from_regs(id, regs).map(Self::RxAcquire),
             Function::PartitionInfoGet => PartitionInfoGet::from_regs(id, regs).map(Self::PartitionInfoGet),
             Function::PartitionInfoGetRegs => {
                 Ok(Self::PartitionInfoGetRegs(PartitionInfoGetRegs::from_regs(regs)))
@@ -150,6 +180,9 @@ impl Call {
             Function::NotificationInfoGet => {
                 NotificationInfoGet::from_regs(id, regs).map(Self::NotificationInfoGet)
             }
+            Function::MemPermGet => Ok(Self::MemPermGet(MemPermGet::from_regs(id, regs))),
+            Function::MemPermSet => MemPermSet::from_regs(id, regs).map(Self::MemPermSet),
+            Function::ConsoleLog => ConsoleLog::from_regs(id, regs).map(Self::ConsoleLog),
             _ => Ok(Self::Other(id)),
         }
     }
@@ -171,6 +204,7 @@ impl Call {
             Self::RxTxMap(map) => map.to_regs(),
             Self::RxTxUnmap(unmap) => unmap.to_regs(),
             Self::RxRelease(release) => release.to_regs(),
+            Self::RxAcquire(acquire) => acquire.to_regs(),
             Self::PartitionInfoGet(get) => get.to_regs(),
             Self::PartitionInfoGetRegs(get) => get.to_regs(),
             Self::DirectRequest(request) => request.to_regs(),
@@ -190,6 +224,9 @@ impl Call {
             Self::NotificationSet(call) => call.to_regs(),
             Self::NotificationGet(call) => call.to_regs(),
             Self::NotificationInfoGet(call) => call.to_regs(),
+            Self::MemPermGet(call) => call.to_regs(),
+            Self::MemPermSet(call) => call.to_regs(),
+            Self::ConsoleLog(call) => call.to_regs(),
             Self::Other(id) => Regs::new([u64::from(id.w0())]),
         }
     }
@@ -205,6 +242,7 @@ impl Call {
             Self::RxTxMap(_) => Function::RxTxMap,
             Self::RxTxUnmap(_) => Function::RxTxUnmap,
             Self::RxRelease(_) => Function::RxRelease,
+            Self::RxAcquire(_) => Function::RxAcquire,
             Self::PartitionInfoGet(_) => Function::PartitionInfoGet,
             Self::PartitionInfoGetRegs(_) => Function::PartitionInfoGetRegs,
             Self::DirectRequest(_) => Function::MsgSendDirectReq,
@@ -224,6 +262,9 @@ impl Call {
             Self::NotificationSet(_) => Function::NotificationSet,
             Self::NotificationGet(_) => Function::NotificationGet,
             Self::NotificationInfoGet(_) => Function::NotificationInfoGet,
+            Self::MemPermGet(_) => Function::MemPermGet,
+            Self::MemPermSet(_) => Function::MemPermSet,
+            Self::ConsoleLog(_) => Function::ConsoleLog,
             Self::Other(id) => id.function(),
         }
     }

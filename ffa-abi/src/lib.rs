@@ -4,12 +4,14 @@
 
 mod answer;
 mod call;
+mod console;
 mod direct;
 mod direct2;
 mod features;
 mod function;
 mod id;
 mod indirect;
+mod mem_perm;
 mod memory;
 mod notification;
 mod notification_get;
@@ -24,15 +26,17 @@ mod version;
 
 pub use answer::{Answer, RunTarget, Success};
 pub use call::{Call, CallError};
+pub use console::ConsoleLog;
 pub use direct::{
     DirectRequest, DirectResponse, FRAMEWORK_FLAG, Message, VmAvailability, VmAvailabilityAnswer, VmMessage,
     framework,
 };
 pub use direct2::{DirectRequest2, DirectResponse2};
-pub use features::{FeatureId, FeatureQuery, buffer_size};
+pub use features::{FeatureId, FeatureQuery, buffer_size, retrieve_properties};
 pub use function::{Callers, FUNCTIONS, Function, FunctionId, FunctionInfo, UnknownFunction, Width};
 pub use id::{Handle, InvalidHandle, PartitionId, Uuid};
 pub use indirect::{IndirectError, IndirectFormat, IndirectMessage, MsgSend2};
+pub use mem_perm::{DataPermission, MemPermAnswer, MemPermGet, MemPermSet, MemPermissions};
 pub use memory::{MemFragRx, MemFragTx, MemReclaim, MemSend, ReclaimFlags, Transaction};
 pub use notification::{
     NotificationBind, NotificationBitmap, NotificationBitmapCreate, NotificationBitmapDestroy,
@@ -49,6 +53,6 @@ pub use partition_info::{PartitionInfo, PartitionInfoError, Properties, RecordFo
 pub use partition_info_get::PartitionInfoGet;
 pub use partition_info_regs::{PartitionInfoGetRegs, PartitionInfoWindow, WindowError};
 pub use regs::Regs;
-pub use rxtx::{RxRelease, RxTxMap, RxTxUnmap};
+pub use rxtx::{RxAcquire, RxRelease, RxTxMap, RxTxUnmap};
 pub use status::{FirmwareStatus, Status};
 pub use version::{Version, VersionError, version_answer};

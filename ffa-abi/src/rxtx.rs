@@ -89,3 +89,26 @@ impl RxRelease {
         Regs::new([u64::from(FunctionId::smc32(Function::RxRelease).w0()), u64::from(self.endpoint.0)])
     }
 }
+
+/// FFA_RX_ACQUIRE: the hypervisor is about to write into the RX buffer of a VM whose buffers the SPMC knows.
+///
+/// # Specification
+/// DEN0077A v1.1, FFA_RX_ACQUIRE.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RxAcquire {
+    /// Whose buffer.
+    pub endpoint: PartitionId,
+}
+
+impl RxAcquire {
+    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+        let w1 = reserved(id, 1, u64::from(regs.w::<1>()), 0xffff)?;
+        Ok(Self { endpoint: PartitionId(w1 as u16) })
+    }
+
+    /// Registers of the call.
+    #[must_use]
+    pub fn to_regs(&self) -> Regs {
+        Regs::new([u64::from(FunctionId::smc32(Function::RxAcquire).w0()), u64::from(self.endpoint.0)])
+    }
+}

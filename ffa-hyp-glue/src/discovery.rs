@@ -33,7 +33,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 };
                 Ok(Reply::Success { w2: properties, w3: 0 })
             }
-            FeatureQuery::Function { .. } | FeatureQuery::Feature(_) | FeatureQuery::Unknown(_) => {
+            FeatureQuery::Function { .. } | FeatureQuery::Feature(_) | FeatureQuery::Unknown { .. } => {
                 Err(Status::NotSupported)
             }
         }
