@@ -121,21 +121,20 @@ impl<S: RangeStore> RangeSet<S> {
         Ok(())
     }
 
-    /// Removes the ranges with `tag` and gives their number.
+    /// Removes the ranges with `tag` and gives the number of their pages, zero if there are none.
     #[inline]
-    pub fn remove(&mut self, tag: u32) -> usize {
+    pub fn remove(&mut self, tag: u32) -> u64 {
         let run = self.find(tag);
-        let len = run.len();
-        if len != 0 {
-            let slice = self.store.as_mut_slice();
-            let kept = slice.len().saturating_sub(len);
-            // `find` gave a part of the slice; most often its end.
-            if run.end != slice.len() {
-                slice.copy_within(run.end.., run.start);
-            }
-            self.store.truncate(kept);
+        let slice = self.store.as_mut_slice();
+        let Some(removed) = slice.get(run.clone()) else { return 0 };
+        let pages = removed.iter().fold(0_u64, |pages, range| pages.wrapping_add(range.pages().into())); // below 2^64
+        let kept = slice.len().saturating_sub(removed.len());
+        // Most often it is the end.
+        if run.end < slice.len() {
+            slice.copy_within(run.end.., run.start);
         }
-        len
+        self.store.truncate(kept);
+        pages
     }
 
     /// Puts the ranges with tag `old` under `new` and gives their number.
@@ -212,7 +211,11 @@ impl<S: RangeStore> RangeSet<S> {
         let mut rest = self.store.as_slice();
         while let Some((last, before)) = rest.split_last() {
             let run_tag = last.tag();
-            let start = before.len().saturating_sub(trailing(before, run_tag));
+            let more = match before.last() {
+                Some(other) if other.tag() == run_tag => trailing(before, run_tag),
+                _ => 0, // a run of one range is the most frequent
+            };
+            let start = before.len().saturating_sub(more);
             if run_tag == tag {
                 return start..rest.len();
             }

@@ -1,5 +1,7 @@
 use core::fmt;
 
+use arrayvec::ArrayVec;
+
 use crate::{IpaRange, PAGE_SIZE};
 
 /// A range that a [`RangeSet`](crate::RangeSet) holds, with the tag it was inserted under. 16 bytes.
@@ -12,9 +14,6 @@ pub struct TrackedRange {
 const _: () = assert!(size_of::<TrackedRange>() == 16);
 
 impl TrackedRange {
-    /// Fills storage that no range is in yet.
-    pub const UNUSED: Self = Self { base: 0, pages: 1, tag: 0 };
-
     #[inline]
     pub(crate) const fn new(range: IpaRange, tag: u32) -> Self {
         Self { base: range.base(), pages: range.pages(), tag }
@@ -115,61 +114,36 @@ impl<S: RangeStore + ?Sized> RangeStore for &mut S {
 }
 
 /// Room for `N` ranges, in place.
-#[derive(Clone)]
-pub struct FixedRanges<const N: usize> {
-    slots: [TrackedRange; N],
-    len: usize,
-}
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct FixedRanges<const N: usize>(ArrayVec<TrackedRange, N>);
 
 impl<const N: usize> FixedRanges<N> {
     /// Empty.
     #[must_use]
     pub const fn new() -> Self {
-        Self { slots: [TrackedRange::UNUSED; N], len: 0 }
-    }
-}
-
-impl<const N: usize> Default for FixedRanges<N> {
-    fn default() -> Self {
-        Self::new()
+        Self(ArrayVec::new_const())
     }
 }
 
 impl<const N: usize> RangeStore for FixedRanges<N> {
     #[inline]
     fn as_slice(&self) -> &[TrackedRange] {
-        self.slots.get(..self.len).unwrap_or_default()
+        &self.0
     }
 
     #[inline]
     fn as_mut_slice(&mut self) -> &mut [TrackedRange] {
-        self.slots.get_mut(..self.len).unwrap_or_default()
+        &mut self.0
     }
 
     #[inline]
     fn try_push(&mut self, range: TrackedRange) -> Result<(), StoreFull> {
-        *self.slots.get_mut(self.len).ok_or(StoreFull)? = range;
-        self.len = self.len.wrapping_add(1); // at most `N`
-        Ok(())
+        self.0.try_push(range).map_err(|_| StoreFull)
     }
 
     #[inline]
     fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-}
-
-impl<const N: usize> PartialEq for FixedRanges<N> {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_slice() == other.as_slice()
-    }
-}
-
-impl<const N: usize> Eq for FixedRanges<N> {}
-
-impl<const N: usize> fmt::Debug for FixedRanges<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_slice().fmt(f)
+        self.0.truncate(len);
     }
 }
 
