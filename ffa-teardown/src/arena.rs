@@ -66,35 +66,42 @@ impl Arena {
         if vm.pass.cursor == Some(index) {
             vm.pass.cursor = next;
         }
-        // The bucket belongs to the position, not to the duty that stood there.
-        let bucket = slots[index.get()].bucket;
-        slots[index.get()] = DutySlot { next: self.vacant, bucket, ..DutySlot::VACANT };
-        self.vacant = Some(index);
+        // What else is in the slot is of no account until the next duty comes, but for its bucket: that belongs to the
+        // position.
+        let slot = &mut slots[index.get()];
+        (slot.duty, slot.state, slot.next) = (None, State::Owed, self.vacant.replace(index));
     }
 
-    /// Whether a share that `fits` has `handle`.
-    pub(crate) fn has_handle(
-        slots: &[DutySlot],
+    /// Whether a share other than that at `index` has `handle`.
+    pub(crate) fn has_handle(slots: &[DutySlot], handle: Handle, index: Index) -> bool {
+        let first = slots[Self::bucket(slots, handle)].bucket;
+        Self::named(slots, first, handle).any(|other| other != index)
+    }
+
+    /// Enters the share at `index` under `handle`, if all others that have it `may_have_left` it. Returns whether it did.
+    pub(crate) fn learn_handle(
+        slots: &mut [DutySlot],
         handle: Handle,
-        fits: impl Fn(Index, &DutySlot) -> bool,
+        index: Index,
+        may_have_left: impl Fn(&DutySlot) -> bool,
     ) -> bool {
-        let mut at = slots.get(Self::bucket(slots, handle)).and_then(|slot| slot.bucket);
-        while let Some(index) = at {
-            let slot = &slots[index.get()];
-            let same = matches!(slot.duty, Some(Duty::Share { handle: Some(known), .. }) if known == handle);
-            if same && fits(index, slot) {
-                return true;
-            }
-            at = slot.chain;
+        let bucket = Self::bucket(slots, handle);
+        let first = slots[bucket].bucket;
+        let is_free = Self::named(slots, first, handle).all(|other| may_have_left(&slots[other.get()]));
+        if is_free {
+            slots[bucket].bucket = Some(index);
+            slots[index.get()].chain = first;
         }
-        false
+        is_free
     }
 
-    /// Enters the share at `index` under `handle`.
-    pub(crate) fn learn_handle(slots: &mut [DutySlot], handle: Handle, index: Index) {
-        let bucket = Self::bucket(slots, handle);
-        let first = slots[bucket].bucket.replace(index);
-        slots[index.get()].chain = first;
+    /// The shares with `handle` in the bucket that begins with `first`.
+    fn named(slots: &[DutySlot], first: Option<Index>, handle: Handle) -> impl Iterator<Item = Index> {
+        let chain = core::iter::successors(first, |index| slots[index.get()].chain);
+        chain.filter(move |index| match slots[index.get()].duty {
+            Some(Duty::Share { handle: known, .. }) => known == Some(handle),
+            _ => false,
+        })
     }
 
     /// Strikes the share at `index` out from under `handle`.

@@ -89,6 +89,7 @@ impl Duty {
         matches!(self, Self::Share { handle: Some(_), .. })
     }
 
+    #[inline]
     fn row<'a>(&self, table: &'a AnswerTable) -> &'a Row {
         match self {
             Self::Call { .. } => &table.call,
@@ -101,6 +102,7 @@ impl Duty {
     }
 
     /// The class of an answer to this duty's own call, resumed or not.
+    #[inline(always)] // little is left of it where the kind of duty is known
     pub(crate) fn classify(&self, vm: PartitionId, answer: &Answer) -> AnswerClass {
         match (self, answer) {
             // An SP can only be resumed as itself.
@@ -126,6 +128,7 @@ impl Duty {
     }
 
     /// The verdict on an answer, and whether what was being resumed is still to be resumed.
+    #[inline]
     pub(crate) fn judge(
         &self,
         table: &AnswerTable,

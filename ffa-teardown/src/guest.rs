@@ -115,23 +115,24 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         answer: &Answer,
         now: Time,
     ) -> Result<SendOutcome, Unexpected> {
+        Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_unsent)?;
         let (class, handle) = match *answer {
             Answer::Success(success) => {
                 let handle = Handle::from_words(success.w2(), success.w3()).ok();
                 // A handle that is in use says that the secure world has lost count.
-                let handle = handle.filter(|&handle| !self.handle_in_use(handle));
+                let handle = handle.filter(|&handle| self.learn_handle(handle, share.0));
                 match (success.width, handle) {
                     (Width::Smc32, Some(_)) => (AnswerClass::Success, handle),
                     _ => (AnswerClass::Malformed, handle),
                 }
             }
             Answer::MemFragRx(rx) => {
-                let fresh = !self.handle_in_use(rx.handle);
-                (AnswerClass::Malformed, fresh.then_some(rx.handle))
+                let is_new = self.learn_handle(rx.handle, share.0);
+                (AnswerClass::Malformed, is_new.then_some(rx.handle))
             }
             _ => (AnswerClass::of_refusal(answer), None),
         };
-        let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_unsent)?;
+        let slot = &mut self.duties[share.0.get()];
         slot.last = Some(LastAnswer::new(class, answer));
         let resumed = slot.resume.take().is_some();
         let outcome = match (self.policy.answers.mem_send.verdict(class), handle) {
@@ -157,9 +158,6 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             Some(_) => State::Owed,
             None => State::GivenUp { at: now },
         };
-        if let Some(handle) = handle {
-            Arena::learn_handle(&mut self.duties, handle, share.0);
-        }
         self.wake(vm.index);
         Ok(outcome)
     }
@@ -200,21 +198,17 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     ) -> Result<ReclaimOutcome, Unexpected> {
         let stale = Unexpected::NotInFlight { vm: vm.id };
         let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_sent)?;
-        let Some(duty) = slot.duty else { return Err(stale) };
+        let Some(duty @ Duty::Share { .. }) = slot.duty else { return Err(stale) };
         let class = duty.classify(vm.id, answer);
         slot.last = Some(LastAnswer::new(class, answer));
         let answers = &self.policy.answers;
         let (verdict, keep_running) = duty.judge(answers, class, slot.resume.is_some(), answer);
-        let target = match *answer {
-            Answer::Interrupt(target) | Answer::Yield { target, .. } => Some(target),
-            _ => None,
-        };
-        match (verdict, target) {
-            (Verdict::Done, _) => {
-                slot.state = State::Returning { vm: vm.index };
-                Ok(ReclaimOutcome::Confirmed)
-            }
-            (Verdict::Resume, Some(target)) => {
+        if verdict == Verdict::Done {
+            slot.state = State::Returning { vm: vm.index };
+            return Ok(ReclaimOutcome::Confirmed);
+        }
+        match (verdict, *answer) {
+            (Verdict::Resume, Answer::Interrupt(target) | Answer::Yield { target, .. }) => {
                 slot.resume = Some(target);
                 if slot.tries < self.policy.tries {
                     slot.tries += 1;
@@ -367,10 +361,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         Err(BeginError::NotFound)
     }
 
-    fn live(&self, vm: VmKey) -> Result<(), Unexpected> {
+    fn live(&self, vm: VmKey) -> Result<(), BeginError> {
         match self.phase(vm)? {
             Phase::Live => Ok(()),
-            phase => Err(Unexpected::Phase { vm: vm.id, phase }),
+            phase => Err(Unexpected::Phase { vm: vm.id, phase }.into()),
         }
     }
 
@@ -407,11 +401,11 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             .ok_or(Unexpected::NotInFlight { vm: vm.id })
     }
 
-    /// Whether a new share cannot have `handle`, since another one has it. One that is being reclaimed right now may
-    /// have left it: the answer that says so can come after the one that gives the handle out again.
-    fn handle_in_use(&self, handle: Handle) -> bool {
-        Arena::has_handle(&self.duties, handle, |_, slot| {
-            !matches!(slot.state, State::Guest { .. } | State::InFlight | State::Returning { .. })
+    /// Enters a new share under `handle`, unless another one has it. One that is being reclaimed right now may have left
+    /// it: the answer that says so can come after the one that gives the handle out again. Returns whether it did.
+    fn learn_handle(&mut self, handle: Handle, index: Index) -> bool {
+        Arena::learn_handle(&mut self.duties, handle, index, |other| {
+            matches!(other.state, State::Guest { .. } | State::InFlight | State::Returning { .. })
         })
     }
 
@@ -421,7 +415,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let Some(Duty::Share { handle: Some(handle), named }) = self.duties[index.get()].duty else {
             return false;
         };
-        let lost = Arena::has_handle(&self.duties, handle, |other, _| other != index);
+        let lost = Arena::has_handle(&self.duties, handle, index);
         if lost {
             Arena::forget_handle(&mut self.duties, handle, index);
             let slot = &mut self.duties[index.get()];
