@@ -132,7 +132,7 @@ impl MemReclaim {
     #[inline]
     pub fn to_regs(&self) -> Regs {
         let [low, high] = self.handle.words();
-        let w0 = FunctionId::smc32(Function::MemReclaim).w0();
+        let w0 = const { FunctionId::smc32(Function::MemReclaim).w0() };
         Regs::new([u64::from(w0), low, high, u64::from(self.flags.0)])
     }
 }
