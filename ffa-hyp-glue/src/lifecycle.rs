@@ -216,9 +216,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// Under [`Disposal::HandOver`] the hypervisor gets the pages of a given-up share for its own list.
     pub(crate) fn quarantine(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> u32 {
         let hand_over = self.settings.teardown.disposal == Disposal::HandOver;
-        let (pages, _) = self.each_batch(hyp, self.lock(), vm, share, |hyp, ranges| {
+        let mut pages = 0_u32;
+        self.each_range(hyp, vm, share, |hyp, range| {
+            pages = pages.wrapping_add(range.pages()); // no more than one share may have
             if hand_over {
-                ranges.for_each(|range| hyp.quarantine(vm.id(), range));
+                hyp.quarantine(vm.id(), range);
             }
         });
         pages

@@ -224,74 +224,41 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         share: ShareId,
     ) -> (u32, Guard<'a, P, S>) {
         drop(state);
-        let (pages, mut state) = if hyp.release_share(vm.id(), share) {
-            let mut state = self.lock();
-            let ranges = state.record(vm).map_or(&[][..], |record| record.ranges.run(tag(share)));
-            // No more than one share may have.
-            let pages = ranges.iter().fold(0, |pages: u32, range| pages.wrapping_add(range.pages()));
-            (pages, state)
-        } else {
-            self.each_batch(hyp, self.lock(), vm, share, |hyp, ranges| hyp.release_all(vm.id(), ranges))
-        };
-        if let Ok(record) = state.record(vm) {
-            record.ranges.remove(tag(share));
-            record.shares = record.shares.saturating_sub(1);
+        if !hyp.release_share(vm.id(), share) {
+            self.each_range(hyp, vm, share, |hyp, range| hyp.release(vm.id(), range));
         }
-        // The engine said `Confirmed` or `Refused`, so the share is on its way back.
-        let released = state.engine.released(vm, share);
-        debug_assert_eq!(released, Ok(()));
+        let mut state = self.lock();
+        let pages = state.forget(vm, share);
         (pages, state)
     }
 
-    /// Calls `work` for the ranges of a share, some at a time, outside the lock. Returns the number of pages, and the lock
-    /// once more.
-    #[inline]
-    pub(crate) fn each_batch<'a>(
-        &'a self,
+    /// Calls `work` for each range of a share, outside the lock.
+    pub(crate) fn each_range(
+        &self,
         hyp: &mut P,
-        mut state: Guard<'a, P, S>,
         vm: VmKey,
         share: ShareId,
-        mut work: impl FnMut(&mut P, BatchIter<'_>),
-    ) -> (u32, Guard<'a, P, S>) {
+        mut work: impl FnMut(&mut P, IpaRange),
+    ) {
         /// Ranges copied at a time: 1 KiB of stack.
         const BATCH: usize = 64;
-        let mut batch = ArrayVec::<TrackedRange, BATCH>::new();
-        let (mut done, mut pages) = (0, 0_u32);
+        let mut done = 0;
         loop {
+            let mut state = self.lock();
             let run = state.record(vm).map_or(&[][..], |record| record.ranges.run(tag(share)));
-            // The most frequent by far.
-            if let [only] = run {
-                let only = [*only];
-                drop(state);
-                work(hyp, ranges(&only));
-                return (only[0].pages(), self.lock());
-            }
-            let rest = run.get(done..).unwrap_or_default();
-            let (part, more) = rest.split_at_checked(BATCH).unwrap_or((rest, &[]));
-            let more = !more.is_empty();
-            batch.clear();
-            // It fits: a part has no more than `BATCH`.
-            let _ = batch.try_extend_from_slice(part);
-            drop(state);
-            // No more than one share may have.
-            pages = batch.iter().fold(pages, |pages, range| pages.wrapping_add(range.pages()));
-            work(hyp, ranges(&batch));
-            state = self.lock();
-            if !more {
-                return (pages, state);
-            }
+            let batch: ArrayVec<IpaRange, BATCH> =
+                run.iter().skip(done).take(BATCH).map(TrackedRange::range).collect();
             done += BATCH;
+            let is_last = done >= run.len();
+            drop(state);
+            for range in batch {
+                work(hyp, range);
+            }
+            if is_last {
+                return;
+            }
         }
     }
-}
-
-/// Ranges of a share, copied out of the lock.
-pub(crate) type BatchIter<'a> =
-    core::iter::Map<core::slice::Iter<'a, TrackedRange>, fn(&TrackedRange) -> IpaRange>;
-
-fn ranges(batch: &[TrackedRange]) -> BatchIter<'_> {
-    batch.iter().map(TrackedRange::range)
 }
 
 impl<P: Platform, S: Stores<P>> State<P, S> {
@@ -319,6 +286,19 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
             Some(Some(record)) if record.vm.id() == vm.id() => Ok((&mut self.engine, record)),
             _ => Err(Status::Denied),
         }
+    }
+
+    /// Forgets a share that is no more and whose pages are back. Returns how many it had.
+    #[inline(always)] // ends every share
+    pub(crate) fn forget(&mut self, vm: VmKey, share: ShareId) -> u32 {
+        let mut pages = 0;
+        if let Ok(record) = self.record(vm) {
+            pages = record.ranges.remove(tag(share)) as u32; // no more than one share may have
+            record.shares = record.shares.saturating_sub(1);
+        }
+        let released = self.engine.released(vm, share);
+        debug_assert_eq!(released, Ok(()), "the engine said that it is on its way back");
+        pages
     }
 }
 

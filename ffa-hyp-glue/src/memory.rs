@@ -59,7 +59,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     }
                 }
                 let mut state = self.lock();
-                forget(&mut state, vm, share);
+                let abandoned = state.engine.abandon_send(vm, share);
+                debug_assert_eq!(abandoned, Ok(()));
+                state.forget(vm, share);
                 self.leave(hyp, state, vm);
                 Err(status)
             }
@@ -239,8 +241,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         })?;
         record.enter();
         drop(state);
-        let first = resume.map_or_else(|| reclaim.to_regs(), |target| Call::Run(target).to_regs());
-        let mut regs = hyp.call(&first);
+        let mut regs = match resume {
+            None => hyp.call(&reclaim.to_regs()),
+            Some(target) => hyp.call(&Call::Run(target).to_regs()),
+        };
         loop {
             let answer = Answer::from_regs(&regs);
             let mut state = self.lock();
@@ -290,16 +294,6 @@ fn begin_reading<P: Platform, S: Stores<P>>(
         }
         _ => Err(Status::InvalidParameters),
     }
-}
-
-/// A share that never came to be: nothing of it is held any more, and no call was made.
-fn forget<P: Platform, S: Stores<P>>(state: &mut State<P, S>, vm: VmKey, share: ShareId) {
-    if let Ok(record) = state.record(vm) {
-        record.ranges.remove(tag(share));
-        record.shares = record.shares.saturating_sub(1);
-    }
-    let over = state.engine.abandon_send(vm, share).and_then(|()| state.engine.released(vm, share));
-    debug_assert_eq!(over, Ok(()));
 }
 
 fn report<P: Platform>(hyp: &mut P, vm: VmKey, handle: Option<Handle>, kind: EventKind) {

@@ -92,14 +92,6 @@ pub trait Pages {
     /// destructors.
     fn release(&mut self, vm: PartitionId, range: IpaRange);
 
-    /// [`release`](Self::release) of several ranges of one share. A hypervisor that takes a lock or finds a page table for
-    /// each of them may do so once.
-    fn release_all(&mut self, vm: PartitionId, ranges: impl Iterator<Item = IpaRange>) {
-        for range in ranges {
-            self.release(vm, range);
-        }
-    }
-
     /// As [`hold`](Self::hold), for the memory transaction `share`. A hypervisor that can end all holds of one at once
     /// notes it here.
     ///
@@ -119,7 +111,7 @@ pub trait Pages {
     }
 
     /// Ends every hold made [for](Self::hold_for) `share`, which is over, as [`release`](Self::release) would one by one.
-    /// Says false, and does nothing, where it cannot: then [`release_all`](Self::release_all) is called for its ranges.
+    /// Says false, and does nothing, where it cannot: then `release` is called for each of its ranges.
     ///
     /// The share may have no holds. Its name is used again afterwards.
     #[inline]
