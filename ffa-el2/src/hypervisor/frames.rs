@@ -264,8 +264,13 @@ impl Frames {
         Some((Run { address: address_of(first), bytes: (end - first) * PAGE }, end))
     }
 
-    /// Ends a hold of pages whose owner lives.
-    pub fn end_hold(&mut self, run: Run) {
+    /// Takes back the hold of the pages of `run`, which was made just now.
+    pub fn undo_hold(&mut self, run: Run) {
+        self.holds[pages_of(run)].fill(UNHELD);
+    }
+
+    /// Ends a hold of pages whose owner lives, or that are zero.
+    fn end_hold(&mut self, run: Run) {
         assert!(pages_of(run).all(|page| self.is_held(page)), "{run:x?} is released but was not held");
         self.holds[pages_of(run)].fill(UNHELD);
     }

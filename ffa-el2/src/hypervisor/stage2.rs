@@ -1,5 +1,7 @@
 //! The memory of one VM, as its stage-2 page table describes it.
 
+use core::iter;
+
 use aarch64_paging::descriptor::{PhysicalAddress, Stage2Attributes};
 use aarch64_paging::paging::{Constraints, MemoryRegion, RootTable, Stage2 as Regime};
 use arm_sysregs::el1::accessors::read_id_aa64mmfr0_el1;
@@ -56,7 +58,10 @@ pub fn control() -> VtcrEl2 {
 
 /// The guest named memory that is not, or not in this way, its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct NotMapped;
+pub struct NotMapped {
+    /// The first address that is not.
+    pub ipa: u64,
+}
 
 /// A VM's stage-2 page table.
 ///
@@ -106,40 +111,32 @@ impl Stage2 {
 
     /// The physical address of the page at `ipa`.
     pub fn translate_page(&self, ipa: u64) -> Result<usize, NotMapped> {
-        let mut address = 0;
-        self.translate(ipa, PAGE as u64, |run| {
-            address = run.address;
-            Ok(())
-        })?;
-        Ok(address)
+        self.leaf(ipa).map(|leaf| leaf.address)
     }
 
-    /// Calls `visit` with the physical runs behind `bytes` bytes from `ipa`, in order. Works by block, not by page.
-    ///
-    /// # Errors
-    /// If not all of it is the guest's memory, or `visit` says so. It may have seen a part by then.
-    pub fn translate(
-        &self,
-        ipa: u64,
-        bytes: u64,
-        mut visit: impl FnMut(Run) -> Result<(), NotMapped>,
-    ) -> Result<(), NotMapped> {
-        if bytes == 0 {
-            return Ok(());
-        }
-        let end = ipa.checked_add(bytes).filter(|&end| end <= SIZE).ok_or(NotMapped)?;
-        let mut next = ipa;
-        while next < end {
-            let leaf = self.leaf(next)?;
-            let bytes = leaf.bytes.min((end - next) as usize);
-            visit(Run { address: leaf.address, bytes })?;
-            next += bytes as u64;
-        }
-        Ok(())
+    /// The physical runs behind `bytes` bytes from `ipa`, in order, found by block, not by page. Nothing comes after an
+    /// error.
+    #[inline]
+    pub fn runs(&self, ipa: u64, bytes: u64) -> impl Iterator<Item = Result<Run, NotMapped>> {
+        let (mut next, mut left) = (ipa, bytes as usize);
+        iter::from_fn(move || {
+            if left == 0 {
+                return None;
+            }
+            let leaf = self.leaf(next);
+            let bytes = leaf.map_or(left, |leaf| leaf.bytes.min(left));
+            left -= bytes;
+            next = next.wrapping_add(bytes as u64); // only behind an error
+            Some(leaf.map(|leaf| Run { bytes, ..leaf }))
+        })
     }
 
-    /// The memory from `ipa`, which is below [`SIZE`], to the end of the block or page that maps it.
+    /// The memory from `ipa` to the end of the block or page that maps it.
+    #[inline]
     fn leaf(&self, ipa: u64) -> Result<Run, NotMapped> {
+        if ipa >= SIZE {
+            return Err(NotMapped { ipa });
+        }
         let mut table = self.table.to_physical().0 as *const [u64; 512];
         for shift in [GIB_SHIFT, BLOCK_SHIFT, PAGE_SHIFT] {
             let index = (ipa >> shift) as usize % 512;
@@ -148,7 +145,7 @@ impl Stage2 {
             let descriptor = unsafe { (&raw const (*table)[index]).read_volatile() };
             let is_leaf = descriptor & LINK == 0 || shift == PAGE_SHIFT;
             if descriptor & VALID == 0 {
-                return Err(NotMapped);
+                return Err(NotMapped { ipa });
             } else if is_leaf {
                 let offset = ipa as usize % (1 << shift);
                 return Ok(Run {
@@ -158,7 +155,7 @@ impl Stage2 {
             }
             table = (descriptor & ADDRESS) as *const _;
         }
-        Err(NotMapped)
+        Err(NotMapped { ipa })
     }
 
     /// Makes pages of the block that maps `ipa`, if a block does.
@@ -175,8 +172,8 @@ impl Stage2 {
                 mapped = valid.then(|| (level, descriptor.output_address().0));
                 Ok(())
             })
-            .map_err(|_| NotMapped)?;
-        let (level, address) = mapped.ok_or(NotMapped)?;
+            .map_err(|_| NotMapped { ipa })?;
+        let (level, address) = mapped.ok_or(NotMapped { ipa })?;
         if level != BLOCK_LEVEL {
             return Ok(());
         }

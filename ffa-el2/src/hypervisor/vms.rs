@@ -219,14 +219,12 @@ fn load_image(stage2: &Stage2) {
     );
     // SAFETY: The image's own code and constants: mapped for reading, never written.
     let mut source = unsafe { core::slice::from_raw_parts(start as *const u8, end - start) };
-    stage2
-        .translate(start as u64, (end - start) as u64, |run| {
-            let (part, rest) = source.split_at(run.bytes);
-            guest_memory::write(run, part);
-            source = rest;
-            Ok(())
-        })
-        .expect("the blocks are mapped");
+    for run in stage2.runs(start as u64, (end - start) as u64) {
+        let run = run.expect("the blocks are mapped");
+        let (part, rest) = source.split_at(run.bytes);
+        guest_memory::write(run, part);
+        source = rest;
+    }
 }
 
 fn slot(id: VmId) -> &'static Slot {

@@ -15,46 +15,40 @@ use crate::{guest_memory, vms};
 
 impl GuestMemory for Platform {
     fn read(&mut self, vm: PartitionId, address: u64, dst: &mut [u8]) -> Result<(), GuestFault> {
-        let len = dst.len() as u64;
-        let mut rest = dst;
-        each_run(vm, address, len, |run| {
-            let part = rest.split_off_mut(..run.bytes).ok_or(NotMapped)?;
-            guest_memory::read(run, part);
+        with_memory(vm, |stage2| {
+            let mut rest = dst;
+            for run in stage2.runs(address, rest.len() as u64) {
+                let run = run?;
+                let (part, behind) = rest.split_at_mut(run.bytes);
+                guest_memory::read(run, part);
+                rest = behind;
+            }
             Ok(())
         })
+        .unwrap_or(Err(NotMapped { ipa: address }))
+        .map_err(|NotMapped { ipa }| GuestFault { address: ipa })
     }
 
     fn write(&mut self, vm: PartitionId, address: u64, src: &[u8]) -> Result<(), GuestFault> {
-        let mut rest = src;
-        each_run(vm, address, src.len() as u64, |run| {
-            let part = rest.split_off(..run.bytes).ok_or(NotMapped)?;
-            guest_memory::write(run, part);
+        with_memory(vm, |stage2| {
+            let mut rest = src;
+            for run in stage2.runs(address, rest.len() as u64) {
+                let run = run?;
+                let (part, behind) = rest.split_at(run.bytes);
+                guest_memory::write(run, part);
+                rest = behind;
+            }
             Ok(())
         })
+        .unwrap_or(Err(NotMapped { ipa: address }))
+        .map_err(|NotMapped { ipa }| GuestFault { address: ipa })
     }
 }
 
-/// Calls `visit` with each run behind `len` bytes from `address`; all memory of a living VM can be read and written.
-fn each_run(
-    vm: PartitionId,
-    address: u64,
-    len: u64,
-    mut visit: impl FnMut(Run) -> Result<(), NotMapped>,
-) -> Result<(), GuestFault> {
-    let mut done = 0;
-    let visited = VmId::of_partition(vm).and_then(|id| {
-        vms::with_memory(id, |stage2| {
-            stage2.translate(address, len, |run| {
-                visit(run)?;
-                done += run.bytes as u64;
-                Ok(())
-            })
-        })
-    });
-    match visited {
-        Some(Ok(())) => Ok(()),
-        Some(Err(NotMapped)) | None => Err(GuestFault { address: address.saturating_add(done) }),
-    }
+/// Lets `use_it` look at the stage 2 of a VM that lives: all memory there can be read and written. `None` if there is no
+/// such VM.
+fn with_memory<T>(vm: PartitionId, use_it: impl FnOnce(&Stage2) -> T) -> Option<T> {
+    VmId::of_partition(vm).and_then(|id| vms::with_memory(id, |stage2| use_it(stage2)))
 }
 
 impl Pages for Platform {
@@ -66,8 +60,7 @@ impl Pages for Platform {
         _: Access,
         runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError> {
-        VmId::of_partition(vm)
-            .and_then(|id| vms::with_memory(id, |stage2| hold(stage2, range, runs)))
+        with_memory(vm, |stage2| hold(stage2, range, runs))
             .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
     }
 
@@ -80,8 +73,7 @@ impl Pages for Platform {
         _: Access,
         runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError> {
-        VmId::of_partition(vm)
-            .and_then(|id| vms::with_memory(id, |stage2| hold_for(stage2, share, range, runs)))
+        with_memory(vm, |stage2| hold_for(stage2, share, range, runs))
             .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
     }
 
@@ -98,11 +90,9 @@ impl Pages for Platform {
         }
         let id = VmId::of_partition(vm).expect("the mediator knows no other VMs");
         vms::with_stage2(id, |stage2| {
-            let released = stage2.translate(range.base(), range.bytes(), |run| {
-                frames::release(run);
-                Ok(())
-            });
-            released.expect("held pages stay where they are");
+            for run in stage2.runs(range.base(), range.bytes()) {
+                frames::release(run.expect("held pages stay where they are"));
+            }
         })
         .expect("its pages keep what is left of a VM");
     }
@@ -110,11 +100,9 @@ impl Pages for Platform {
     fn quarantine(&mut self, vm: PartitionId, range: IpaRange) {
         let id = VmId::of_partition(vm).expect("the mediator knows no other VMs");
         vms::with_stage2(id, |stage2| {
-            let listed = stage2.translate(range.base(), range.bytes(), |run| {
-                quarantine::add(vm, range, run);
-                Ok(())
-            });
-            listed.expect("held pages stay where they are");
+            for run in stage2.runs(range.base(), range.bytes()) {
+                quarantine::add(vm, range, run.expect("held pages stay where they are"));
+            }
         })
         .expect("its pages keep what is left of a VM");
     }
@@ -123,14 +111,14 @@ impl Pages for Platform {
 /// Holds all of `range` or nothing.
 fn hold(stage2: &Stage2, range: IpaRange, mut runs: impl FnMut(PhysRange)) -> Result<(), PageError> {
     let mut frames = FRAMES.lock();
-    let mut done = 0;
-    let held = stage2.translate(range.base(), range.bytes(), |run| {
-        frames.hold(run).map_err(|_| NotMapped)?;
-        done += run.bytes as u64;
+    let mut next = range.base();
+    for run in stage2.runs(range.base(), range.bytes()) {
+        let held = run.ok().filter(|&run| frames.hold(run).is_ok());
+        let run = held.ok_or_else(|| undo(&mut frames, stage2, range, next))?;
+        next += run.bytes as u64;
         runs(physical(run));
-        Ok(())
-    });
-    held.map_err(|NotMapped| undo(&mut frames, stage2, range, done))
+    }
+    Ok(())
 }
 
 /// Holds all of `range` for `share`, or nothing.
@@ -142,25 +130,21 @@ fn hold_for(
     mut runs: impl FnMut(PhysRange),
 ) -> Result<(), PageError> {
     let mut frames = FRAMES.lock();
-    let mut done = 0;
-    let held = stage2.translate(range.base(), range.bytes(), |run| {
+    for run in stage2.runs(range.base(), range.bytes()) {
+        let run = run.map_err(|NotMapped { ipa }| undo(&mut frames, stage2, range, ipa))?;
         frames.hold_for(share.position(), run);
-        done += run.bytes as u64;
         runs(physical(run));
-        Ok(())
-    });
-    held.map_err(|NotMapped| undo(&mut frames, stage2, range, done))
+    }
+    Ok(())
 }
 
-/// Ends the hold of the first `done` bytes of `range`. The error is about the page behind them.
+/// Takes back the hold of `range` up to `end`, where the page is that is wrong.
 #[cold]
-fn undo(frames: &mut Frames, stage2: &Stage2, range: IpaRange, done: u64) -> PageError {
-    let undone = stage2.translate(range.base(), done, |run| {
-        frames.end_hold(run);
-        Ok(())
-    });
-    undone.expect("it was translated just now");
-    PageError::NotOwned { address: range.base() + done }
+fn undo(frames: &mut Frames, stage2: &Stage2, range: IpaRange, end: u64) -> PageError {
+    for run in stage2.runs(range.base(), end - range.base()) {
+        frames.undo_hold(run.expect("it was found just now"));
+    }
+    PageError::NotOwned { address: end }
 }
 
 fn physical(run: Run) -> PhysRange {
