@@ -14,7 +14,7 @@ pub const PANICKED: i32 = 101;
 /// Only QEMU, started with semihosting, understands the call; elsewhere it is an undefined instruction. So whoever
 /// starts QEMU that way says so in `opt/ffa/semihosting`.
 pub fn with_status(status: i32) -> ! {
-    if fw_cfg::text("opt/ffa/semihosting", &mut [0; 8]) == Some("on") {
+    if fw_cfg::is("opt/ffa/semihosting", "on") {
         semihosting::process::exit(status);
     }
     park()

@@ -27,15 +27,31 @@ static DEVICE: Mutex<Device> = Mutex::new(Device);
 
 struct Device;
 
-/// The text of the item `name`, put into `buffer`. `None` if there is no such item, it is longer than `buffer`, or it is
-/// not text.
+/// The text of the item `name`, put into `buffer`. `None` if there is no such item.
+///
+/// # Panics
+/// If it is longer than `buffer` or not text: whoever gave it meant something that is not known.
 pub fn text<'a>(name: &str, buffer: &'a mut [u8]) -> Option<&'a str> {
+    let most = buffer.len();
     let mut device = DEVICE.lock();
     let item = device.find(name)?;
-    let bytes = buffer.get_mut(..item.size)?;
+    let mut bytes = buffer.get_mut(..item.size);
+    if let Some(bytes) = &mut bytes {
+        device.select(item.selector);
+        bytes.fill_with(|| device.byte());
+    }
+    // A panic asks the device how to end.
+    drop(device);
+    let text = bytes.and_then(|bytes| str::from_utf8(bytes).ok());
+    Some(text.unwrap_or_else(|| panic!("{name} is not a text of at most {most} bytes")))
+}
+
+/// Whether there is an item `name` with this value.
+pub fn is(name: &str, value: &str) -> bool {
+    let mut device = DEVICE.lock();
+    let Some(item) = device.find(name).filter(|item| item.size == value.len()) else { return false };
     device.select(item.selector);
-    bytes.fill_with(|| device.byte());
-    str::from_utf8(bytes).ok()
+    value.bytes().all(|byte| device.byte() == byte)
 }
 
 impl Device {

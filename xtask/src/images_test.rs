@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use ffa_test_utils::scenario::Scenario;
-use ffa_test_utils::spmc::Preset;
 use ffa_test_utils::timeline::Parsed;
 
 use crate::image::{self, Images, Profile};
@@ -37,7 +36,7 @@ pub fn run() -> Result<()> {
         for name in [SELF_TEST].into_iter().chain(scenarios) {
             Run::of(&qemu, &images, &[("scenario", name)])?.must_pass(name, profile)?;
         }
-        for spmc in Preset::ALL.iter().map(|preset| preset.name()).chain(["none"]) {
+        for spmc in crate::secure_worlds() {
             Run::of(&qemu, &images, &[("spmc", spmc)])?
                 .must_pass(&format!("whatever it finds: {spmc}"), profile)?;
         }

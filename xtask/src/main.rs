@@ -21,7 +21,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
+use ffa_test_utils::scenario::Scenario;
+use ffa_test_utils::spmc::Preset;
 
 use crate::image::Profile;
 use crate::qemu::{Ended, Machine};
@@ -66,11 +69,11 @@ enum Command {
         /// Run the optimised images.
         #[arg(long)]
         release: bool,
-        /// What the images do: a scenario, or self-test. Without it, the hypervisor looks at what it finds.
-        #[arg(long, value_name = "NAME")]
+        /// What the images do. Without it, the hypervisor looks at what it finds.
+        #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(scenarios()))]
         scenario: Option<String>,
-        /// The secure world: hafnium, tfa_el3, optee, strict or none. Without it, that of the scenario.
-        #[arg(long, value_name = "NAME")]
+        /// The secure world. Without it, that of the scenario.
+        #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(secure_worlds()))]
         spmc: Option<String>,
         /// Number of CPUs of the machine.
         #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
@@ -79,6 +82,16 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
+}
+
+/// What the images can be told to do.
+fn scenarios() -> impl Iterator<Item = &'static str> {
+    Scenario::ALL.iter().map(|scenario| scenario.name).chain(["self-test", "bench"])
+}
+
+/// What the firmware can be told to be.
+fn secure_worlds() -> impl Iterator<Item = &'static str> {
+    Preset::ALL.iter().map(|preset| preset.name()).chain(["none"])
 }
 
 fn main() -> ExitCode {

@@ -16,8 +16,7 @@ static IS_WANTED: AtomicBool = AtomicBool::new(false);
 
 /// Finds out whether somebody measures.
 pub fn start() {
-    let is_wanted = fw_cfg::text("opt/ffa/scenario", &mut [0; 64]) == Some("bench");
-    IS_WANTED.store(is_wanted, Relaxed);
+    IS_WANTED.store(fw_cfg::is("opt/ffa/scenario", "bench"), Relaxed);
 }
 
 /// Stops the clock. To be handed to [`go_on`].

@@ -45,7 +45,9 @@ pub fn start() {
 /// The mark of this run, from `opt/ffa/seed`. Never zero.
 fn nonce() -> u32 {
     let mut text = [0; 20];
-    let seed = fw_cfg::text("opt/ffa/seed", &mut text).and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    let seed = fw_cfg::text("opt/ffa/seed", &mut text);
+    let seed =
+        seed.map_or(0, |seed| seed.parse().unwrap_or_else(|_| panic!("the seed {seed:?} is no number")));
     Rng::new(seed).next_u64() as u32 | 1
 }
 
