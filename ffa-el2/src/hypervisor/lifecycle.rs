@@ -3,7 +3,7 @@
 use ffa_hyp_glue::{Caller, Creation};
 
 use crate::vm_id::VmId;
-use crate::{ffa, interrupts, scheduler, vms};
+use crate::{ffa, scheduler, vms};
 
 /// What became of a VM that was to be created.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,8 +43,6 @@ pub fn create(id: VmId, loose_pages: usize) -> Born {
 
 /// Ends a VM. What the secure world still has of it, teardown gets back.
 pub fn destroy(id: VmId) {
-    // Where the vCPU runs, its turn ends.
-    interrupts::kick_others();
     vms::stop(id);
     ffa::destroy_vm(id);
     vms::destroy(id);

@@ -73,6 +73,7 @@ pub fn run() -> Result<(), Failed> {
         unknown_calls_reach_nobody(),
         run_guests(TOGETHER),
         verdict("a held page outlives its VM", hold_a_page()),
+        verdict("a VM can be destroyed while it runs", destroy_while_it_runs()),
         verdict(
             "all pages are free and zero in the end",
             free == FRAMES.lock().count().free && frames::soiled() == 0,
@@ -145,6 +146,20 @@ fn begin(id: VmId, program: Program) {
 fn end(id: VmId) {
     lifecycle::destroy(id);
     scheduler::run_until(clock::now() + PATIENCE, || !vms::exists(id));
+}
+
+/// Ends two VMs, of which neither ever stops by itself, while each runs on a CPU, if there are two.
+fn destroy_while_it_runs() -> bool {
+    const TURNS: u64 = 25_000_000;
+    let ids = [0, 1].map(VmId::of_slot);
+    ids.into_iter().for_each(|id| begin(id, Program::Forever));
+    interrupts::kick_others();
+    scheduler::run_until(clock::now() + TURNS, || false);
+    ids.into_iter().all(|id| {
+        let start = clock::now();
+        end(id);
+        !vms::exists(id) && clock::now() - start < PATIENCE / 2
+    })
 }
 
 /// Holds a page of a VM, ends the VM, and sees that nobody gets the page before it is released.

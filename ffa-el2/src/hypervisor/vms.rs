@@ -8,6 +8,8 @@
 //! so it stays until the last reference is dropped.
 
 use core::ops::Range;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::{Acquire, Release};
 
 use arm_sysregs::el2::registers::VttbrEl2;
 use ffa_el2::lock::{Mutex, MutexGuard};
@@ -18,10 +20,12 @@ use crate::guest::{self, Task, layout};
 use crate::stage2::Stage2;
 use crate::vcpu::{State, Stop, Vcpu};
 use crate::vm_id::{MAX_VMS, VmId};
-use crate::{guest_memory, stage1, violations};
+use crate::{guest_memory, interrupts, stage1, violations};
 
 struct Slot {
     vcpu: Mutex<Option<Vcpu>>,
+    /// Whether somebody waits for the vCPU to take it away: then no CPU runs it again, or the wait might never end.
+    is_wanted: AtomicBool,
     vm: Mutex<Option<Vm>>,
 }
 
@@ -33,7 +37,9 @@ struct Vm {
     is_dead: bool,
 }
 
-static SLOTS: [Slot; MAX_VMS] = [const { Slot { vcpu: Mutex::new(None), vm: Mutex::new(None) } }; MAX_VMS];
+static SLOTS: [Slot; MAX_VMS] =
+    [const { Slot { vcpu: Mutex::new(None), is_wanted: AtomicBool::new(false), vm: Mutex::new(None) } };
+        MAX_VMS];
 
 /// Why a VM cannot be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,9 +81,13 @@ pub fn start(id: VmId, caller: Option<Caller>, task: Task) {
     *slot(id).vcpu.lock() = Some(Vcpu::new(id, caller, entry, layout::STACK_TOP, task.to_bits()));
 }
 
-/// Takes the VM's vCPU away. Waits while it runs on another CPU.
+/// Takes the VM's vCPU away. Where it runs, its turn ends.
 pub fn stop(id: VmId) {
-    *slot(id).vcpu.lock() = None;
+    let slot = slot(id);
+    slot.is_wanted.store(true, Release);
+    interrupts::kick_others();
+    *slot.vcpu.lock() = None;
+    slot.is_wanted.store(false, Release);
 }
 
 /// Ends the VM, which has no vCPU: its memory goes back to the pool, save the pages that are held.
@@ -162,7 +172,7 @@ pub fn claim_due(last: Option<VmId>, now: u64) -> Option<Claim> {
     (first..MAX_VMS).chain(0..first).find_map(|index| {
         let slot = &SLOTS[index];
         let vcpu = slot.vcpu.try_lock()?;
-        vcpu.as_ref().filter(|vcpu| vcpu.is_due(now))?;
+        vcpu.as_ref().filter(|vcpu| vcpu.is_due(now) && !slot.is_wanted.load(Acquire))?;
         let vttbr = slot.vm.lock().as_ref()?.stage2.vttbr();
         Some(Claim { vcpu, vttbr })
     })

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use core::arch::asm;
+use core::hint;
 
 use arm_sysregs::el0::accessors::{read_cntfrq_el0, read_cntvct_el0};
 use arm_sysregs::el1::accessors::write_cpacr_el1;
@@ -32,6 +33,8 @@ pub enum Program {
     Memory,
     /// Does not ask the hypervisor for anything for a while.
     Busy,
+    /// Never asks the hypervisor for anything.
+    Forever,
     /// Touches memory that it does not have.
     Trespass,
     /// Gives a page back and touches it again.
@@ -60,10 +63,11 @@ pub enum Program {
     TrespassWhileShared,
 }
 
-const PROGRAMS: [(Program, fn() -> u64); 16] = [
+const PROGRAMS: [(Program, fn() -> u64); 17] = [
     (Program::Registers, registers),
     (Program::Memory, fill_memory),
     (Program::Busy, busy),
+    (Program::Forever, forever),
     (Program::Trespass, trespass),
     (Program::GiveBack, give_back),
     (Program::FloatingPoint, floating_point),
@@ -147,6 +151,12 @@ fn busy() -> u64 {
     while read_cntvct_el0().bits() - start < ticks {}
     console::line(format_args!("was busy for {MILLISECONDS} ms without a call"));
     PASSED
+}
+
+fn forever() -> u64 {
+    loop {
+        hint::spin_loop();
+    }
 }
 
 fn trespass() -> u64 {
