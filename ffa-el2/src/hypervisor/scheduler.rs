@@ -31,7 +31,8 @@ pub fn run_until(limit: u64, done: impl Fn() -> bool) {
         if now >= limit {
             break;
         }
-        if alarm::take_due(now) {
+        let ticks = alarm::take_due(now);
+        if ticks {
             ffa::tick();
             // It may have ended what somebody waits for.
             interrupts::kick_others();
@@ -43,6 +44,7 @@ pub fn run_until(limit: u64, done: impl Fn() -> bool) {
                 // The vCPU may have been the last that somebody waits for.
                 interrupts::kick_others();
             }
+            None if ticks => {} // Perhaps that was what is waited for.
             None => wait(limit),
         }
         interrupts::acknowledge();
