@@ -2,10 +2,10 @@ use ffa_abi::{Handle, NotificationBitmap, PartitionId, Regs};
 use ffa_teardown::Span;
 
 use super::actor::Due;
-use super::message::respond;
 use super::model::SpmcModel;
 use super::partition::Request;
 use super::reach::Serial;
+use super::response::respond;
 
 /// A back door to a partition's script: a direct request whose payload begins with [`Control::MAGIC`]. It is no part
 /// of FF-A and works whatever state the partition is in, so that a hypervisor image can drive a scenario through

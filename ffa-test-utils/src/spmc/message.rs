@@ -1,14 +1,13 @@
 use ffa_abi::{
-    Answer, DirectResponse, FRAMEWORK_FLAG, FirmwareStatus, Function, FunctionId, Message, PartitionId, Regs,
-    RunTarget, Status, VmAvailability, VmMessage, Width, framework,
+    Answer, FRAMEWORK_FLAG, FunctionId, PartitionId, Regs, RunTarget, Status, VmAvailability, Width,
 };
 
 use super::check::DirectCheck;
-use super::config::{VmMemory, VmMessages, VmSender};
 use super::control::Control;
 use super::model::{SpmcModel, error};
 use super::partition::{Context, Job, Request, RequestKind};
-use super::script::{Mangling, Outcome};
+use super::response::{mangle, respond, respond_with};
+use super::script::Outcome;
 use super::truth::ToldAnswer;
 
 impl SpmcModel {
@@ -51,40 +50,6 @@ impl SpmcModel {
             }
         }
         self.proceed(RunTarget { endpoint: receiver, vcpu }, Job { request, turn })
-    }
-
-    /// The message about a VM in a framework request, if it may be delivered.
-    fn vm_request(
-        &self,
-        w2: u32,
-        sender: PartitionId,
-        receiver: PartitionId,
-        payload: &[u64; 5],
-    ) -> Result<RequestKind, Status> {
-        let event = match w2 as u8 {
-            framework::VM_CREATED => VmAvailability::Created,
-            framework::VM_DESTROYED => VmAvailability::Destroyed,
-            _ => return Err(Status::InvalidParameters),
-        };
-        let subscribed = self.partition(receiver).is_some_and(|sp| sp.wants(event));
-        let from_hypervisor = sender == PartitionId::HYPERVISOR;
-        let refused = match self.config.vm_messages {
-            VmMessages::PerSpSubscription { from } => {
-                !subscribed || from == VmSender::Hypervisor && !from_hypervisor
-            }
-            VmMessages::Unfiltered => false,
-            VmMessages::BuiltIn { virtualization } if self.is_built_in(receiver) => {
-                if !virtualization {
-                    return Err(Status::NotSupported);
-                }
-                false
-            }
-            VmMessages::BuiltIn { .. } => !subscribed || !from_hypervisor,
-        };
-        if refused {
-            return Err(Status::InvalidParameters);
-        }
-        Ok(RequestKind::Vm { event, vm: PartitionId(payload[2] as u16) })
     }
 
     fn direct_broken(&self, check: DirectCheck, cpu: u16, w2: u32, request: Request) -> bool {
@@ -166,101 +131,4 @@ impl SpmcModel {
         }
         answer
     }
-
-    /// The partition does what it was asked; a status if its memory of the VM is against it.
-    fn carry_out(&mut self, request: Request) -> Option<FirmwareStatus> {
-        let RequestKind::Vm { event, vm } = request.kind else { return None };
-        let sp = request.receiver;
-        if self.remembers_otherwise(sp, event, vm) {
-            return Some(Status::InvalidParameters.into());
-        }
-        let built_in = self.is_built_in(sp);
-        match event {
-            VmAvailability::Created => {
-                if let Some(partition) = self.partition_mut(sp) {
-                    partition.vms.insert(vm);
-                }
-                if built_in {
-                    let guest = self.store.guest_mut(vm);
-                    guest.generation += u32::from(guest.live == 0);
-                    guest.live += 1;
-                }
-            }
-            VmAvailability::Destroyed => {
-                if let Some(partition) = self.partition_mut(sp) {
-                    partition.vms.remove(&vm);
-                }
-                if built_in {
-                    let guest = self.store.guest_mut(vm);
-                    guest.live = guest.live.saturating_sub(1);
-                    if guest.live == 0 {
-                        // The guest's partition goes with all that was kept in it.
-                        self.vms.remove(&vm);
-                    }
-                }
-                self.release(sp, vm);
-            }
-        }
-        None
-    }
-
-    fn remembers_otherwise(&mut self, sp: PartitionId, event: VmAvailability, vm: PartitionId) -> bool {
-        if self.is_built_in(sp) {
-            return event == VmAvailability::Created && vm == PartitionId::HYPERVISOR;
-        }
-        let policy = self.config.vm_memory;
-        let Some(partition) = self.partition_mut(sp).filter(|_| policy != VmMemory::None) else {
-            return false;
-        };
-        let known = partition.vms.contains(&vm);
-        let wrong = match event {
-            VmAvailability::Created => known,
-            // Who is told of ends alone knows nobody.
-            VmAvailability::Destroyed => !known && partition.wants(VmAvailability::Created),
-        };
-        if wrong && policy == VmMemory::Sticky {
-            partition.sticky.insert(vm);
-        }
-        wrong || partition.sticky.contains(&vm)
-    }
-}
-
-/// The response to a message: a status, or the echo that shows that a partition of this run was there.
-fn respond_with(request: Request, refused: Option<FirmwareStatus>, nonce: u32) -> Regs {
-    let code = refused.map_or(0, FirmwareStatus::code) as u32;
-    match (request.kind, refused) {
-        (RequestKind::Vm { event, vm }, _) => {
-            let told = VmMessage { event, sp: request.receiver, vm, vm_handle: 0 };
-            DirectResponse { receiver: request.sender, ..told.response(refused) }.to_regs()
-        }
-        (RequestKind::Partition(_), Some(_)) => respond(request, [u64::from(code), 0, 0, 0, 0]),
-        (RequestKind::Partition([x3, x4, x5, x6, _]), None) => {
-            let nonce = u64::from(nonce);
-            respond(request, [u64::from((x3 as u32).wrapping_add(nonce as u32)), x4, x5, x6, nonce])
-        }
-    }
-}
-
-pub(super) fn respond(request: Request, payload: [u64; 5]) -> Regs {
-    DirectResponse {
-        width: request.width,
-        sender: request.receiver,
-        receiver: request.sender,
-        message: Message::Partition(payload),
-    }
-    .to_regs()
-}
-
-/// A direct response, spoiled.
-#[must_use]
-pub fn mangle(response: &Regs, how: Mangling) -> Regs {
-    let mut regs = *response;
-    match how {
-        Mangling::WrongFunction => regs[0] = u64::from(FunctionId::smc32(Function::MsgWait).w0()),
-        Mangling::SwappedIds => regs[1] = u64::from(regs.w::<1>().rotate_left(16)),
-        Mangling::OtherSender => regs[1] ^= 0x0100_0000,
-        Mangling::WrongCode => regs[2] ^= 2,
-        Mangling::NotFramework => regs[2] ^= u64::from(FRAMEWORK_FLAG),
-    }
-    regs
 }

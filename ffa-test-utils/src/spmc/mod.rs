@@ -48,6 +48,7 @@ mod partition;
 mod preset;
 mod reach;
 mod reclaim;
+mod response;
 mod run;
 mod script;
 mod send;
@@ -57,6 +58,7 @@ mod truth;
 mod version;
 mod vm;
 mod vm_buffers;
+mod vm_message;
 mod whole;
 
 pub use actor::{MARK_SIZE, mark};
@@ -70,11 +72,11 @@ pub use config::{
 };
 pub use control::Control;
 pub use memory::{Extent, PhysFault, PhysMemory};
-pub use message::mangle;
 pub use model::SpmcModel;
 pub use partition::SpConfig;
 pub use preset::Preset;
 pub use reach::{Reach, Reached};
+pub use response::mangle;
 pub use script::{
     Cleanup, Crash, Mangling, Outcome, Reaction, Receive, Refusal, Release, Retrieve, Script, Turn, Until,
     Writes,

@@ -1,0 +1,48 @@
+//! How partitions answer.
+
+use ffa_abi::{
+    DirectResponse, FRAMEWORK_FLAG, FirmwareStatus, Function, FunctionId, Message, Regs, VmMessage,
+};
+
+use super::partition::{Request, RequestKind};
+use super::script::Mangling;
+
+/// The response to a message: a status, or the echo that shows that a partition of this run was there.
+pub(super) fn respond_with(request: Request, refused: Option<FirmwareStatus>, nonce: u32) -> Regs {
+    let code = refused.map_or(0, FirmwareStatus::code) as u32;
+    match (request.kind, refused) {
+        (RequestKind::Vm { event, vm }, _) => {
+            let told = VmMessage { event, sp: request.receiver, vm, vm_handle: 0 };
+            DirectResponse { receiver: request.sender, ..told.response(refused) }.to_regs()
+        }
+        (RequestKind::Partition(_), Some(_)) => respond(request, [u64::from(code), 0, 0, 0, 0]),
+        (RequestKind::Partition([x3, x4, x5, x6, _]), None) => {
+            let nonce = u64::from(nonce);
+            respond(request, [u64::from((x3 as u32).wrapping_add(nonce as u32)), x4, x5, x6, nonce])
+        }
+    }
+}
+
+pub(super) fn respond(request: Request, payload: [u64; 5]) -> Regs {
+    DirectResponse {
+        width: request.width,
+        sender: request.receiver,
+        receiver: request.sender,
+        message: Message::Partition(payload),
+    }
+    .to_regs()
+}
+
+/// A direct response, spoiled.
+#[must_use]
+pub fn mangle(response: &Regs, how: Mangling) -> Regs {
+    let mut regs = *response;
+    match how {
+        Mangling::WrongFunction => regs[0] = u64::from(FunctionId::smc32(Function::MsgWait).w0()),
+        Mangling::SwappedIds => regs[1] = u64::from(regs.w::<1>().rotate_left(16)),
+        Mangling::OtherSender => regs[1] ^= 0x0100_0000,
+        Mangling::WrongCode => regs[2] ^= 2,
+        Mangling::NotFramework => regs[2] ^= u64::from(FRAMEWORK_FLAG),
+    }
+    regs
+}
