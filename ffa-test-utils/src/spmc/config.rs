@@ -55,6 +55,8 @@ pub struct Config {
     pub info: Checks<InfoCheck>,
     /// Checks of a direct request.
     pub direct: Checks<DirectCheck>,
+    /// Checks of a direct request of 1.2.
+    pub direct2: Checks<DirectCheck>,
     /// Checks of FFA_RUN.
     pub run: Checks<RunCheck>,
     /// How notifications work, if there are any.

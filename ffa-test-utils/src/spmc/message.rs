@@ -1,8 +1,9 @@
 use ffa_abi::{
-    Answer, FRAMEWORK_FLAG, FunctionId, PartitionId, Regs, RunTarget, Status, VmAvailability, Width,
+    Answer, FRAMEWORK_FLAG, FunctionId, PartitionId, Properties, Regs, RunTarget, Status, Uuid, Version,
+    VmAvailability, Width,
 };
 
-use super::check::DirectCheck;
+use super::check::{Checks, DirectCheck};
 use super::control::Control;
 use super::model::{SpmcModel, error};
 use super::partition::{Context, Job, Request, RequestKind};
@@ -31,15 +32,45 @@ impl SpmcModel {
                 return self.control(request, control);
             }
         }
-        for &(check, status) in self.config.direct {
-            if self.direct_broken(check, cpu, w2, request) {
-                return error(self.crash_answer(check, receiver).unwrap_or(status));
-            }
+        if let Err(status) = self.judge_request(self.config.direct, cpu, w2, request) {
+            return error(status);
         }
         let guests_only = self.is_built_in(receiver) && !framework && !self.is_known_guest(sender);
         if let (Some(word), true) = (self.config.quirks.unknown_guest_word, guests_only) {
             return respond(request, [u64::from(word), 0, 0, 0, 0]);
         }
+        self.deliver(cpu, request)
+    }
+
+    /// FFA_MSG_SEND_DIRECT_REQ2.
+    pub(super) fn direct_request2(&mut self, cpu: u16, regs: &Regs) -> Regs {
+        let (sender, receiver) = PartitionId::split(regs.w::<1>());
+        let uuid = Uuid::from_halves([regs.x::<2>(), regs.x::<3>()]);
+        let [_, _, _, _, payload @ ..] = regs.0;
+        let kind = RequestKind::Service { uuid, payload };
+        let request = Request { width: Width::Smc64, sender, receiver, kind };
+        if let Err(status) = self.judge_request(self.config.direct2, cpu, 0, request) {
+            return error(status);
+        }
+        self.deliver(cpu, request)
+    }
+
+    /// Whether a request may be delivered. The answer for a crashed partition may come from its script.
+    fn judge_request(
+        &self,
+        checks: Checks<DirectCheck>,
+        cpu: u16,
+        w2: u32,
+        request: Request,
+    ) -> Result<(), Status> {
+        let broken = checks.iter().find(|&&(check, _)| self.direct_broken(check, cpu, w2, request));
+        let Some(&(check, status)) = broken else { return Ok(()) };
+        Err(self.crash_answer(check, request.receiver).unwrap_or(status))
+    }
+
+    /// A request reaches its partition, which begins to work on it.
+    fn deliver(&mut self, cpu: u16, request: Request) -> Regs {
+        let Request { receiver, kind, .. } = request;
         let Some(partition) = self.partition_mut(receiver) else { return error(Status::InvalidParameters) };
         let vcpu = partition.context_for(cpu);
         let turn = partition.next_turn(kind);
@@ -63,8 +94,15 @@ impl SpmcModel {
                     || request.sender.is_secure()
             }
             DirectCheck::UnknownReceiver => receiver.is_none(),
-            DirectCheck::NoDirectRequests => receiver.is_some_and(|sp| {
-                !sp.config.properties.contains(ffa_abi::Properties::RECEIVES_DIRECT_REQUESTS)
+            DirectCheck::NoDirectRequests => receiver
+                .is_some_and(|sp| !sp.config.properties.contains(Properties::RECEIVES_DIRECT_REQUESTS)),
+            DirectCheck::OldCaller => self.caller_version() < Version::V1_2,
+            DirectCheck::BuiltIn => self.is_built_in(request.receiver),
+            DirectCheck::NoDirectRequests2 => receiver
+                .is_some_and(|sp| !sp.config.properties.contains(Properties::RECEIVES_DIRECT_REQUESTS2)),
+            DirectCheck::UnknownService => receiver.is_some_and(|sp| {
+                matches!(request.kind, RequestKind::Service { uuid, .. }
+                    if !uuid.is_nil() && !sp.config.uuids.contains(&uuid))
             }),
             DirectCheck::Crashed => receiver.is_some_and(|sp| sp.crashed),
             DirectCheck::ContextBusy => receiver.is_some_and(|sp| {

@@ -131,6 +131,7 @@ impl SpmcModel {
             Function::RxRelease => self.rx_release(regs),
             Function::RxAcquire => self.rx_acquire(regs),
             Function::MsgSendDirectReq => self.direct_request(cpu, id, regs),
+            Function::MsgSendDirectReq2 => self.direct_request2(cpu, regs),
             Function::Run => self.run(cpu, regs),
             Function::MemShare | Function::MemLend | Function::MemDonate => self.mem_send(memory, id, regs),
             Function::MemFragTx => self.mem_frag_tx(memory, regs),

@@ -64,7 +64,15 @@ pub(super) struct Request {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum RequestKind {
     Partition([u64; 5]),
-    Vm { event: VmAvailability, vm: PartitionId },
+    /// FFA_MSG_SEND_DIRECT_REQ2.
+    Service {
+        uuid: Uuid,
+        payload: [u64; 14],
+    },
+    Vm {
+        event: VmAvailability,
+        vm: PartitionId,
+    },
 }
 
 /// An execution context.
@@ -133,7 +141,9 @@ impl Partition {
     pub fn next_turn(&mut self, kind: RequestKind) -> Turn {
         let script = self.config.script;
         let (reaction, count) = match kind {
-            RequestKind::Partition(_) => (script.on_request, &mut self.requests),
+            RequestKind::Partition(_) | RequestKind::Service { .. } => {
+                (script.on_request, &mut self.requests)
+            }
             RequestKind::Vm { event: VmAvailability::Created, .. } => (script.on_created, &mut self.created),
             RequestKind::Vm { event: VmAvailability::Destroyed, .. } => {
                 (script.on_destroyed, &mut self.destroyed)

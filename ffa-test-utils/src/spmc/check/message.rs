@@ -13,6 +13,14 @@ pub enum DirectCheck {
     UnknownReceiver,
     /// The partition takes no direct requests.
     NoDirectRequests,
+    /// The partition takes no direct requests of 1.2.
+    NoDirectRequests2,
+    /// The caller is older than 1.2.
+    OldCaller,
+    /// The receiver is the partition built into the SPMC.
+    BuiltIn,
+    /// The service is not one of the partition's.
+    UnknownService,
     /// The partition crashed and was not restarted; a script may answer otherwise.
     Crashed,
     /// The execution context serves another request.

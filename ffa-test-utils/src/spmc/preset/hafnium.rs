@@ -39,6 +39,7 @@ pub fn config() -> Config {
         release: RELEASE,
         info: INFO,
         direct: DIRECT,
+        direct2: DIRECT2,
         run: RUN,
         notifications: Some(&NOTIFICATIONS),
         record_size: 48,
@@ -237,6 +238,16 @@ const DIRECT: Checks<DirectCheck> = &[
     (DirectCheck::Endpoints, InvalidParameters),
     (DirectCheck::UnknownReceiver, InvalidParameters),
     (DirectCheck::NoDirectRequests, Denied),
+    (DirectCheck::Crashed, Busy),
+    (DirectCheck::ContextBusy, Busy),
+];
+
+const DIRECT2: Checks<DirectCheck> = &[
+    (DirectCheck::OldCaller, NotSupported),
+    (DirectCheck::Endpoints, InvalidParameters),
+    (DirectCheck::UnknownReceiver, InvalidParameters),
+    (DirectCheck::UnknownService, InvalidParameters),
+    (DirectCheck::NoDirectRequests2, Denied),
     (DirectCheck::Crashed, Busy),
     (DirectCheck::ContextBusy, Busy),
 ];

@@ -1,6 +1,6 @@
 use alloc::vec::Vec;
 
-use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory};
+use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory, NotSupported};
 use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
@@ -39,6 +39,7 @@ pub fn config() -> Config {
         release: RELEASE,
         info: INFO,
         direct: DIRECT,
+        direct2: DIRECT2,
         run: RUN,
         notifications: Some(&NOTIFICATIONS),
         record_size: 24,
@@ -56,11 +57,15 @@ pub fn config() -> Config {
 const FEATURES: &[FeatureRow] = features!(
     [
         Error Success Interrupt Version Features RxRelease RxTxUnmap PartitionInfoGet IdGet SpmIdGet MsgWait Yield
-        Run MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare MemReclaim MemFragRx MemFragTx RxAcquire NotificationBitmapCreate NotificationBitmapDestroy NotificationBind NotificationUnbind NotificationSet NotificationGet NotificationInfoGet
+        Run MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare MemReclaim MemFragRx MemFragTx
+        RxAcquire NotificationBitmapCreate NotificationBitmapDestroy NotificationBind NotificationUnbind
+        NotificationSet NotificationGet NotificationInfoGet
     ],
     [Success MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare NotificationInfoGet],
     FeatureRow::new(FunctionId::smc32(Function::RxTxMap), FeatureAnswer::BufferPages),
     FeatureRow::new(FunctionId::smc64(Function::RxTxMap), FeatureAnswer::BufferPages),
+    FeatureRow::new(FunctionId::smc64(Function::MsgSendDirectReq2), FeatureAnswer::Since(Version::V1_2, 0)),
+    FeatureRow::new(FunctionId::smc64(Function::MsgSendDirectResp2), FeatureAnswer::Since(Version::V1_2, 0)),
     FeatureRow::SRI,
 );
 
@@ -245,6 +250,16 @@ const DIRECT: Checks<DirectCheck> = &[
     (DirectCheck::Endpoints, InvalidParameters),
     (DirectCheck::UnknownReceiver, InvalidParameters),
     (DirectCheck::NoDirectRequests, Denied),
+    (DirectCheck::Crashed, Aborted),
+    (DirectCheck::ContextBusy, Busy),
+];
+
+const DIRECT2: Checks<DirectCheck> = &[
+    (DirectCheck::OldCaller, NotSupported),
+    (DirectCheck::Endpoints, InvalidParameters),
+    (DirectCheck::UnknownReceiver, InvalidParameters),
+    (DirectCheck::UnknownService, InvalidParameters),
+    (DirectCheck::NoDirectRequests2, Denied),
     (DirectCheck::Crashed, Aborted),
     (DirectCheck::ContextBusy, Busy),
 ];

@@ -40,6 +40,7 @@ pub fn config() -> Config {
         release: RELEASE,
         info: INFO,
         direct: DIRECT,
+        direct2: DIRECT2,
         run: RUN,
         notifications: None,
         record_size: 24,
@@ -136,6 +137,15 @@ const DIRECT: Checks<DirectCheck> = &[
     (DirectCheck::Endpoints, InvalidParameters),
     (DirectCheck::UnknownReceiver, InvalidParameters),
     (DirectCheck::NoDirectRequests, Denied),
+    (DirectCheck::Crashed, Busy),
+    (DirectCheck::ContextBusy, Busy),
+];
+
+const DIRECT2: Checks<DirectCheck> = &[
+    (DirectCheck::OldCaller, NotSupported),
+    (DirectCheck::Endpoints, InvalidParameters),
+    (DirectCheck::UnknownReceiver, InvalidParameters),
+    (DirectCheck::NoDirectRequests2, Denied),
     (DirectCheck::Crashed, Busy),
     (DirectCheck::ContextBusy, Busy),
 ];
