@@ -151,7 +151,7 @@ impl SpmcModel {
         }
     }
 
-    fn unmap_all(&mut self, sp: PartitionId) {
+    pub(super) fn unmap_all(&mut self, sp: PartitionId) {
         let held: Vec<_> = self
             .store
             .shares()
@@ -173,7 +173,8 @@ impl SpmcModel {
         }
     }
 
-    /// The partition begins anew: it holds nothing, remembers nothing, and takes messages.
+    /// The partition begins anew: it holds nothing, remembers nothing, and takes messages. The list of partitions counts as
+    /// changed.
     pub fn restart(&mut self, sp: PartitionId) {
         self.unmap_all(sp);
         let Some(partition) = self.partition_mut(sp) else { return };
@@ -184,6 +185,7 @@ impl SpmcModel {
         partition.sticky.clear();
         partition.notifications = Notifications::default();
         partition.taken = NotificationBitmap::NONE;
+        self.list_tag = self.list_tag.wrapping_add(1);
     }
 
     /// Partitions write to what they hold, some pages each time, going round.

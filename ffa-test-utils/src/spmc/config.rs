@@ -3,8 +3,9 @@ use alloc::vec::Vec;
 use ffa_abi::{FeatureId, FunctionId, PartitionId, Version};
 
 use super::check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck, MapCheck,
-    PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck,
+    InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck,
+    VmMapCheck, WholeCheck,
 };
 use super::memory::Extent;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub release: Checks<ReleaseCheck>,
     /// Checks of listing partitions.
     pub info: Checks<InfoCheck>,
+    /// Checks of listing partitions in registers, if that is served.
+    pub info_regs: Option<Checks<InfoRegsCheck>>,
     /// Checks of a direct request.
     pub direct: Checks<DirectCheck>,
     /// Checks of a direct request of 1.2.

@@ -10,7 +10,7 @@ use super::model::{SpmcModel, error};
 use super::partition::Partition;
 
 /// One partition record, whatever its size.
-struct Record {
+pub(super) struct Record {
     id: u16,
     contexts: u16,
     properties: u32,
@@ -77,7 +77,7 @@ impl SpmcModel {
     }
 
     /// The records of partitions that have `uuid`, or of all if it is nil.
-    fn records(&self, uuid: Uuid) -> Vec<Record> {
+    pub(super) fn records(&self, uuid: Uuid) -> Vec<Record> {
         let all = self.config.quirks.record_per_uuid && self.caller_version() >= Version::V1_2;
         self.partitions
             .iter()
@@ -124,7 +124,7 @@ impl SpmcModel {
         properties.0 & known
     }
 
-    fn write_record(&self, record: &Record, slot: &mut [u8]) {
+    pub(super) fn write_record(&self, record: &Record, slot: &mut [u8]) {
         let mut whole = [0; 48];
         whole[0..2].copy_from_slice(&record.id.to_le_bytes());
         whole[2..4].copy_from_slice(&record.contexts.to_le_bytes());

@@ -37,6 +37,7 @@ mod config;
 mod control;
 mod descriptor;
 mod discovery;
+mod discovery_regs;
 mod handle;
 mod mailbox;
 mod memory;
@@ -63,8 +64,9 @@ mod whole;
 
 pub use actor::{MARK_SIZE, mark};
 pub use check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck, MapCheck,
-    PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck,
+    InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck,
+    VmMapCheck, WholeCheck,
 };
 pub use config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,

@@ -61,6 +61,8 @@ pub struct SpmcModel {
     pub(super) writers: BTreeSet<(Serial, PartitionId)>,
     /// The writer whose turn is next, and the page that it begins with.
     pub(super) next_write: ((Serial, PartitionId), u64),
+    /// Changes with the list of partitions.
+    pub(super) list_tag: u16,
     pub(super) told: BTreeMap<(PartitionId, PartitionId), Vec<Told>>,
 }
 
@@ -81,6 +83,7 @@ impl SpmcModel {
             next_due: 0,
             writers: BTreeSet::new(),
             next_write: ((0, PartitionId(0)), 0),
+            list_tag: 0,
             told: BTreeMap::new(),
             config,
         };
@@ -99,6 +102,19 @@ impl SpmcModel {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// A partition is loaded: the list of partitions changes. Its ID must differ from the others.
+    pub fn add_partition(&mut self, config: SpConfig) {
+        self.partitions.push(Partition::new(config));
+        self.list_tag = self.list_tag.wrapping_add(1);
+    }
+
+    /// A partition is taken away, and what it had mapped from it: the list of partitions changes.
+    pub fn remove_partition(&mut self, id: PartitionId) {
+        self.unmap_all(id);
+        self.partitions.retain(|sp| sp.id() != id);
+        self.list_tag = self.list_tag.wrapping_add(1);
     }
 
     /// Answers one SMC that the hypervisor makes on CPU 0 at `now`. Time never goes back: an earlier `now` counts as
@@ -126,6 +142,7 @@ impl SpmcModel {
             Function::IdGet => Regs::success(u32::from(PartitionId::HYPERVISOR.0), 0),
             Function::SpmIdGet => Regs::success(u32::from(self.config.spmc_id.0), 0),
             Function::PartitionInfoGet => self.partition_info_get(memory, regs),
+            Function::PartitionInfoGetRegs => self.partition_info_get_regs(regs),
             Function::RxTxMap => self.rxtx_map(memory, id, regs),
             Function::RxTxUnmap => self.rxtx_unmap(regs),
             Function::RxRelease => self.rx_release(regs),

@@ -13,7 +13,7 @@ pub use buffers::{AcquireCheck, MapCheck, ReleaseCheck, VmMapCheck};
 pub use memory::{PartCheck, ReclaimCheck, SendCheck, WholeCheck};
 pub use message::{DirectCheck, RunCheck};
 pub use notification::{BindCheck, BitmapCheck, GetCheck, InfoGetCheck, SetCheck};
-pub use partition::InfoCheck;
+pub use partition::{InfoCheck, InfoRegsCheck};
 
 /// Conditions in the order of one secure world, each with the status of its refusal.
 pub type Checks<C> = &'static [(C, Status)];

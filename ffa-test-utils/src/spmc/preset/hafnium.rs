@@ -1,12 +1,13 @@
 use alloc::vec::Vec;
 
-use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory, NotSupported};
+use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory, NotSupported, Retry};
 use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
 use crate::spmc::check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck, MapCheck,
-    PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck,
+    InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck,
+    VmMapCheck, WholeCheck,
 };
 use crate::spmc::config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
@@ -38,6 +39,7 @@ pub fn config() -> Config {
         acquire: Some(ACQUIRE),
         release: RELEASE,
         info: INFO,
+        info_regs: Some(INFO_REGS),
         direct: DIRECT,
         direct2: DIRECT2,
         run: RUN,
@@ -169,6 +171,13 @@ const INFO: Checks<InfoCheck> = &[
     (InfoCheck::UnknownUuid, InvalidParameters),
     (InfoCheck::BufferBusy, Busy),
     (InfoCheck::TooLarge, NoMemory),
+];
+
+// The real list never changes and its tag is 0.
+const INFO_REGS: Checks<InfoRegsCheck> = &[
+    (InfoRegsCheck::UnknownUuid, InvalidParameters),
+    (InfoRegsCheck::Tag, Retry),
+    (InfoRegsCheck::Start, InvalidParameters),
 ];
 
 const NOTIFICATIONS: NotificationRules = NotificationRules {

@@ -38,6 +38,7 @@ pub fn config() -> Config {
         acquire: None,
         release: RELEASE,
         info: INFO,
+        info_regs: None,
         direct: DIRECT,
         direct2: DIRECT2,
         run: RUN,

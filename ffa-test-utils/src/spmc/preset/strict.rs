@@ -1,12 +1,13 @@
 use alloc::vec::Vec;
 
-use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory, NotSupported};
+use ffa_abi::Status::{Aborted, Busy, Denied, InvalidParameters, NoMemory, NotSupported, Retry};
 use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
 use crate::spmc::check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck, MapCheck,
-    PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck,
+    InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck,
+    VmMapCheck, WholeCheck,
 };
 use crate::spmc::config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
@@ -38,6 +39,7 @@ pub fn config() -> Config {
         acquire: Some(ACQUIRE),
         release: RELEASE,
         info: INFO,
+        info_regs: Some(INFO_REGS),
         direct: DIRECT,
         direct2: DIRECT2,
         run: RUN,
@@ -66,6 +68,7 @@ const FEATURES: &[FeatureRow] = features!(
     FeatureRow::new(FunctionId::smc64(Function::RxTxMap), FeatureAnswer::BufferPages),
     FeatureRow::new(FunctionId::smc64(Function::MsgSendDirectReq2), FeatureAnswer::Since(Version::V1_2, 0)),
     FeatureRow::new(FunctionId::smc64(Function::MsgSendDirectResp2), FeatureAnswer::Since(Version::V1_2, 0)),
+    FeatureRow::new(FunctionId::smc64(Function::PartitionInfoGetRegs), FeatureAnswer::Since(Version::V1_2, 0)),
     FeatureRow::SRI,
 );
 
@@ -169,6 +172,13 @@ const INFO: Checks<InfoCheck> = &[
     (InfoCheck::UnknownUuid, InvalidParameters),
     (InfoCheck::BufferBusy, Busy),
     (InfoCheck::TooLarge, NoMemory),
+];
+
+const INFO_REGS: Checks<InfoRegsCheck> = &[
+    (InfoRegsCheck::OldCaller, NotSupported),
+    (InfoRegsCheck::Tag, Retry),
+    (InfoRegsCheck::UnknownUuid, InvalidParameters),
+    (InfoRegsCheck::Start, InvalidParameters),
 ];
 
 const NOTIFICATIONS: NotificationRules = NotificationRules {
