@@ -3,6 +3,7 @@
 //! EL2 runs with interrupts masked. One that arrives while a guest runs ends the guest's turn, one that arrives while
 //! this CPU waits ends the wait; either way [`acknowledge`] is called next.
 
+use core::arch::asm;
 use core::ptr::NonNull;
 
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
@@ -57,10 +58,14 @@ pub fn acknowledge() {
         KICK => {}
         other => println!("unexpected interrupt {other:?} ignored"),
     }) {}
+    // SAFETY: A barrier: what is looked at next is not read before the interrupt was.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) }
 }
 
 /// Lets the other CPUs look for work.
 pub fn kick_others() {
+    // SAFETY: A barrier: whoever is kicked sees what was written before.
+    unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) }
     GicCpuInterface::send_sgi(KICK, SgiTarget::All, SgiTargetGroup::CurrentGroup1)
         .expect("the interrupt is an SGI");
 }
