@@ -40,9 +40,13 @@ pub fn run_until(limit: u64, done: impl Fn() -> bool) {
         match vms::claim_due(last, now) {
             Some(mut claim) => {
                 last = Some(take_turn(&mut claim, now));
+                let is_ready = claim.vcpu().state == State::Ready;
                 drop(claim);
-                // The vCPU may have been the last that somebody waits for.
-                interrupts::kick_others();
+                // The vCPU may have been the last that somebody waits for. One that goes on is this CPU's to run: to tell
+                // another CPU of it would end the turn there, and that the next turn here.
+                if !is_ready {
+                    interrupts::kick_others();
+                }
             }
             None if ticks => {} // Perhaps that was what is waited for.
             None => wait(limit),
