@@ -1,9 +1,11 @@
 //! What this hypervisor promises, one check each. Without FF-A, those that need it are skipped.
 
+use core::array;
+
 use ffa_el2::{clock, println};
 
 use crate::frames::{self, FRAMES, PAGE, Run};
-use crate::guest::{Program, layout};
+use crate::guest::{ACTS, Program, Task, layout};
 use crate::lifecycle::{self, Born};
 use crate::scenario::Failed;
 use crate::vcpu::Stop;
@@ -21,7 +23,7 @@ const PASSED: Stop = Stop::Exited(0);
 #[derive(Clone, Copy)]
 struct Check {
     name: &'static str,
-    program: Program,
+    task: Task,
     end: Stop,
     needs: Needs,
 }
@@ -33,11 +35,11 @@ enum Needs {
 }
 
 const fn check(name: &'static str, program: Program, end: Stop) -> Check {
-    Check { name, program, end, needs: Needs::Nothing }
+    Check { name, task: Task::Program(program as u8), end, needs: Needs::Nothing }
 }
 
 const fn with_ffa(name: &'static str, program: Program, end: Stop) -> Check {
-    Check { name, program, end, needs: Needs::Ffa }
+    Check { needs: Needs::Ffa, ..check(name, program, end) }
 }
 
 /// Checks whose guests run at the same time.
@@ -66,12 +68,21 @@ const TOGETHER: &[Check] = &[
     ),
 ];
 
+/// Guests of which each does what no guest should.
+fn hostile() -> [Check; ACTS.len()] {
+    array::from_fn(|act| {
+        let (name, end) = (ACTS[act].name, ACTS[act].end);
+        Check { name, task: Task::Act(act as u8), end, needs: Needs::Nothing }
+    })
+}
+
 /// Makes every check, and goes on after one that fails.
 pub fn run() -> Result<(), Failed> {
     let free = FRAMES.lock().count().free;
     let results = [
         unknown_calls_reach_nobody(),
         run_guests(TOGETHER),
+        run_guests(&hostile()),
         verdict("a held page outlives its VM", hold_a_page()),
         verdict("a VM can be destroyed while it runs", destroy_while_it_runs()),
         verdict(
@@ -101,13 +112,14 @@ fn unknown_calls_reach_nobody() -> Result<(), Failed> {
 
 /// Makes a VM for each check, runs them all to their end, and takes them apart.
 fn run_guests(checks: &[Check]) -> Result<(), Failed> {
+    assert!(checks.len() <= MAX_VMS, "each needs a VM");
     let possible = |check: &&Check| check.needs == Needs::Nothing || ffa::mediator().is_some();
     for skipped in checks.iter().filter(|check| !possible(check)) {
         println!("check: {}: skipped, there is no FF-A", skipped.name);
     }
     let guests = || checks.iter().filter(possible).zip((0..MAX_VMS).map(VmId::of_slot));
     for (check, id) in guests() {
-        begin(id, check.program);
+        begin(id, check.task);
     }
     interrupts::kick_others();
     scheduler::run(|| guests().all(|(_, id)| vms::stopped(id).is_some()));
@@ -136,10 +148,10 @@ fn is_forgotten(id: VmId) -> bool {
     is_forgotten()
 }
 
-/// Makes a VM that runs `program` at the next opportunity.
-fn begin(id: VmId, program: Program) {
+/// Makes a VM that does `task` at the next opportunity.
+fn begin(id: VmId, task: impl Into<Task>) {
     let Born::Live(caller) = lifecycle::create(id, LOOSE_PAGES) else { panic!("{id} cannot be created") };
-    vms::start(id, caller, program.into());
+    vms::start(id, caller, task.into());
 }
 
 /// Destroys a VM and waits until nothing is left of it.

@@ -12,12 +12,14 @@ pub mod layout;
 mod memory;
 mod play;
 mod programs;
+mod rogue;
 mod survey;
 mod task;
 
 use core::panic::PanicInfo;
 
 pub use programs::Program;
+pub use rogue::ACTS;
 pub use task::Task;
 
 use crate::hypercall;
@@ -26,6 +28,7 @@ use crate::hypercall;
 pub extern "C" fn entry(task: u64) -> ! {
     let status = match Task::from_bits(task) {
         Task::Program(program) => programs::run(program),
+        Task::Act(act) => rogue::run(act),
         Task::Play { scenario, guest } => play::run(scenario, guest),
     };
     exit(status)

@@ -7,22 +7,28 @@ pub enum Task {
     Program(u8),
     /// What a guest of a scenario does, both by position.
     Play { scenario: u8, guest: u8 },
+    /// Something that no guest should do, by position.
+    Act(u8),
 }
 
 impl Task {
     const PLAY: u64 = 1 << 16;
+    const ACT: u64 = 2 << 16;
 
     pub fn to_bits(self) -> u64 {
         match self {
             Self::Program(program) => u64::from(program),
             Self::Play { scenario, guest } => Self::PLAY | u64::from(scenario) << 8 | u64::from(guest),
+            Self::Act(act) => Self::ACT | u64::from(act),
         }
     }
 
     pub fn from_bits(bits: u64) -> Self {
-        match bits & Self::PLAY {
-            0 => Self::Program(bits as u8),
-            _ => Self::Play { scenario: (bits >> 8) as u8, guest: bits as u8 },
+        let kind = bits & (Self::PLAY | Self::ACT);
+        match kind {
+            Self::PLAY => Self::Play { scenario: (bits >> 8) as u8, guest: bits as u8 },
+            Self::ACT => Self::Act(bits as u8),
+            _ => Self::Program(bits as u8),
         }
     }
 }
