@@ -4,6 +4,8 @@ use arm_sysregs::el0::accessors::*;
 use arm_sysregs::el0::registers::*;
 use arm_sysregs::el1::accessors::*;
 use arm_sysregs::el1::registers::*;
+use arm_sysregs::el2::accessors::{read_vdisr_el2, write_vdisr_el2};
+use arm_sysregs::el2::registers::VdisrEl2;
 
 // `arm-sysregs` leaves this one out.
 arm_sysregs::read_write_sysreg!(sp_el0, u64, safe_read);
@@ -55,6 +57,7 @@ el1_registers! {
     mair: MairEl1, read_mair_el1, write_mair_el1;
     amair: u64, read_amair_el1, write_amair_el1;
     par: ParEl1, read_par_el1, write_par_el1;
+    disr: VdisrEl2, read_disr, write_disr;
     contextidr: ContextidrEl1, read_contextidr_el1, write_contextidr_el1;
     tpidr: TpidrEl1, read_tpidr_el1, write_tpidr_el1;
     tpidr_el0: TpidrEl0, read_tpidr_el0, write_tpidr_el0;
@@ -63,6 +66,22 @@ el1_registers! {
     cntkctl: CntkctlEl1, read_cntkctl_el1, write_cntkctl_el1;
     cntv_ctl: CntvCtlEl0, read_cntv_ctl_el0, write_cntv_ctl_el0;
     cntv_cval: CntvCvalEl0, read_cntv_cval_el0, write_cntv_cval_el0;
+}
+
+/// `DISR_EL1`, where there is one: with `HCR_EL2.AMO`, EL1 accesses `VDISR_EL2` by this name.
+fn read_disr() -> VdisrEl2 {
+    if has_disr() { read_vdisr_el2() } else { VdisrEl2::empty() }
+}
+
+fn write_disr(value: VdisrEl2) {
+    if has_disr() {
+        write_vdisr_el2(value);
+    }
+}
+
+/// It came with the RAS extension.
+fn has_disr() -> bool {
+    read_id_aa64pfr0_el1().ras() != 0
 }
 
 impl El1Registers {

@@ -10,7 +10,7 @@ use crate::lifecycle::{self, Born};
 use crate::scenario::Failed;
 use crate::vcpu::Stop;
 use crate::vm_id::{MAX_VMS, VmId};
-use crate::{ffa, interrupts, scheduler, violations, vms};
+use crate::{cpu, ffa, interrupts, scheduler, violations, vms};
 
 const LOOSE_PAGES: usize = 4;
 /// How long a teardown may take in which every SP does as it should, in nanoseconds.
@@ -68,6 +68,10 @@ const TOGETHER: &[Check] = &[
     ),
 ];
 
+/// More than there are CPUs, so that some run one after the other on the same.
+const OWN_REGISTERS: [Check; 2 * cpu::MAX] =
+    [check("the system registers of a guest are its own", Program::SystemRegisters, PASSED); 2 * cpu::MAX];
+
 /// Guests of which each does what no guest should.
 fn hostile() -> [Check; ACTS.len()] {
     array::from_fn(|act| {
@@ -82,6 +86,7 @@ pub fn run() -> Result<(), Failed> {
     let results = [
         unknown_calls_reach_nobody(),
         run_guests(TOGETHER),
+        run_guests(&OWN_REGISTERS),
         run_guests(&hostile()),
         verdict("a held page outlives its VM", hold_a_page()),
         verdict("a VM can be destroyed while it runs", destroy_while_it_runs()),

@@ -14,6 +14,7 @@ mod play;
 mod programs;
 mod rogue;
 mod survey;
+mod system_registers;
 mod task;
 
 use core::panic::PanicInfo;

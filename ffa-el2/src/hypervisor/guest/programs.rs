@@ -12,7 +12,7 @@ use smccc::arch::SMCCC_VERSION;
 use smccc::psci::PSCI_VERSION;
 
 use super::conduit::{self, AllRegisters, Conduit, HVC, SMC};
-use super::{bench, console, ffa, layout, memory, survey};
+use super::{bench, console, ffa, layout, memory, survey, system_registers};
 use crate::hypercall::{GIVE_BACK, SLEEP, YIELD};
 
 pub const PASSED: u64 = 0;
@@ -37,6 +37,8 @@ pub enum Program {
     Forever,
     /// Touches memory that it does not have.
     Trespass,
+    /// Finds its system registers zero, changes them, and finds them unchanged after others have run.
+    SystemRegisters,
     /// Gives a page back and touches it again.
     GiveBack,
     /// Uses a floating-point register, which vCPUs do not have.
@@ -63,12 +65,13 @@ pub enum Program {
     TrespassWhileShared,
 }
 
-const PROGRAMS: [(Program, fn() -> u64); 17] = [
+const PROGRAMS: [(Program, fn() -> u64); 18] = [
     (Program::Registers, registers),
     (Program::Memory, fill_memory),
     (Program::Busy, busy),
     (Program::Forever, forever),
     (Program::Trespass, trespass),
+    (Program::SystemRegisters, || system_registers::run(read_cntvct_el0().bits())),
     (Program::GiveBack, give_back),
     (Program::FloatingPoint, floating_point),
     (Program::Bench, bench::run),
