@@ -4,6 +4,7 @@
 
 mod answer;
 mod call;
+mod callers;
 mod console;
 mod direct;
 mod direct2;
@@ -26,6 +27,7 @@ mod version;
 
 pub use answer::{Answer, RunTarget, Success};
 pub use call::{Call, CallError};
+pub use callers::Callers;
 pub use console::ConsoleLog;
 pub use direct::{
     DirectRequest, DirectResponse, FRAMEWORK_FLAG, Message, VmAvailability, VmAvailabilityAnswer, VmMessage,
@@ -33,7 +35,7 @@ pub use direct::{
 };
 pub use direct2::{DirectRequest2, DirectResponse2};
 pub use features::{FeatureId, FeatureQuery, buffer_size, retrieve_properties};
-pub use function::{Callers, FUNCTIONS, Function, FunctionId, FunctionInfo, UnknownFunction, Width};
+pub use function::{FUNCTIONS, Function, FunctionId, FunctionInfo, UnknownFunction, Width};
 pub use id::{Handle, InvalidHandle, PartitionId, Uuid};
 pub use indirect::{IndirectError, IndirectFormat, IndirectMessage, MsgSend2};
 pub use mem_perm::{DataPermission, MemPermAnswer, MemPermGet, MemPermSet, MemPermissions};
