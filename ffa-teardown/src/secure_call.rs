@@ -1,8 +1,8 @@
 use core::fmt;
 
 use ffa_abi::{
-    Call, Function, FunctionId, Handle, MemReclaim, PartitionId, ReclaimFlags, Regs, RunTarget, RxRelease,
-    RxTxUnmap, VmAvailability,
+    Call, Handle, MemReclaim, NotificationBitmapDestroy, PartitionId, ReclaimFlags, Regs, RunTarget,
+    RxRelease, RxTxUnmap, VmAvailability,
 };
 
 use crate::duty::EventMessage;
@@ -54,10 +54,7 @@ impl SecureCall {
             Self::Run { target } => Call::Run(target).to_regs(),
             Self::RxRelease { vm } => RxRelease { endpoint: vm }.to_regs(),
             Self::RxTxUnmap { vm } => RxTxUnmap { endpoint: vm }.to_regs(),
-            Self::BitmapDestroy { vm } => Regs::new([
-                u64::from(FunctionId::smc32(Function::NotificationBitmapDestroy).w0()),
-                u64::from(vm.0),
-            ]),
+            Self::BitmapDestroy { vm } => NotificationBitmapDestroy { vm }.to_regs(),
             Self::Tell { sp, vm, event } => event.message(sp, vm).request().to_regs(),
             Self::MemReclaim { handle } => MemReclaim { handle, flags: ReclaimFlags::NONE }.to_regs(),
         }
