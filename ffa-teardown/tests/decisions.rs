@@ -9,90 +9,10 @@ use ffa_abi::{
 };
 use ffa_teardown::{
     Action, AnswerClass, BeginError, CreateError, Decision, Disposal, End, IdReuse, Phase, Policy, Progress,
-    ReclaimOutcome, SecureCall, SendOutcome, ShareId, Span, Standing, Subscription, Time, Unexpected, VmKey,
+    ReclaimOutcome, SecureCall, SendOutcome, Span, Standing, Unexpected, VmKey,
 };
 
-const A: PartitionId = PartitionId(0x8001);
-const B: PartitionId = PartitionId(0x8002);
 const C: PartitionId = PartitionId(0x8003);
-const VM: PartitionId = PartitionId(1);
-const NOW: Time = Time::ZERO;
-
-/// Creates a VM; every SP accepts.
-fn live(engine: &mut Boxed, id: PartitionId, subscribers: &[Subscription]) -> VmKey {
-    let vm = engine.create(id, subscribers.iter().copied()).expect("room for a VM").vm;
-    while engine.phase(vm) == Ok(Phase::Creating) {
-        match next(engine, NOW) {
-            Action::Call { vm, call } => {
-                let judgement = engine.answered(vm, call, &accept(call), NOW).expect("in flight");
-                assert_eq!(judgement.decision, Decision::Told);
-            }
-            Action::Created { vm: created } => assert_eq!(created, vm),
-            action => panic!("{action:?} during creation"),
-        }
-    }
-    vm
-}
-
-/// The guest shares memory; the secure world gives `raw` as the handle.
-fn share(engine: &mut Boxed, vm: VmKey, raw: u64) -> ShareId {
-    let share = engine.begin_send(vm).expect("room for a share").id;
-    let outcome = engine.send_answered(vm, share, &success(raw), NOW).expect("being sent");
-    assert_eq!(outcome, SendOutcome::Sent(handle(raw)));
-    share
-}
-
-fn told(sp: PartitionId, event: VmAvailability) -> SecureCall {
-    SecureCall::Tell { sp, vm: VM, event }
-}
-
-fn destroyed(sp: PartitionId) -> SecureCall {
-    told(sp, VmAvailability::Destroyed)
-}
-
-fn reclaim(raw: u64) -> SecureCall {
-    SecureCall::MemReclaim { handle: handle(raw) }
-}
-
-/// Expects `call` next and answers it.
-fn answer(engine: &mut Boxed, now: Time, call: SecureCall, answer: Answer) -> Decision {
-    let (vm, asked) = next_call(engine, now);
-    assert_eq!(asked, call);
-    let decision = engine.answered(vm, call, &answer, now).expect("in flight").decision;
-    if let Decision::Confirmed { share } = decision {
-        engine.released(vm, share).expect("on its way back");
-    }
-    decision
-}
-
-/// The reclaim of `raw` is answered DENIED, and due again in a second.
-fn denied(engine: &mut Boxed, now: Time, raw: u64) {
-    let decision = answer(engine, now, reclaim(raw), error(Status::Denied));
-    assert_eq!(decision, Decision::TryAgain { until: now + Span::from_secs(1) });
-}
-
-/// The reclaim of `raw` works.
-fn comes_back(engine: &mut Boxed, now: Time, raw: u64) {
-    let decision = answer(engine, now, reclaim(raw), success(0));
-    assert!(matches!(decision, Decision::Confirmed { .. }), "{decision:?}");
-}
-
-fn finished(engine: &mut Boxed, now: Time) -> (End, bool) {
-    match next(engine, now) {
-        Action::Finished { end, give_back, .. } => (end, give_back),
-        action => panic!("{action:?} instead of the end"),
-    }
-}
-
-fn idle(engine: &mut Boxed, now: Time) -> Option<Time> {
-    match next(engine, now) {
-        Action::Idle { until } => {
-            assert_eq!(until, engine.next_deadline());
-            until
-        }
-        action => panic!("{action:?} instead of rest"),
-    }
-}
 
 #[test]
 fn decision_1_an_sp_that_was_never_told_of_the_vm_is_not_told_of_its_end() {
