@@ -122,6 +122,11 @@ impl Duty {
             {
                 AnswerClass::Success
             }
+            (Self::Call { sp, .. }, Answer::DirectResponse2 { sender, receiver })
+                if sender == sp && *receiver == vm =>
+            {
+                AnswerClass::Success
+            }
             (Self::Standing(_) | Self::Share { .. }, Answer::Success(_)) => AnswerClass::Success,
             _ => AnswerClass::of_refusal(answer),
         }
@@ -137,7 +142,8 @@ impl Duty {
         answer: &Answer,
     ) -> (Verdict, bool) {
         // What ends the resumed call speaks for that call; all else is FFA_RUN's own answer.
-        let ends = matches!(answer, Answer::DirectResponse(_) | Answer::Success(_));
+        let ends =
+            matches!(answer, Answer::DirectResponse(_) | Answer::DirectResponse2 { .. } | Answer::Success(_));
         if running && !ends {
             let verdict = table.run.verdict(class);
             if matches!(verdict, Verdict::Retry(_) | Verdict::Limited(_) | Verdict::Resume) {

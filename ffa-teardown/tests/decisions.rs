@@ -507,6 +507,39 @@ fn a_direct_request_in_flight_is_waited_for_and_a_preempted_one_is_finished_firs
 }
 
 #[test]
+fn an_answer_to_either_form_of_direct_request_ends_it_if_it_is_the_right_ones() {
+    let first = |sender, receiver| {
+        let message = Message::Partition([0; 5]);
+        Answer::DirectResponse(DirectResponse { width: Width::Smc64, sender, receiver, message })
+    };
+    let second = |sender, receiver| Answer::DirectResponse2 { sender, receiver };
+    for (with, is_right) in [
+        (first(A, VM), true),
+        (second(A, VM), true),
+        (first(B, VM), false),
+        (second(B, VM), false),
+        (second(VM, A), false),
+        (second(A, PartitionId(2)), false),
+    ] {
+        let mut engine = engine(1, 4, Policy::DEFAULT);
+        let vm = live(&mut engine, VM, &[]);
+        let call = engine.begin_call(vm, 3, A).expect("room").id;
+        engine.destroy(vm).expect("alive");
+        assert_eq!(engine.call_answered(vm, call, &interrupt(A)), Ok(true));
+        let run = SecureCall::Run { target: RunTarget { endpoint: A, vcpu: 0 } };
+        let decision = answer(&mut engine, NOW, run, with);
+        assert_eq!(decision == Decision::Met, is_right, "{with:?}: {decision:?}");
+        assert_eq!(finished(&mut engine, NOW).0 == End::Gone, is_right, "{with:?}");
+    }
+    // No SP takes note of a VM's end in the second form.
+    let mut engine = engine(1, 4, Policy::DEFAULT);
+    let vm = live(&mut engine, VM, &[both(A)]);
+    engine.destroy(vm).expect("alive");
+    let wrong = second(A, PartitionId::HYPERVISOR);
+    assert_eq!(answer(&mut engine, NOW, destroyed(A), wrong), Decision::GivenUp { share: None });
+}
+
+#[test]
 fn only_the_vcpu_whose_request_an_sp_works_for_may_run_it() {
     let mut engine = engine(2, 4, Policy::DEFAULT);
     let (vm, other) = (live(&mut engine, VM, &[]), live(&mut engine, PartitionId(2), &[]));

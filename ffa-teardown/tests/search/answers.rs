@@ -82,6 +82,7 @@ pub fn to_message(
     all.push(Answer::DirectResponse(VmMessage { event: other, ..message }.response(None)));
     let accepted = message.response(None);
     let swapped = DirectResponse { sender: accepted.receiver, receiver: accepted.sender, ..accepted };
+    all.push(Answer::DirectResponse2 { sender: accepted.sender, receiver: accepted.receiver });
     all.extend([swapped, DirectResponse { width: Width::Smc64, ..accepted }].map(Answer::DirectResponse));
     all.extend([stray_response(sp, PartitionId::HYPERVISOR), interrupt(sp), interrupt(STRANGER)]);
     all.extend([yields(sp, 0), yields(sp, 2), yields(sp, u64::MAX), yields(STRANGER, 0), Answer::MsgWait]);
@@ -114,6 +115,9 @@ pub fn to_request(alphabet: Alphabet, sp: PartitionId, vm: PartitionId) -> Vec<A
         vec![stray_response(sp, vm), interrupt(sp), error(-4), error(-6), error(-1), Answer::MsgWait];
     if alphabet == Alphabet::All {
         errors(&mut all);
+        all.extend(
+            [(sp, vm), (vm, sp)].map(|(sender, receiver)| Answer::DirectResponse2 { sender, receiver }),
+        );
         all.extend([stray_response(vm, sp), interrupt(STRANGER), yields(sp, 1), success(Width::Smc32, 0)]);
         all.extend(NONSENSE);
     }

@@ -14,7 +14,7 @@ pub enum Reading {
     Preempted { endpoint: u16, rest: u64 },
     /// FFA_MSG_WAIT.
     MsgWait,
-    /// A direct response, with code and status if it is of the framework.
+    /// A direct response in either form, with code and status if it is of the framework.
     Response { sender: u16, receiver: u16, framework: Option<(u8, i32)> },
     /// FFA_MEM_FRAG_RX for this handle.
     More(u64),
@@ -41,6 +41,9 @@ pub fn read(answer: &Answer) -> Reading {
             receiver: w(1) as u16,
             framework: (w(2) >> 31 == 1).then(|| (w(2) as u8, w(3) as i32)),
         },
+        0xc400_008e => {
+            Reading::Response { sender: (w(1) >> 16) as u16, receiver: w(1) as u16, framework: None }
+        }
         0x8400_007a => Reading::More(u64::from(w(2)) << 32 | u64::from(w(1))),
         _ => Reading::Nonsense,
     }
