@@ -185,6 +185,8 @@ impl SpmcModel {
         partition.sticky.clear();
         partition.notifications = Notifications::default();
         partition.taken = NotificationBitmap::NONE;
+        partition.rx = None;
+        partition.received.clear();
         self.list_tag = self.list_tag.wrapping_add(1);
     }
 

@@ -8,7 +8,6 @@ use ffa_abi::{
 use super::check::{BindCheck, BitmapCheck, Checks, GetCheck, SetCheck};
 use super::model::{SpmcModel, error};
 use super::notifications::Notifications;
-use super::script::Receive;
 
 /// Bit 0 of w2 of FFA_NOTIFICATION_BIND and FFA_NOTIFICATION_SET.
 const PER_VCPU: u32 = 1;
@@ -138,11 +137,7 @@ impl SpmcModel {
         }
         let Some(partition) = self.partition_mut(receiver) else { return error(Status::InvalidParameters) };
         partition.notifications.set(named(regs), vcpu);
-        if partition.config.script.receive == Receive::AtOnce && !partition.crashed {
-            partition.take_notifications();
-        } else {
-            self.sri = true;
-        }
+        self.sri |= !partition.takes_at_once();
         Regs::success(0, 0)
     }
 

@@ -3,9 +3,9 @@ use alloc::vec::Vec;
 use ffa_abi::{FeatureId, FunctionId, PartitionId, Version};
 
 use super::check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck,
-    InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck,
-    VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, IndirectCheck, InfoCheck,
+    InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
+    SetCheck, VmMapCheck, WholeCheck,
 };
 use super::memory::Extent;
 
@@ -60,6 +60,8 @@ pub struct Config {
     pub direct: Checks<DirectCheck>,
     /// Checks of a direct request of 1.2.
     pub direct2: Checks<DirectCheck>,
+    /// Checks of an indirect message, if there are any.
+    pub indirect: Option<Checks<IndirectCheck>>,
     /// Checks of FFA_RUN.
     pub run: Checks<RunCheck>,
     /// How notifications work, if there are any.
@@ -198,6 +200,8 @@ pub enum VmMemory {
 /// Oddities that were found by reading.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Quirks {
+    /// The version negotiated is the hypervisor's alone: to VMs belong headers of the newest one.
+    pub vms_speak_newest: bool,
     /// x1 of a send is read as 64 bits.
     pub wide_total: bool,
     /// Page counts are added up in 32 bits.

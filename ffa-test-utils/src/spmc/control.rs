@@ -1,9 +1,12 @@
+use alloc::vec::Vec;
+
 use ffa_abi::{Handle, NotificationBitmap, PartitionId, Regs};
 use ffa_teardown::Span;
 
 use super::actor::Due;
+use super::memory::PhysMemory;
 use super::model::SpmcModel;
-use super::partition::Request;
+use super::partition::{Partition, Request};
 use super::reach::Serial;
 use super::response::respond;
 
@@ -48,6 +51,18 @@ pub enum Control {
     /// Tell which notifications it was sent since it was asked last, as a bitmap in w6 and w7; it takes those that are
     /// pending first.
     TakeNotifications,
+    /// Send the VM an indirect message. Its bytes count up.
+    SendMessage {
+        /// The VM.
+        vm: PartitionId,
+        /// Bytes of the payload.
+        size: u32,
+        /// The first byte of the payload.
+        first: u8,
+    },
+    /// Tell of the oldest indirect message that it was not yet asked about: in w6 the sender and the number of bytes in
+    /// bits 31:16, in w7 their sum. It reads what is in RX first. Not done if there is none.
+    TakeMessage,
 }
 
 impl Control {
@@ -74,6 +89,10 @@ impl Control {
                 [magic, 7, u64::from(vm.0), low, high]
             }
             Self::TakeNotifications => [magic, 8, 0, 0, 0],
+            Self::SendMessage { vm, size, first } => {
+                [magic, 9, u64::from(vm.0), u64::from(size), u64::from(first)]
+            }
+            Self::TakeMessage => [magic, 10, 0, 0, 0],
         }
     }
 
@@ -106,6 +125,8 @@ impl Control {
             },
             7 => Self::AllowNotifications { vm, ids: NotificationBitmap::from_words(high, last) },
             8 => Self::TakeNotifications,
+            9 => Self::SendMessage { vm, size: high, first: last as u8 },
+            10 => Self::TakeMessage,
             _ => return None,
         })
     }
@@ -113,7 +134,12 @@ impl Control {
 
 impl SpmcModel {
     /// Does what a control says, and answers.
-    pub(super) fn control(&mut self, request: Request, control: Control) -> Regs {
+    pub(super) fn control(
+        &mut self,
+        memory: &mut dyn PhysMemory,
+        request: Request,
+        control: Control,
+    ) -> Regs {
         let sp = request.receiver;
         let (done, [x6, x7]) = match control {
             Control::Query => (true, [0; 2]),
@@ -147,6 +173,16 @@ impl SpmcModel {
                 (self.allow_notifications(sp, vm, ids).is_ok(), [0; 2])
             }
             Control::TakeNotifications => (true, self.hand_over_notifications(sp).words()),
+            Control::SendMessage { vm, size, first } => {
+                // No buffer has room for more.
+                let size = size.min(1 << 20);
+                let payload: Vec<_> = (0..size).map(|at| first.wrapping_add(at as u8)).collect();
+                (self.send_message(memory, sp, vm, &payload).is_ok(), [0; 2])
+            }
+            Control::TakeMessage => {
+                let taken = self.partition_mut(sp).and_then(Partition::hand_over_message);
+                (taken.is_some(), taken.map_or([0; 2], |message| message.summary()))
+            }
         };
         let (done, pages) = (u64::from(done), self.mapped_pages(sp));
         respond(request, [u64::from(Control::MAGIC), done, pages, x6, x7])
@@ -165,7 +201,7 @@ impl SpmcModel {
 
     fn hand_over_notifications(&mut self, sp: PartitionId) -> NotificationBitmap {
         let Some(partition) = self.partition_mut(sp) else { return NotificationBitmap::NONE };
-        partition.take_notifications();
+        partition.take_pending();
         core::mem::take(&mut partition.taken)
     }
 }

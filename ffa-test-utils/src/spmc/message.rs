@@ -5,6 +5,7 @@ use ffa_abi::{
 
 use super::check::{Checks, DirectCheck};
 use super::control::Control;
+use super::memory::PhysMemory;
 use super::model::{SpmcModel, error};
 use super::partition::{Context, Job, Request, RequestKind};
 use super::response::{mangle, respond, respond_with};
@@ -12,7 +13,13 @@ use super::script::Outcome;
 use super::truth::ToldAnswer;
 
 impl SpmcModel {
-    pub(super) fn direct_request(&mut self, cpu: u16, id: FunctionId, regs: &Regs) -> Regs {
+    pub(super) fn direct_request(
+        &mut self,
+        memory: &mut dyn PhysMemory,
+        cpu: u16,
+        id: FunctionId,
+        regs: &Regs,
+    ) -> Regs {
         let (sender, receiver) = PartitionId::split(regs.w::<1>());
         let w2 = regs.w::<2>();
         let payload = [regs.x::<3>(), regs.x::<4>(), regs.x::<5>(), regs.x::<6>(), regs.x::<7>()]
@@ -29,7 +36,7 @@ impl SpmcModel {
         let request = Request { width: id.width(), sender, receiver, kind };
         if let (RequestKind::Partition(payload), true) = (kind, self.partition(receiver).is_some()) {
             if let Some(control) = Control::from_payload(&payload) {
-                return self.control(request, control);
+                return self.control(memory, request, control);
             }
         }
         if let Err(status) = self.judge_request(self.config.direct, cpu, w2, request) {

@@ -39,6 +39,7 @@ mod descriptor;
 mod discovery;
 mod discovery_regs;
 mod handle;
+mod indirect;
 mod mailbox;
 mod memory;
 mod message;
@@ -64,15 +65,16 @@ mod whole;
 
 pub use actor::{MARK_SIZE, mark};
 pub use check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck,
-    InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck,
-    VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, IndirectCheck, InfoCheck,
+    InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
+    SetCheck, VmMapCheck, WholeCheck,
 };
 pub use config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
     VersionPolicy, VmMemory, VmMessages, VmSender,
 };
 pub use control::Control;
+pub use indirect::Received;
 pub use memory::{Extent, PhysFault, PhysMemory};
 pub use model::SpmcModel;
 pub use partition::SpConfig;

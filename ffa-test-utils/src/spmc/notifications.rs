@@ -75,6 +75,12 @@ impl Notifications {
         }
     }
 
+    /// Sets notifications of the framework, which are always global.
+    pub fn set_framework(&mut self, notifications: FrameworkNotifications) {
+        self.framework.0 |= notifications.0;
+        self.untold.insert(None);
+    }
+
     /// Takes what is pending globally and for `vcpu`.
     pub fn take(&mut self, vcpu: u16) -> NotificationBitmap {
         let taken = [None, Some(vcpu)].map(|whom| self.pending.remove(&whom).unwrap_or_default());

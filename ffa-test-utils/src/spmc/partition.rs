@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 use ffa_abi::{NotificationBitmap, PartitionId, Properties, Uuid, VmAvailability, Width};
 use ffa_teardown::Time;
 
+use super::indirect::Received;
 use super::notifications::Notifications;
-use super::script::{Script, Turn};
+use super::script::{Receive, Script, Turn};
 
 /// A secure partition, as a scenario describes it.
 #[derive(Clone, Debug)]
@@ -86,6 +87,9 @@ pub(super) enum Context {
     },
 }
 
+/// Of the messages that a partition read it remembers so many; the oldest go.
+const MOST_RECEIVED: usize = 64;
+
 /// A partition at run time.
 #[derive(Clone, Debug)]
 pub(super) struct Partition {
@@ -107,6 +111,10 @@ pub(super) struct Partition {
     pub notifications: Notifications,
     /// What it has taken of that since it was asked last.
     pub taken: NotificationBitmap,
+    /// The message in its RX buffer.
+    pub rx: Option<Received>,
+    /// Messages that it read, oldest first.
+    pub received: Vec<Received>,
 }
 
 impl Partition {
@@ -125,6 +133,8 @@ impl Partition {
             sticky: BTreeSet::new(),
             notifications: Notifications::default(),
             taken: NotificationBitmap::NONE,
+            rx: None,
+            received: Vec::new(),
         }
     }
 
@@ -154,9 +164,36 @@ impl Partition {
         turn
     }
 
-    /// Takes the notifications that are pending.
-    pub fn take_notifications(&mut self) {
+    /// Takes the notifications that are pending, and the message in RX.
+    pub fn take_pending(&mut self) {
         self.taken = self.taken.or(self.notifications.take_all());
+        self.notifications.take_framework();
+        if let Some(message) = self.rx.take() {
+            if self.received.len() == MOST_RECEIVED {
+                self.received.remove(0);
+            }
+            self.received.push(message);
+        }
+    }
+
+    /// Takes what has just come, if the script says so; or else it must be run.
+    pub fn takes_at_once(&mut self) -> bool {
+        let at_once = self.config.script.receive == Receive::AtOnce && !self.crashed;
+        if at_once {
+            self.take_pending();
+        }
+        at_once
+    }
+
+    /// Whether something waits until it is run.
+    pub fn has_pending(&self) -> bool {
+        self.rx.is_some() || !self.notifications.pending().is_empty()
+    }
+
+    /// The oldest message that it read, which it then forgets.
+    pub fn hand_over_message(&mut self) -> Option<Received> {
+        self.take_pending();
+        (!self.received.is_empty()).then(|| self.received.remove(0))
     }
 
     pub fn wants(&self, event: VmAvailability) -> bool {

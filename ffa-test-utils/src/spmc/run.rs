@@ -16,7 +16,7 @@ impl SpmcModel {
         match self.context(target) {
             Some(Context::Waiting) => {
                 if let Some(partition) = self.partition_mut(target.endpoint) {
-                    partition.take_notifications();
+                    partition.take_pending();
                 }
                 Answer::MsgWait.to_regs()
             }
@@ -48,9 +48,7 @@ impl SpmcModel {
                 usize::from(target.vcpu) >= sp.contexts.len() || sp.context_for(cpu) != target.vcpu
             }),
             RunCheck::Crashed => partition.is_some_and(|sp| sp.crashed),
-            RunCheck::NotPreempted => {
-                !paused && partition.is_none_or(|sp| sp.notifications.pending().is_empty())
-            }
+            RunCheck::NotPreempted => !paused && partition.is_none_or(|sp| !sp.has_pending()),
         }
     }
 

@@ -38,7 +38,7 @@ pub enum Retrieve {
     OnRequest,
 }
 
-/// When a partition takes notifications that VMs have set.
+/// When a partition takes notifications that VMs have set, and reads their indirect messages.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Receive {
     /// With the call that brings them: they are never pending.

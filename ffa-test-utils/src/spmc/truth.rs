@@ -5,6 +5,7 @@ use ffa_abi::{
 };
 use ffa_teardown::Time;
 
+use super::indirect::Received;
 use super::memory::{Extent, PAGE_SIZE};
 use super::model::SpmcModel;
 use super::reach::{Reach, Reached};
@@ -183,6 +184,13 @@ impl SpmcModel {
     #[must_use]
     pub fn taken_notifications(&self, sp: PartitionId) -> NotificationBitmap {
         self.partition(sp).map(|sp| sp.taken).unwrap_or_default()
+    }
+
+    /// Indirect messages that `sp` has read, oldest first, without those that it was asked about with
+    /// [`Control::TakeMessage`](super::Control::TakeMessage).
+    #[must_use]
+    pub fn received(&self, sp: PartitionId) -> &[Received] {
+        self.partition(sp).map_or(&[], |sp| &sp.received)
     }
 
     pub(super) fn record_told(&mut self, sp: PartitionId, vm: PartitionId, event: VmAvailability) {

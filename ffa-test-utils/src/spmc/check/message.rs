@@ -45,3 +45,32 @@ pub enum RunCheck {
     /// The context is not preempted, and nothing waits for the partition.
     NotPreempted,
 }
+
+/// What can be wrong with FFA_MSG_SEND2 from the normal world.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IndirectCheck {
+    /// Any flag is set: only partitions may delay the schedule receiver interrupt.
+    Flags,
+    /// A register that the call does not use is not zero.
+    Reserved,
+    /// No buffers are mapped for the sender.
+    NoTx,
+    /// TX cannot be read.
+    CopyFault,
+    /// Flags in the header are set.
+    HeaderFlags,
+    /// The header names another sender, or the sender as the receiver.
+    Sender,
+    /// The receiver is no partition.
+    UnknownReceiver,
+    /// The receiver takes no indirect messages.
+    NoIndirectMessages,
+    /// The service is not one of the receiver's.
+    UnknownService,
+    /// The receiver has not read the message before.
+    Busy,
+    /// The payload begins inside the header or ends past TX.
+    Payload,
+    /// The sender is older than 1.1.
+    OldSender,
+}

@@ -11,7 +11,7 @@ use ffa_abi::Status;
 
 pub use buffers::{AcquireCheck, MapCheck, ReleaseCheck, VmMapCheck};
 pub use memory::{PartCheck, ReclaimCheck, SendCheck, WholeCheck};
-pub use message::{DirectCheck, RunCheck};
+pub use message::{DirectCheck, IndirectCheck, RunCheck};
 pub use notification::{BindCheck, BitmapCheck, GetCheck, InfoGetCheck, SetCheck};
 pub use partition::{InfoCheck, InfoRegsCheck};
 

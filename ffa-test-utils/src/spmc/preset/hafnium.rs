@@ -5,9 +5,9 @@ use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
 use crate::spmc::check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck,
-    InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck,
-    VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, IndirectCheck, InfoCheck,
+    InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
+    SetCheck, VmMapCheck, WholeCheck,
 };
 use crate::spmc::config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
@@ -42,6 +42,7 @@ pub fn config() -> Config {
         info_regs: Some(INFO_REGS),
         direct: DIRECT,
         direct2: DIRECT2,
+        indirect: Some(INDIRECT),
         run: RUN,
         notifications: Some(&NOTIFICATIONS),
         record_size: 48,
@@ -49,6 +50,7 @@ pub fn config() -> Config {
         vm_messages: VmMessages::PerSpSubscription { from: VmSender::Anyone },
         vm_memory: VmMemory::Sticky,
         quirks: Quirks {
+            vms_speak_newest: true,
             page_sum_wraps: true,
             empty_range_ends_overlap_scan: true,
             last_range_decides: true,
@@ -259,6 +261,18 @@ const DIRECT2: Checks<DirectCheck> = &[
     (DirectCheck::NoDirectRequests2, Denied),
     (DirectCheck::Crashed, Busy),
     (DirectCheck::ContextBusy, Busy),
+];
+
+const INDIRECT: Checks<IndirectCheck> = &[
+    (IndirectCheck::Flags, InvalidParameters),
+    (IndirectCheck::NoTx, Denied),
+    (IndirectCheck::CopyFault, Aborted),
+    (IndirectCheck::Sender, InvalidParameters),
+    (IndirectCheck::UnknownReceiver, InvalidParameters),
+    (IndirectCheck::NoIndirectMessages, Denied),
+    (IndirectCheck::Busy, Busy),
+    (IndirectCheck::Payload, InvalidParameters),
+    (IndirectCheck::OldSender, NotSupported),
 ];
 
 const RUN: Checks<RunCheck> = &[

@@ -41,6 +41,7 @@ pub fn config() -> Config {
         info_regs: None,
         direct: DIRECT,
         direct2: DIRECT2,
+        indirect: None,
         run: RUN,
         notifications: Some(&NOTIFICATIONS),
         record_size: 24,

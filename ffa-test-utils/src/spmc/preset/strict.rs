@@ -5,9 +5,9 @@ use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
 use crate::spmc::check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, InfoCheck, InfoGetCheck,
-    InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck, SetCheck,
-    VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, IndirectCheck, InfoCheck,
+    InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
+    SetCheck, VmMapCheck, WholeCheck,
 };
 use crate::spmc::config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
@@ -42,6 +42,7 @@ pub fn config() -> Config {
         info_regs: Some(INFO_REGS),
         direct: DIRECT,
         direct2: DIRECT2,
+        indirect: Some(INDIRECT),
         run: RUN,
         notifications: Some(&NOTIFICATIONS),
         record_size: 24,
@@ -61,7 +62,7 @@ const FEATURES: &[FeatureRow] = features!(
         Error Success Interrupt Version Features RxRelease RxTxUnmap PartitionInfoGet IdGet SpmIdGet MsgWait Yield
         Run MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare MemReclaim MemFragRx MemFragTx
         RxAcquire NotificationBitmapCreate NotificationBitmapDestroy NotificationBind NotificationUnbind
-        NotificationSet NotificationGet NotificationInfoGet
+        NotificationSet NotificationGet NotificationInfoGet MsgSend2
     ],
     [Success MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare NotificationInfoGet],
     FeatureRow::new(FunctionId::smc32(Function::RxTxMap), FeatureAnswer::BufferPages),
@@ -272,6 +273,21 @@ const DIRECT2: Checks<DirectCheck> = &[
     (DirectCheck::NoDirectRequests2, Denied),
     (DirectCheck::Crashed, Aborted),
     (DirectCheck::ContextBusy, Busy),
+];
+
+const INDIRECT: Checks<IndirectCheck> = &[
+    (IndirectCheck::OldSender, NotSupported),
+    (IndirectCheck::Flags, InvalidParameters),
+    (IndirectCheck::Reserved, InvalidParameters),
+    (IndirectCheck::NoTx, Denied),
+    (IndirectCheck::CopyFault, Aborted),
+    (IndirectCheck::HeaderFlags, InvalidParameters),
+    (IndirectCheck::Sender, InvalidParameters),
+    (IndirectCheck::UnknownReceiver, InvalidParameters),
+    (IndirectCheck::NoIndirectMessages, Denied),
+    (IndirectCheck::UnknownService, InvalidParameters),
+    (IndirectCheck::Payload, InvalidParameters),
+    (IndirectCheck::Busy, Busy),
 ];
 
 const RUN: Checks<RunCheck> = &[

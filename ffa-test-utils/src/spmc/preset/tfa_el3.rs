@@ -42,6 +42,7 @@ pub fn config() -> Config {
         info_regs: None,
         direct: DIRECT,
         direct2: DIRECT2,
+        indirect: None,
         run: RUN,
         notifications: None,
         record_size: 24,
