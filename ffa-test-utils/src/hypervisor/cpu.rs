@@ -141,6 +141,7 @@ impl Pages for Cpu {
     }
 
     fn release(&mut self, vm: PartitionId, range: IpaRange) {
+        self.moment(Moment::Release(vm));
         let world = &mut *self.world.borrow_mut();
         world.seam("Pages::release");
         for address in addresses(range) {
@@ -178,6 +179,7 @@ impl Pages for Cpu {
     }
 
     fn quarantine(&mut self, vm: PartitionId, range: IpaRange) {
+        self.moment(Moment::Quarantine(vm));
         let world = &mut *self.world.borrow_mut();
         world.seam("Pages::quarantine");
         let Some(owner) = world.vm(vm, "Pages::quarantine") else { return };
@@ -203,19 +205,24 @@ impl VmReferences for Cpu {
     type Reference = Reference;
 
     fn take(&mut self, vm: PartitionId) -> Reference {
-        let world = &mut *self.world.borrow_mut();
-        world.seam("VmReferences::take");
-        if let Some(found) = world.vm(vm, "VmReferences::take") {
-            found.references += 1;
-            found.lent += 1;
-            if found.lent > 1 {
-                world.oracle.report(Violation::SecondReference { vm });
+        self.moment(Moment::Take(vm));
+        {
+            let world = &mut *self.world.borrow_mut();
+            world.seam("VmReferences::take");
+            if let Some(found) = world.vm(vm, "VmReferences::take") {
+                found.references += 1;
+                found.lent += 1;
+                if found.lent > 1 {
+                    world.oracle.report(Violation::SecondReference { vm });
+                }
             }
         }
+        self.moment(Moment::Taken(vm));
         Reference(())
     }
 
     fn give_back(&mut self, vm: PartitionId, _: Reference) {
+        self.moment(Moment::GiveBack(vm));
         let world = &mut *self.world.borrow_mut();
         world.seam("VmReferences::give_back");
         if let Some(found) = world.vm(vm, "VmReferences::give_back") {
@@ -287,6 +294,7 @@ impl VirtualInterrupts for Cpu {
 
 impl Observer for Cpu {
     fn event(&mut self, event: &Event) {
+        self.moment(Moment::Event(*event));
         let world = &mut *self.world.borrow_mut();
         world.seam("Observer::event");
         let (now, kept) = (world.now, world.kept);

@@ -65,6 +65,18 @@ pub enum Moment {
     Write(Copy),
     /// Pages were held.
     Held(PartitionId),
+    /// Pages are about to be released.
+    Release(PartitionId),
+    /// Pages are about to be handed over to the hypervisor's list of pages that must not be reused.
+    Quarantine(PartitionId),
+    /// A reference is about to be taken.
+    Take(PartitionId),
+    /// A reference was taken.
+    Taken(PartitionId),
+    /// A reference is about to be given back.
+    GiveBack(PartitionId),
+    /// An event is about to be reported.
+    Event(Event),
 }
 
 /// Something else that happens, on a CPU of its own.
