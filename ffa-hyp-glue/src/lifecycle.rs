@@ -3,7 +3,7 @@
 use ffa_abi::{Answer, PartitionId};
 use ffa_mem::RangeStore;
 use ffa_teardown::{
-    Action, CreateError, Decision, Disposal, End, LastAnswer, Obligation, Phase, Progress, ShareId, Subject,
+    Action, CreateError, Decision, End, LastAnswer, Obligation, Phase, Progress, ShareId, Subject,
     Unexpected, VmKey,
 };
 
@@ -201,8 +201,17 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 drop(state);
                 hyp.event(&Event::new(vm.id(), EventKind::Released { pages }));
             }
+            Decision::HandOver { share } => {
+                self.hand_over(hyp, vm, share);
+                let mut state = self.lock();
+                let pages = state.pages(vm, share);
+                let noted = state.engine.handed_over(vm, share);
+                debug_assert_eq!(noted, Ok(()));
+                drop(state);
+                hyp.event(&Event::new(vm.id(), EventKind::Quarantined { pages }));
+            }
             Decision::GivenUp { share: Some(share) } => {
-                let pages = self.quarantine(hyp, vm, share);
+                let pages = self.lock().pages(vm, share);
                 hyp.event(&Event::new(vm.id(), EventKind::Quarantined { pages }));
             }
             Decision::CreationFailed => hyp.event(&Event::new(vm.id(), EventKind::CreationFailed)),
@@ -213,17 +222,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
     }
 
-    /// Under [`Disposal::HandOver`] the hypervisor gets the pages of a given-up share for its own list.
-    pub(crate) fn quarantine(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> u32 {
-        let hand_over = self.settings.teardown.disposal == Disposal::HandOver;
-        let mut pages = 0_u32;
-        self.each_range(hyp, vm, share, |hyp, range| {
-            pages = pages.wrapping_add(range.pages()); // no more than one share may have
-            if hand_over {
-                hyp.quarantine(vm.id(), range);
-            }
-        });
-        pages
+    /// The hypervisor gets the pages of a given-up share for its own list.
+    pub(crate) fn hand_over(&self, hyp: &mut P, vm: VmKey, share: ShareId) {
+        self.each_range(hyp, vm, share, |hyp, range| hyp.quarantine(vm.id(), range));
     }
 
     /// The key of the VM with this ID, dead ones and retired ones included.

@@ -271,6 +271,14 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
         self.engine_and_record(vm).map(|(_, record)| record)
     }
 
+    /// The number of pages of a share.
+    #[inline]
+    pub(crate) fn pages(&mut self, vm: VmKey, share: ShareId) -> u32 {
+        let ranges = self.record(vm).map_or(&[][..], |record| record.ranges.run(tag(share)));
+        // No more than one share may have.
+        ranges.iter().fold(0, |pages, range| pages.wrapping_add(range.pages()))
+    }
+
     /// [`record`](Self::record), and the engine beside it.
     ///
     /// # Errors

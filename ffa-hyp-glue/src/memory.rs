@@ -6,7 +6,7 @@ use ffa_abi::{
     Answer, Call, Handle, MemReclaim, MemSend, PartitionId, ReclaimFlags, Status, Transaction, Version,
 };
 use ffa_mem::{BuildError, DataAccess, IpaRange, SendBuilder, SendDescriptor, SendHeader, SendRules};
-use ffa_teardown::{BeginError, Begun, ReclaimOutcome, SendOutcome, ShareId, VmKey};
+use ffa_teardown::{BeginError, Begun, Disposal, ReclaimOutcome, SendOutcome, ShareId, VmKey};
 
 use crate::dispatch::Reply;
 use crate::mediator::{Guard, State, refusal};
@@ -209,7 +209,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 drop(state);
                 report(hyp, vm, handle, EventKind::Doubtful { pages });
                 if handle.is_none() {
-                    let pages = self.quarantine(hyp, vm, share);
+                    if self.settings.teardown.disposal == Disposal::HandOver {
+                        self.hand_over(hyp, vm, share);
+                    }
                     report(hyp, vm, None, EventKind::Quarantined { pages });
                 }
                 self.leave(hyp, self.lock(), vm);

@@ -121,7 +121,8 @@ pub trait Pages {
     }
 
     /// The hypervisor keeps `range` on its own list of pages that must not be reused: the mediator gives up
-    /// the VM they belong to. A later [`release`](Self::release) of the same range takes them off it.
+    /// the VM they belong to, which may still live. Once for each hold; a later [`release`](Self::release) of the same
+    /// range takes them off it.
     fn quarantine(&mut self, vm: PartitionId, range: IpaRange);
 }
 

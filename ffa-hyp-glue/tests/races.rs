@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use common::*;
 use ffa_abi::{Function, FunctionId, Handle, PartitionId, Regs, Status, Version};
-use ffa_hyp_glue::{Caller, Scratch};
-use ffa_teardown::Phase;
-use ffa_test_utils::hypervisor::{Cpu, ModelMediator, Moment};
+use ffa_hyp_glue::{Caller, Scratch, Settings};
+use ffa_teardown::{Disposal, Phase, Policy};
+use ffa_test_utils::hypervisor::{Cpu, Machine, ModelMediator, Moment};
 use ffa_test_utils::spmc::{Preset, Reaction, Script, SpConfig, Turn};
 
 type Mediator = Rc<ModelMediator>;
@@ -367,6 +367,43 @@ fn two_cpus_that_tick_at_the_same_time_do_each_thing_once() {
             assert_eq!(spmc.told(vm, sp).len(), 2, "told of each end of its life once");
         }
     });
+}
+
+/// VM 1 over a secure world that has lost its share, and a policy by which the VM goes all the same.
+fn losing(preset: Preset) -> World {
+    let sps = vec![SpConfig::new(SP1, Script::lost(Status::Aborted)), SpConfig::new(SP2, Script::GOOD)];
+    let teardown = Policy { disposal: Disposal::HandOver, ..Policy::DEFAULT };
+    let settings = Settings { teardown, ..settings() };
+    World::with(Machine { settings, ..machine(preset, sps) })
+}
+
+#[test]
+fn a_vm_whose_pages_are_being_handed_over_is_there_whoever_ticks() {
+    for retried in [false, true] {
+        every_preset(|preset| {
+            let mut world = losing(preset);
+            world.share(VM1, SP1, &[(PAGES, 3)]);
+            let done = once(
+                &mut world,
+                |moment| moment == Moment::Quarantine(VM1),
+                move |cpu, mediator| {
+                    if retried {
+                        assert_eq!(mediator.retry(cpu, None), Ok(1));
+                    }
+                    (0..4).for_each(|_| mediator.tick(cpu));
+                    assert!(mediator.report(mediator.find(VM1).unwrap()).unwrap().referenced);
+                },
+            );
+            world.destroy(VM1);
+            assert!(world.hypervisor.settle(LONG) && done.get());
+            world.check();
+            assert_eq!((world.hypervisor.frames().leaked, world.hypervisor.frames().orphans), (3, 0));
+            world.hypervisor.restart(SP1);
+            assert_eq!(world.hypervisor.retry(None), Ok(1));
+            assert!(world.hypervisor.settle(LONG));
+            world.check_all_gone();
+        });
+    }
 }
 
 #[test]

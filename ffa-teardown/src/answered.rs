@@ -6,7 +6,8 @@ use crate::duty::{Duty, DutySlot, LastAnswer, State, Told};
 use crate::index::Index;
 use crate::vm::{Phase, VmKey, VmSlot};
 use crate::{
-    Decision, Engine, Judgement, Pace, SecureCall, ShareId, Span, Storage, Time, Unexpected, Verdict,
+    Decision, Disposal, Engine, Judgement, Pace, SecureCall, ShareId, Span, Storage, Time, Unexpected,
+    Verdict,
 };
 
 impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
@@ -80,7 +81,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             None => self.settle(vm.index, index, duty, verdict, last, now),
         };
-        if !matches!(decision, Decision::Confirmed { .. }) {
+        if !matches!(decision, Decision::Confirmed { .. } | Decision::HandOver { .. }) {
             let (vm_slot, slot) = (&mut self.vms[vm.index.get()], &self.duties[index.get()]);
             vm_slot.in_flight = None;
             // The walk is past this duty. While the VM is being created, what is owed for its end does not count.
@@ -159,10 +160,37 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             _ => {
                 slot.state = State::GivenUp { at: now };
-                let share = matches!(duty, Duty::Share { .. }).then_some(ShareId(index));
-                Decision::GivenUp { share }
+                let Some(Duty::Share { handed_over, .. }) = &mut slot.duty else {
+                    return Decision::GivenUp { share: None };
+                };
+                let share = ShareId(index);
+                if self.policy.disposal == Disposal::HandOver && !core::mem::replace(handed_over, true) {
+                    Decision::HandOver { share }
+                } else {
+                    Decision::GivenUp { share: Some(share) }
+                }
             }
         }
+    }
+
+    /// The hypervisor has the pages of a share on its list: the VM may go.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if they were not to be handed over.
+    pub fn handed_over(&mut self, vm: VmKey, share: ShareId) -> Result<(), Unexpected> {
+        self.phase(vm)?;
+        let stale = Unexpected::NotInFlight { vm: vm.id };
+        let vm_slot = &mut self.vms[vm.index.get()];
+        let slot =
+            self.duties.get(share.0.get()).filter(|_| vm_slot.in_flight == Some(share.0)).ok_or(stale)?;
+        // Owed if somebody has asked for a retry meanwhile.
+        if !matches!(slot.state, State::GivenUp { .. } | State::Owed) {
+            return Err(stale);
+        }
+        vm_slot.in_flight = None;
+        vm_slot.note(slot);
+        self.queue.ready(&mut self.vms, vm.index);
+        Ok(())
     }
 
     /// The pages of a share are back where they belong: the share is no more.

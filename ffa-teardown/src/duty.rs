@@ -34,8 +34,9 @@ pub(crate) enum Duty {
     Standing(Standing),
     /// `sp` must hear of the VM's creation or end. `destroyed`: it wants VM_DESTROYED.
     Sp { sp: PartitionId, told: Told, destroyed: bool },
-    /// A memory transaction. `named`: the guest knows the handle.
-    Share { handle: Option<Handle>, named: bool },
+    /// A memory transaction. `named`: the guest knows the handle. `handed_over`: the hypervisor has its pages on a
+    /// list of its own.
+    Share { handle: Option<Handle>, named: bool, handed_over: bool },
 }
 
 /// The order in which teardown works: a list of duties per stage.

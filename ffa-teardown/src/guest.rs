@@ -89,7 +89,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// [`BeginError`]; nothing has changed.
     #[inline]
     pub fn begin_send(&mut self, vm: VmKey) -> Result<Begun<ShareId>, BeginError> {
-        let duty = Duty::Share { handle: None, named: false };
+        let duty = Duty::Share { handle: None, named: false, handed_over: false };
         self.begin(vm, duty).map(|(index, take_reference)| Begun { id: ShareId(index), take_reference })
     }
 
@@ -153,7 +153,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         };
         let named = matches!(outcome, SendOutcome::Sent(_));
         slot.tries = 0;
-        slot.duty = Some(Duty::Share { handle, named });
+        slot.duty = Some(Duty::Share { handle, named, handed_over: false });
         slot.state = match handle {
             Some(_) => State::Owed,
             None => State::GivenUp { at: now },
@@ -176,7 +176,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let mut at = self.vms[vm.index.get()].lists[STAGE_SHARE].head;
         while let Some(index) = at {
             let slot = &mut self.duties[index.get()];
-            let found = slot.duty == Some(Duty::Share { handle: Some(handle), named: true });
+            let wanted = Some(handle);
+            let found =
+                matches!(slot.duty, Some(Duty::Share { handle, named: true, .. }) if handle == wanted);
             if found && slot.state == State::Owed {
                 slot.state = State::Guest { vm: vm.index };
                 return Ok((ShareId(index), slot.resume));
@@ -412,14 +414,15 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// Takes from a share whose reclaim failed a handle that names another share by now: to use it again would take
     /// that one's memory away. Returns whether it did; the share can never be asked for again.
     pub(crate) fn lose_handle(&mut self, index: Index) -> bool {
-        let Some(Duty::Share { handle: Some(handle), named }) = self.duties[index.get()].duty else {
+        let Some(Duty::Share { handle: Some(handle), named, handed_over }) = self.duties[index.get()].duty
+        else {
             return false;
         };
         let lost = Arena::has_handle(&self.duties, handle, index);
         if lost {
             Arena::forget_handle(&mut self.duties, handle, index);
             let slot = &mut self.duties[index.get()];
-            (slot.duty, slot.resume) = (Some(Duty::Share { handle: None, named }), None);
+            (slot.duty, slot.resume) = (Some(Duty::Share { handle: None, named, handed_over }), None);
         }
         lost
     }

@@ -82,6 +82,12 @@ pub enum Decision {
         /// The share, if it was one.
         share: Option<ShareId>,
     },
+    /// A share was given up under [`Disposal::HandOver`](crate::Disposal::HandOver), for the first time: hand its pages over,
+    /// then call [`Engine::handed_over`](crate::Engine::handed_over).
+    HandOver {
+        /// The share.
+        share: ShareId,
+    },
     /// Creation has failed, and the VM is being torn down.
     CreationFailed,
 }

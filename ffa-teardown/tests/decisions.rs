@@ -310,15 +310,41 @@ fn quarantined_pages_keep_a_zombie_or_are_handed_over() {
         let vm = live(&mut engine, VM, &[]);
         share(&mut engine, vm, 7);
         engine.destroy(vm).expect("alive");
-        answer_and_expect(&mut engine, reclaim(7), error(Status::NotSupported), |decision| {
-            matches!(decision, Decision::GivenUp { share: Some(_) })
-        });
+        let decision = answer(&mut engine, NOW, reclaim(7), error(Status::NotSupported));
+        match (disposal, decision) {
+            (Disposal::Zombie, Decision::GivenUp { share: Some(_) }) => {}
+            (Disposal::HandOver, Decision::HandOver { share }) => {
+                // The VM is there until the hypervisor has the pages on its list.
+                assert_eq!(next(&mut engine, NOW), Action::Idle { until: None });
+                engine.handed_over(vm, share).expect("to be handed over");
+                assert_eq!(engine.handed_over(vm, share), Err(Unexpected::NotInFlight { vm: vm.id() }));
+            }
+            _ => panic!("{disposal:?}: {decision:?}"),
+        }
         assert_eq!(finished(&mut engine, NOW), (end, give_back));
         // Either way it is listed, can be had back, and its reference is dropped once.
         assert_eq!(engine.retry(vm), Ok(1));
         comes_back(&mut engine, NOW, 7);
         assert_eq!(finished(&mut engine, NOW), (End::Gone, !give_back));
     }
+}
+
+#[test]
+fn pages_are_handed_over_once_however_often_they_are_given_up() {
+    let mut engine = engine(1, 4, Policy { disposal: Disposal::HandOver, ..Policy::DEFAULT });
+    let vm = live(&mut engine, VM, &[]);
+    share(&mut engine, vm, 7);
+    engine.destroy(vm).expect("alive");
+    let decision = answer(&mut engine, NOW, reclaim(7), error(Status::Aborted));
+    let Decision::HandOver { share } = decision else { panic!("{decision:?}") };
+    // A retry that is asked for meanwhile waits until the hypervisor has the pages.
+    assert_eq!(engine.retry(vm), Ok(1));
+    assert_eq!(next(&mut engine, NOW), Action::Idle { until: None });
+    engine.handed_over(vm, share).expect("to be handed over");
+    let decision = answer(&mut engine, NOW, reclaim(7), error(Status::Aborted));
+    assert_eq!(decision, Decision::GivenUp { share: Some(share) });
+    assert_eq!(engine.handed_over(vm, share), Err(Unexpected::NotInFlight { vm: vm.id() }));
+    assert_eq!(finished(&mut engine, NOW), (End::Retired, true));
 }
 
 fn answer_and_expect(engine: &mut Boxed, call: SecureCall, with: Answer, fits: fn(Decision) -> bool) {

@@ -149,6 +149,8 @@ pub struct Share {
     pub named: bool,
     /// An SP was preempted over its reclaim.
     pub in_hand: Option<RunTarget>,
+    /// The hypervisor has its pages on a list of its own.
+    pub handed_over: bool,
     pub pace: Pace,
     /// The name under which the secure world does have it. What the engine can only guess, an honest world knows.
     pub truth: Option<Handle>,
@@ -708,7 +710,7 @@ impl Oracle {
                 pace.ahead = at_once;
                 pace.tries += u8::from(limited && !at_once);
             }
-            Decision::GivenUp { .. } | Decision::CreationFailed => {
+            Decision::GivenUp { .. } | Decision::HandOver { .. } | Decision::CreationFailed => {
                 let spent = !limited || pace.tries + 1 >= policy.tries;
                 self.demand(Rule::P21, may.end && spent);
                 *pace = Pace::default();
@@ -840,10 +842,13 @@ impl Oracle {
                 share.hold = Hold::Returning;
                 self.demand(Rule::P7, named == id);
             }
-            Decision::GivenUp { share: named } => {
+            Decision::GivenUp { share: Some(named) } | Decision::HandOver { share: named } => {
                 let first = share.hold != Hold::Quarantined;
                 (share.hold, share.in_hand) = (Hold::Quarantined, None);
-                self.demand(Rule::P3, first && named == Some(id));
+                let hand_over = terms.policy.disposal == Disposal::HandOver && !share.handed_over;
+                share.handed_over |= hand_over;
+                self.demand(Rule::P3, first && named == id);
+                self.demand(Rule::P3, hand_over == matches!(decision, Decision::HandOver { .. }));
             }
             _ => share.in_hand = Self::next_to_run(answer),
         }
@@ -895,6 +900,7 @@ impl Oracle {
             handle: None,
             named: false,
             in_hand: None,
+            handed_over: false,
             pace: Pace::default(),
             truth: None,
             reply: None,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ffa_abi::{Answer, Handle, PartitionId, VmAvailability};
 use ffa_teardown::{
     Action, BeginError, CreateError, Decision, DutySlot, Engine, Policy, ReclaimOutcome, SecureCall,
-    SendOutcome, Span, Standing, Subject, Time, Unexpected, VmKey, VmSlot,
+    SendOutcome, ShareId, Span, Standing, Subject, Time, Unexpected, VmKey, VmSlot,
 };
 
 use crate::Tested;
@@ -724,9 +724,22 @@ impl Search {
                 self.see(Seen::Quarantined, share.is_some());
                 self.see(Seen::GaveUpTrying, true);
             }
+            Decision::HandOver { share } => {
+                self.see(Seen::Quarantined, true);
+                self.hand_over(world, vm, share);
+            }
             Decision::TryAgain { .. } => self.see(Seen::WaitedInQueue, true),
             Decision::Met | Decision::Told | Decision::CreationFailed => {}
         }
+    }
+
+    /// Until the hypervisor has the pages on its list the VM is there, and nothing else is done for it.
+    fn hand_over(&self, world: &mut World, vm: usize, share: ShareId) {
+        let key = world.oracle.key(vm);
+        world.oracle.demand(Rule::P15, world.oracle.vms[vm].may_be_touched());
+        world.engine.handed_over(key, share).expect("to be handed over");
+        let mut after = world.engine.clone();
+        world.oracle.demand(Rule::P6, after.handed_over(key, share).is_err() && after == world.engine);
     }
 
     fn release_unless_fine(&self, world: &mut World, vm: usize, share: usize) {

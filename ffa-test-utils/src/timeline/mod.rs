@@ -170,7 +170,9 @@ fn write_decision(f: &mut fmt::Formatter<'_>, decision: Decision) -> fmt::Result
         Decision::Told => f.write_str("told"),
         Decision::Confirmed { .. } => f.write_str("confirmed: pages go back"),
         Decision::TryAgain { until } => write!(f, "again at {until} s"),
-        Decision::GivenUp { share: Some(_) } => f.write_str("given up: pages are kept"),
+        Decision::GivenUp { share: Some(_) } | Decision::HandOver { .. } => {
+            f.write_str("given up: pages are kept")
+        }
         Decision::GivenUp { share: None } => f.write_str("given up"),
         Decision::CreationFailed => f.write_str("the VM is not created"),
     }
