@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use common::*;
 use ffa_abi::{Function, FunctionId, Handle, PartitionId, Regs, Status, Version};
-use ffa_hyp_glue::{Caller, Scratch, Settings};
+use ffa_hyp_glue::{Caller, Creation, Scratch, Settings};
 use ffa_teardown::{Disposal, Phase, Policy};
 use ffa_test_utils::hypervisor::{Cpu, Machine, ModelMediator, Moment};
 use ffa_test_utils::spmc::{Preset, Reaction, Script, SpConfig, Turn};
@@ -369,6 +369,30 @@ fn two_cpus_that_tick_at_the_same_time_do_each_thing_once() {
     });
 }
 
+#[test]
+fn a_vm_that_ends_while_it_is_created_gives_its_reference_back() {
+    every_preset(|preset| {
+        let mut world = World::boot(machine(preset, good_sps()));
+        // The first moment at which the VM can be found.
+        let mediator = Rc::clone(world.hypervisor.mediator());
+        let done = once(
+            &mut world,
+            move |_| mediator.find(VM1).is_some(),
+            |cpu, mediator| {
+                mediator.destroy_vm(cpu, mediator.find(VM1).unwrap()).unwrap();
+                (0..8).for_each(|_| mediator.tick(cpu));
+                assert_eq!(mediator.find(VM1), None, "no SP has heard of it");
+            },
+        );
+        assert_eq!(world.hypervisor.create(VM1, &REGIONS), Ok(Creation::Failed(None)));
+        assert!(done.get() && world.hypervisor.settle(LONG));
+        world.check_all_gone();
+        // Its memory is free, and the ID is as new.
+        world.live(VM1, Version::V1_1);
+        assert_eq!(world.hypervisor.frames().orphans, 0);
+    });
+}
+
 /// VM 1 over a secure world that has lost its share, and a policy by which the VM goes all the same.
 fn losing(preset: Preset) -> World {
     let sps = vec![SpConfig::new(SP1, Script::lost(Status::Aborted)), SpConfig::new(SP2, Script::GOOD)];
@@ -424,7 +448,7 @@ fn two_vms_created_with_one_id_at_the_same_time_are_one() {
             assert_ne!(regs.w::<0>(), 0x8400_0070);
         },
     );
-    assert_eq!(world.hypervisor.create(VM1, &REGIONS), Ok(ffa_hyp_glue::Creation::Live));
+    assert_eq!(world.hypervisor.create(VM1, &REGIONS), Ok(Creation::Live));
     assert!(done.get() && refused.get());
     world.check();
 }
