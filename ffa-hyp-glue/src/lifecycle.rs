@@ -111,17 +111,19 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn begin_teardown(&self, hyp: &mut P, mut state: Guard<'_, P, S>, vm: VmKey) {
         let Ok(record) = state.record(vm) else { return };
         let mailbox = core::mem::replace(&mut record.mailbox, Mailbox::Unmapped);
-        if let Mailbox::Mapped { .. } = mailbox {
+        let mut state = if let Mailbox::Mapped { buffers, .. } = mailbox {
             record.untrack_buffers();
-        }
+            drop(state);
+            // Before the engine knows: from then on another CPU may end the VM, which is not touched afterwards.
+            hyp.release(vm.id(), buffers.tx);
+            hyp.release(vm.id(), buffers.rx);
+            self.lock()
+        } else {
+            state
+        };
         // A creation that failed by itself is dying already.
         let _already_dying = state.engine.destroy(vm);
         hyp.arm(state.engine.next_deadline());
-        drop(state);
-        if let Mailbox::Mapped { buffers, .. } = mailbox {
-            hyp.release(vm.id(), buffers.tx);
-            hyp.release(vm.id(), buffers.rx);
-        }
     }
 
     /// Does what is due, [`Settings::budget`](crate::Settings::budget) secure calls at most, and arms the timer for

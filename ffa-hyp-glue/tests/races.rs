@@ -370,6 +370,24 @@ fn two_cpus_that_tick_at_the_same_time_do_each_thing_once() {
 }
 
 #[test]
+fn a_vm_is_there_until_its_buffers_are_released() {
+    every_preset(|preset| {
+        let mut world = World::new(preset);
+        let done = once(
+            &mut world,
+            |moment| moment == Moment::Release(VM1),
+            |cpu, mediator| {
+                (0..8).for_each(|_| mediator.tick(cpu));
+                assert!(mediator.report(mediator.find(VM1).unwrap()).unwrap().referenced);
+            },
+        );
+        world.destroy(VM1);
+        assert!(done.get() && world.hypervisor.settle(LONG));
+        world.check_all_gone();
+    });
+}
+
+#[test]
 fn a_vm_that_ends_while_it_is_created_gives_its_reference_back() {
     every_preset(|preset| {
         let mut world = World::boot(machine(preset, good_sps()));
