@@ -243,25 +243,6 @@ fn a_response_that_does_not_fit_its_request_is_an_error() {
     }
 }
 
-/// The faults of a seed. A send that is carried out and refused in as many words is a lie, and so is a status of success
-/// from a partition that has not heard.
-fn plan(faults: &RandomFaults<'_>, trust: Trust, seed: u64) -> FaultPlan {
-    let honest = |fault: Fault| match fault.action {
-        FaultAction::Lose(status)
-            if trust == Trust::Honest && fault.call == CallKind::function(Function::MemShare) =>
-        {
-            Fault { action: FaultAction::Refuse(status), ..fault }
-        }
-        FaultAction::RefuseAsPartition(status)
-            if trust == Trust::Honest && status == FirmwareStatus::from_code(0) =>
-        {
-            Fault { action: FaultAction::Refuse(status), ..fault }
-        }
-        _ => fault,
-    };
-    FaultPlan::seeded(seed, faults.plan(seed).faults().map(honest))
-}
-
 /// One life of a machine full of chance: VMs come, share, call and die, and in the end everything is settled.
 fn chance(preset: Preset, trust: Trust, seed: u64) -> Result<(), String> {
     let partitions = [SP1, SP2, SP3];
@@ -270,7 +251,7 @@ fn chance(preset: Preset, trust: Trust, seed: u64) -> Result<(), String> {
     let sps = partitions.iter().zip(scripts).map(|(&id, script)| SpConfig::new(id, script)).collect();
     let mut world = World::boot(machine(preset, sps));
     let faults = RandomFaults { trust, count: 6, horizon: 12, partitions: &partitions };
-    *world.hypervisor.plan_mut() = plan(&faults, trust, seed);
+    *world.hypervisor.plan_mut() = faults.plan(seed);
     for _ in 0..3 {
         for vm in [VM1, VM2] {
             let live = world.hypervisor.key(vm).is_some_and(|_| {
@@ -334,7 +315,7 @@ fn chance(preset: Preset, trust: Trust, seed: u64) -> Result<(), String> {
     Err(format!(
         "{} {trust:?} seed {seed}: settled {settled}, {quarantined} quarantined, {wrong:?}\n{:?}",
         preset.name(),
-        plan(&faults, trust, seed).faults().collect::<Vec<_>>()
+        faults.plan(seed).faults().collect::<Vec<_>>()
     ))
 }
 

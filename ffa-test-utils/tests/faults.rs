@@ -208,14 +208,18 @@ fn the_same_seed_is_the_same_plan() {
     let list = |trust, seed| random(trust).plan(seed).faults().collect::<Vec<_>>();
     assert_eq!(list(Trust::Honest, 1), list(Trust::Honest, 1));
     assert_ne!(list(Trust::Honest, 1), list(Trust::Honest, 2));
-    let lies = |fault: &Fault| {
-        matches!(
-            fault.action,
-            FaultAction::Pretend
-                | FaultAction::GiveHandle(_)
-                | FaultAction::DuplicateHandle
-                | FaultAction::Values { .. }
-        )
+    let lies = |fault: &Fault| match fault.action {
+        FaultAction::Pretend
+        | FaultAction::GiveHandle(_)
+        | FaultAction::DuplicateHandle
+        | FaultAction::Values { .. } => true,
+        // Refused in so many words, and yet carried out.
+        FaultAction::Lose(_) => {
+            [Function::MemShare, Function::Run].map(CallKind::function).contains(&fault.call)
+        }
+        // Success from a partition that has not heard.
+        FaultAction::RefuseAsPartition(status) => status.code() == 0,
+        _ => false,
     };
     for seed in 0..50 {
         assert!(!list(Trust::Honest, seed).iter().any(lies), "{seed}");

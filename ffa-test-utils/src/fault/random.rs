@@ -3,7 +3,7 @@ use alloc::vec::Vec;
 use ffa_abi::{FirmwareStatus, Function, PartitionId, Status, VmAvailability};
 use ffa_teardown::Span;
 
-use super::call::CallKind;
+use super::call::{CallKind, What};
 use super::plan::{Fault, FaultPlan, When};
 use super::spoil::FaultAction;
 use crate::Rng;
@@ -60,12 +60,13 @@ impl RandomFaults<'_> {
         let mut call = rng.pick(&CALLS).copied().unwrap_or(CallKind::ANY);
         let addressed = !matches!(
             call.what,
-            super::What::Function(Function::MemReclaim | Function::MemShare | Function::PartitionInfoGet)
+            What::Function(Function::MemReclaim | Function::MemShare | Function::PartitionInfoGet)
         );
         if addressed && rng.one_in(2) {
             call.sp = rng.pick(self.partitions).copied();
         }
-        Fault { call, when: self.when(rng), action: self.action(rng) }
+        let (when, action) = (self.when(rng), self.action(rng));
+        Fault { call, when, action: if self.trust == Trust::Honest { honest(&call, action) } else { action } }
     }
 
     fn when(&self, rng: &mut Rng) -> When {
@@ -102,6 +103,17 @@ impl RandomFaults<'_> {
             15 => FaultAction::Values { w2: rng.next_u64() as u32, w3: rng.below(64) as u32 },
             _ => FaultAction::Pretend,
         }
+    }
+}
+
+/// The same without a lie: a refusal in so many words of a send or a run that was carried out, or success from a partition
+/// that has not heard.
+fn honest(call: &CallKind, action: FaultAction) -> FaultAction {
+    let refusal_counts = matches!(call.what, What::Function(Function::MemShare | Function::Run));
+    match action {
+        FaultAction::Lose(status) if refusal_counts => FaultAction::Refuse(status),
+        FaultAction::RefuseAsPartition(status) if status.code() == 0 => FaultAction::Refuse(status),
+        action => action,
     }
 }
 
