@@ -25,6 +25,9 @@ const GUEST_AFFINITY: u64 = 1 << 31;
 #[unsafe(link_section = ".stack.second")]
 static mut SECOND_STACK: Stack<STACK_PAGES> = Stack::new();
 
+/// `CPTR_EL2.TTA` as it is when EL2 is not a host; `arm-sysregs` has the other layout.
+const TRACE: CptrEl2 = CptrEl2::from_bits_retain(1 << 20);
+
 /// The number of this CPU.
 pub fn current() -> usize {
     (read_mpidr_el1().bits() & 0xff) as usize
@@ -87,13 +90,22 @@ fn confine_guests() {
         | HcrEl2::TSC
         | HcrEl2::TIDCP
         | HcrEl2::TACR
-        | HcrEl2::RW;
-    let debug = MdcrEl2::TPM | MdcrEl2::TPMCR | MdcrEl2::TDE | MdcrEl2::TDA | MdcrEl2::TDOSA | MdcrEl2::TDRA;
+        | HcrEl2::RW
+        | HcrEl2::TLOR
+        | HcrEl2::TERR;
+    let debug = MdcrEl2::TPM
+        | MdcrEl2::TPMCR
+        | MdcrEl2::TPMS
+        | MdcrEl2::TTRF
+        | MdcrEl2::TDE
+        | MdcrEl2::TDA
+        | MdcrEl2::TDOSA
+        | MdcrEl2::TDRA;
     // SAFETY: All of this is about EL1 and EL0, which run nothing yet. EL2 itself uses no floating point, which is
     // trapped at EL2 too: its registers are not part of a vCPU.
     unsafe {
         write_hcr_el2(traps);
-        write_cptr_el2(CptrEl2::RES1 | CptrEl2::TFP | CptrEl2::TZ | CptrEl2::TSM);
+        write_cptr_el2(CptrEl2::RES1 | CptrEl2::TFP | CptrEl2::TZ | CptrEl2::TSM | CptrEl2::TAM | TRACE);
         write_vtcr_el2(stage2::control());
         write_vmpidr_el2(VmpidrEl2::from_bits_retain(GUEST_AFFINITY));
         write_vpidr_el2(VpidrEl2::from_bits_retain(read_midr_el1().bits()));

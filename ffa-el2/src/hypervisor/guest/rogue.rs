@@ -44,13 +44,12 @@ macro_rules! act {
 }
 
 /// What they do.
-pub const ACTS: [Act; 14] = [
+pub const ACTS: [Act; 15] = [
     act!("HVC with an immediate", unsupported(0x16, 1), "hvc #1"),
     act!("SMC with an immediate", unsupported(0x17, 0xffff), "smc #0xffff"),
     act!("a breakpoint", unsupported(0x3c, 0), "brk #0"),
     act!("an undefined instruction", OWN_EXCEPTION, "udf #0"),
     act!("a jump to an odd address", OWN_EXCEPTION, "br x30"),
-    act!("a jump to memory that is not there", Stop::MemoryFault(0), "br xzr"),
     act!(
         "a return to EL2",
         OWN_EXCEPTION,
@@ -75,6 +74,8 @@ pub const ACTS: [Act; 14] = [
     act!("a debug register", writes(2, 0, 0, 2, 2), "msr s2_0_c0_c2_2, x0"),
     act!("the performance monitor", writes(3, 3, 9, 12, 0), "msr s3_3_c9_c12_0, x0"),
     act!("the physical timer", writes(3, 3, 14, 2, 1), "msr s3_3_c14_c2_1, x0"),
+    act!("the list of error records", reads(3, 0, 5, 3, 0), "mrs x0, s3_0_c5_c3_0"),
+    act!("a limited-ordering region", writes(3, 0, 10, 4, 3), "msr s3_0_c10_c4_3, x0"),
     act!("a key for pointers", writes(3, 0, 2, 1, 0), "msr s3_0_c2_c1_0, x0"),
 ];
 
@@ -93,4 +94,9 @@ const fn unsupported(class: u64, syndrome: u64) -> Stop {
 /// MSR, MRS, or System instruction execution in AArch64 state".
 const fn writes(op0: u64, op1: u64, crn: u64, crm: u64, op2: u64) -> Stop {
     unsupported(0x18, op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1)
+}
+
+/// The trap of a read into x0.
+const fn reads(op0: u64, op1: u64, crn: u64, crm: u64, op2: u64) -> Stop {
+    unsupported(0x18, op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1 | 1)
 }
