@@ -4,6 +4,7 @@
 
 use core::arch::asm;
 
+use arm_sysregs::el0::accessors::read_ctr_el0;
 use ffa_el2::physical;
 
 use crate::frames::{PAGE, POOL, Run};
@@ -58,6 +59,20 @@ pub fn write(run: Run, source: &[u8]) {
     assert!(source.len() <= run.bytes);
     // SAFETY: As in `read`, and EL2 maps the pool for writing.
     unsafe { physical::write(run.address, source) }
+}
+
+/// Lets every CPU execute what was written to the memory of `run`, not what its instruction cache knows of it.
+pub fn publish_code(run: Run) {
+    check(run);
+    let line = 4_usize << read_ctr_el0().dminline();
+    let mut address = run.address - run.address % line;
+    while address < run.address + run.bytes {
+        // SAFETY: Cleaning a cache changes no memory.
+        unsafe { asm!("dc cvau, {}", in(reg) address, options(nostack, preserves_flags)) }
+        address += line;
+    }
+    // SAFETY: Cache maintenance and barriers.
+    unsafe { asm!("dsb ish", "ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) }
 }
 
 fn check(run: Run) {

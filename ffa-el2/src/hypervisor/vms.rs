@@ -233,6 +233,7 @@ fn load_image(stage2: &Stage2) {
         let run = run.expect("the blocks are mapped");
         let (part, rest) = source.split_at(run.bytes);
         guest_memory::write(run, part);
+        guest_memory::publish_code(run);
         source = rest;
     }
 }
