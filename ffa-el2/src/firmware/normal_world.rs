@@ -49,10 +49,10 @@ pub fn reset_el2() {
     }
 }
 
-/// Starts the normal world at `entry` with `argument` in x0. Its first SMC finds the stack empty.
+/// Starts the normal world at `entry` with `argument` in x0. Its SMCs use what is left of the stack.
 pub fn enter(entry: u64, argument: u64) -> ! {
-    // SAFETY: Nothing on the stack is used again. EL2 gets no register of ours, and comes back only through the
-    // exception vector.
+    // SAFETY: EL2 comes back only through the exception vector, so nothing here is used again. What x4 to x30 hold is no
+    // secret: addresses and numbers of this image.
     unsafe {
         asm!(
             "msr elr_el3, x1",

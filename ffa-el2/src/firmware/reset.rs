@@ -13,8 +13,8 @@ static mut STACKS: [Stack<STACK_PAGES>; MAX_CPUS - 1] = [const { Stack::new() };
 const STACK_PAGES: usize = 8;
 const STACK_BYTES: usize = size_of::<Stack<STACK_PAGES>>();
 
-/// CPU 0 goes on to `aarch64-rt`, which clears the data and calls `main`. The others touch only their stack and the
-/// mailboxes of PSCI, which read as "off" before and after they are cleared.
+/// CPU 0 goes on to `aarch64-rt`, which clears the data and calls `main`. The others touch only their stack until
+/// PSCI has started, which they find out from a word that is zero before and after it is cleared.
 ///
 /// # Safety
 /// For the linker alone: entered at EL3 with the MMU off, the image loaded, and its memory otherwise zero.

@@ -53,7 +53,8 @@ fn with_vttbr(vttbr: VttbrEl2, maintain: impl FnOnce()) {
 }
 
 fn set_vttbr(vttbr: VttbrEl2) {
-    // SAFETY: Both values name tables that exist. They translate for EL1 and EL0 only, and none of those runs now.
+    // SAFETY: It translates for EL1 and EL0 only, and none of those runs now: nothing walks the table, which may be gone if
+    // this is put back after its VM's end. Before a guest runs, the scheduler sets that of its VM.
     unsafe { write_vttbr_el2(vttbr) }
     // SAFETY: A barrier.
     unsafe { asm!("isb", options(nostack, preserves_flags)) }
