@@ -86,12 +86,12 @@ fn handle_hypercall(vcpu: &mut Vcpu, function: u32) -> Verdict {
     let argument = vcpu.context.registers[1];
     match function {
         hypercall::PRINT => {
-            let result = with_line(vcpu, |text| println!("{}: {text}", vcpu.vm));
+            let result = with_lines(vcpu, |text| println!("{}: {text}", vcpu.vm));
             answer(vcpu, result)
         }
         hypercall::WRONG => {
             let now = Time::from_nanos(clock::now());
-            let result = with_line(vcpu, |text| {
+            let result = with_lines(vcpu, |text| {
                 println!("{}", Line::Wrong(now, format_args!("guest {}: {text}", vcpu.vm.partition())));
             });
             answer(vcpu, result)
@@ -115,8 +115,8 @@ fn wait(vcpu: &mut Vcpu, state: State) -> Verdict {
     Verdict::Leave
 }
 
-/// Hands over the line in x1 to x17, if it is one.
-fn with_line(vcpu: &Vcpu, print: impl FnOnce(&str)) -> u64 {
+/// Hands over the text in x1 to x17, if it is text, line by line: no guest begins a line of its own, or moves the cursor.
+fn with_lines(vcpu: &Vcpu, print: impl FnMut(&str)) -> u64 {
     let mut line = [0; hypercall::LINE_BYTES];
     for (bytes, register) in line.chunks_exact_mut(8).zip(&vcpu.context.registers.0[2..]) {
         bytes.copy_from_slice(&register.to_le_bytes());
@@ -124,7 +124,7 @@ fn with_line(vcpu: &Vcpu, print: impl FnOnce(&str)) -> u64 {
     let length = usize::try_from(vcpu.context.registers[1]).unwrap_or(usize::MAX);
     match line.get(..length).map(str::from_utf8) {
         Some(Ok(text)) => {
-            print(text);
+            text.split(char::is_control).filter(|line| !line.is_empty()).for_each(print);
             SUCCESS
         }
         _ => NOT_SUPPORTED,

@@ -1,7 +1,7 @@
 //! Calls between our guests and this hypervisor, in SMCCC's range for hypervisors (DEN0028 section 6.1): fast SMC64 calls
 //! by HVC or SMC. Arguments begin in x1, the answer is in x0: 0, or SMCCC's -1.
 
-/// Prints a line: x1 is its length in bytes, x2 to x17 hold the bytes.
+/// Prints a line: x1 is its length in bytes, x2 to x17 hold the bytes. Control characters part lines.
 pub const PRINT: u32 = 0xc600_0000;
 /// Lets others run first.
 pub const YIELD: u32 = 0xc600_0001;
