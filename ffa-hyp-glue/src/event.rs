@@ -86,10 +86,11 @@ impl Event {
     pub(crate) fn of_call(vm: PartitionId, call: SecureCall, answer: LastAnswer, decision: Decision) -> Self {
         let (sp, handle) = match call {
             SecureCall::Run { target } => (Some(target.endpoint), None),
-            SecureCall::Tell { sp, .. } => (Some(sp), None),
+            SecureCall::Tell { sp, .. } | SecureCall::NotificationUnbind { sp, .. } => (Some(sp), None),
             SecureCall::MemReclaim { handle } => (None, Some(handle)),
             SecureCall::RxRelease { .. }
             | SecureCall::RxTxUnmap { .. }
+            | SecureCall::NotificationGet { .. }
             | SecureCall::BitmapDestroy { .. } => (None, None),
         };
         Self { vm, sp, handle, kind: EventKind::SecureCall { call, answer, decision } }

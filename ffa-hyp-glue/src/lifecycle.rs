@@ -219,6 +219,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Decision::CreationFailed => hyp.event(&Event::new(vm.id(), EventKind::CreationFailed)),
             Decision::Met
             | Decision::Told
+            | Decision::Drained
             | Decision::TryAgain { .. }
             | Decision::GivenUp { share: None } => {}
         }

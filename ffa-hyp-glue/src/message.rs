@@ -149,7 +149,7 @@ fn forwarded(regs: &Regs, id: FunctionId) -> Regs {
 pub(crate) fn status(error: &BeginError) -> Status {
     match error {
         BeginError::NoRoom => Status::NoMemory,
-        BeginError::NotLive(_) | BeginError::NotFound => Status::Denied,
+        BeginError::NotLive(_) | BeginError::NotFound | BeginError::Busy => Status::Denied,
         _ => Status::Denied,
     }
 }

@@ -2,12 +2,12 @@
 
 use ffa_abi::Answer;
 
-use crate::duty::{Duty, DutySlot, LastAnswer, State, Told};
+use crate::duty::{Duty, DutySlot, LastAnswer, Standing, State, Told};
 use crate::index::Index;
 use crate::vm::{Phase, VmKey, VmSlot};
 use crate::{
-    Decision, Disposal, Engine, Judgement, Pace, SecureCall, ShareId, Span, Storage, Time, Unexpected,
-    Verdict,
+    AnswerClass, Decision, Disposal, Engine, Judgement, Pace, SecureCall, ShareId, Span, Storage, Time,
+    Unexpected, Verdict,
 };
 
 impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
@@ -26,13 +26,19 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let stale = Unexpected::NotInFlight { vm: vm.id };
         let index = self.vms[vm.index.get()].in_flight.ok_or(stale)?;
         let slot = &mut self.duties[index.get()];
-        let duty = slot.duty.ok_or(stale)?;
+        let mut duty = slot.duty.ok_or(stale)?;
         if slot.state != State::InFlight || duty.call(vm.id, slot.resume) != Some(call) {
             return Err(stale);
         }
         let class = duty.classify(vm.id, answer);
-        let (verdict, keep_running) = duty.judge(&self.policy.answers, class, slot.resume.is_some(), answer);
         let last = LastAnswer::new(class, answer);
+        let preempted = matches!(class, AnswerClass::Preempted | AnswerClass::Yielded);
+        if let Some(drained @ false) = duty.drained().filter(|_| !preempted) {
+            *drained = true;
+            (slot.duty, slot.state, slot.resume) = (Some(duty), State::Owed, None);
+            return Ok(Judgement { answer: last, decision: self.call_behind(vm.index, index) });
+        }
+        let (verdict, keep_running) = duty.judge(&self.policy.answers, class, slot.resume.is_some(), answer);
         slot.last = Some(last);
         slot.resume = match answer {
             Answer::Interrupt(target) | Answer::Yield { target, .. } if verdict == Verdict::Resume => {
@@ -40,6 +46,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             _ => slot.resume.filter(|_| keep_running),
         };
+        if let (None, Some(drained)) = (slot.resume, slot.duty.as_mut().and_then(Duty::drained)) {
+            *drained = false;
+        }
         let lost = verdict != Verdict::Done && self.lose_handle(index);
         let slot = &mut self.duties[index.get()];
         // The VM may have died meanwhile, so that nothing needs to be said to this SP any more.
@@ -111,6 +120,15 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         Decision::TryAgain { until }
     }
 
+    /// What stood in the way of a duty's own call was dealt with: that call is the next for this VM. Whatever became
+    /// of it, the answer to the call itself is what counts.
+    fn call_behind(&mut self, vm: Index, at: Index) -> Decision {
+        let slot = &mut self.vms[vm.get()];
+        (slot.in_flight, slot.pass.cursor) = (None, Some(at));
+        self.queue.ready(&mut self.vms, vm);
+        Decision::Drained
+    }
+
     /// Ends what an answer ended: `verdict` is final, or its tries are used up.
     fn settle(
         &mut self,
@@ -153,6 +171,11 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             Duty::Share { .. } if done => {
                 slot.state = State::Returning { vm };
                 Decision::Confirmed { share: ShareId(index) }
+            }
+            Duty::Standing { what: Standing::Bitmap, .. } if done => {
+                self.arena.remove(&mut self.duties, &mut self.vms[vm.get()], index);
+                self.unbound_with_bitmap(vm);
+                Decision::Met
             }
             _ if done => {
                 self.arena.remove(&mut self.duties, &mut self.vms[vm.get()], index);

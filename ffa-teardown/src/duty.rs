@@ -1,6 +1,9 @@
 use core::mem::size_of;
 
-use ffa_abi::{Answer, FirmwareStatus, Handle, PartitionId, RunTarget, VmAvailability, VmAvailabilityAnswer};
+use ffa_abi::{
+    Answer, FirmwareStatus, Handle, NotificationBitmap, PartitionId, RunTarget, VmAvailability,
+    VmAvailabilityAnswer,
+};
 
 use crate::index::Index;
 use crate::{AnswerClass, AnswerTable, Row, SecureCall, Time, Verdict};
@@ -30,8 +33,10 @@ pub(crate) enum Told {
 pub(crate) enum Duty {
     /// A direct request of vCPU `vcpu` to `sp` that has not ended.
     Call { vcpu: u16, sp: PartitionId },
-    /// See [`Standing`].
-    Standing(Standing),
+    /// See [`Standing`]. `drained`: see [`Duty::drained`].
+    Standing { what: Standing, drained: bool },
+    /// `sp` may signal these notifications to the VM. `named`: the guest knows that it may.
+    Bound { sp: PartitionId, bits: NotificationBitmap, named: bool, drained: bool },
     /// `sp` must hear of the VM's creation or end. `destroyed`: it wants VM_DESTROYED.
     Sp { sp: PartitionId, told: Told, destroyed: bool },
     /// A memory transaction. `named`: the guest knows the handle. `handed_over`: the hypervisor has its pages on a
@@ -40,33 +45,48 @@ pub(crate) enum Duty {
 }
 
 /// The order in which teardown works: a list of duties per stage.
-pub(crate) const STAGES: usize = 6;
+pub(crate) const STAGES: usize = 7;
 pub(crate) const STAGE_CALL: usize = 0;
-pub(crate) const STAGE_SP: usize = 4;
-pub(crate) const STAGE_SHARE: usize = 5;
+pub(crate) const STAGE_BOUND: usize = 3;
+pub(crate) const STAGE_BITMAP: usize = 4;
+pub(crate) const STAGE_SP: usize = 5;
+pub(crate) const STAGE_SHARE: usize = 6;
 
 impl Duty {
     pub(crate) const fn stage(&self) -> usize {
         match self {
             Self::Call { .. } => STAGE_CALL,
-            Self::Standing(Standing::RxOwned) => 1,
-            Self::Standing(Standing::RxTxMapped) => 2,
-            Self::Standing(Standing::Bitmap) => 3,
+            Self::Standing { what: Standing::RxOwned, .. } => 1,
+            Self::Standing { what: Standing::RxTxMapped, .. } => 2,
+            Self::Bound { .. } => STAGE_BOUND,
+            Self::Standing { what: Standing::Bitmap, .. } => STAGE_BITMAP,
             Self::Sp { .. } => STAGE_SP,
             Self::Share { .. } => STAGE_SHARE,
         }
     }
 
-    /// The call that would meet this duty, or `None` for a share without a handle.
+    /// Whether what was pending has been fetched since this duty's own call was last tried: the SPMC neither unbinds
+    /// nor destroys while anything is. `None` if that is nothing to this duty.
+    pub(crate) fn drained(&mut self) -> Option<&mut bool> {
+        match self {
+            Self::Bound { drained, .. } | Self::Standing { what: Standing::Bitmap, drained } => Some(drained),
+            _ => None,
+        }
+    }
+
+    /// The call that would meet this duty or makes way for it, or `None` for a share without a handle.
     pub(crate) fn call(&self, vm: PartitionId, resume: Option<RunTarget>) -> Option<SecureCall> {
         if let Some(target) = resume {
             return Some(SecureCall::Run { target });
         }
         Some(match *self {
             Self::Call { .. } => return None,
-            Self::Standing(Standing::RxOwned) => SecureCall::RxRelease { vm },
-            Self::Standing(Standing::RxTxMapped) => SecureCall::RxTxUnmap { vm },
-            Self::Standing(Standing::Bitmap) => SecureCall::BitmapDestroy { vm },
+            Self::Standing { what: Standing::RxOwned, .. } => SecureCall::RxRelease { vm },
+            Self::Standing { what: Standing::RxTxMapped, .. } => SecureCall::RxTxUnmap { vm },
+            Self::Standing { what: Standing::Bitmap, drained: false }
+            | Self::Bound { drained: false, .. } => SecureCall::NotificationGet { vm },
+            Self::Standing { what: Standing::Bitmap, .. } => SecureCall::BitmapDestroy { vm },
+            Self::Bound { sp, bits, .. } => SecureCall::NotificationUnbind { sp, vm, bits },
             Self::Sp { sp, told, .. } => SecureCall::Tell { sp, vm, event: told.event() },
             Self::Share { handle, .. } => SecureCall::MemReclaim { handle: handle? },
         })
@@ -77,7 +97,7 @@ impl Duty {
     }
 
     pub(crate) const fn is_standing(&self) -> bool {
-        matches!(self, Self::Standing(_))
+        matches!(self, Self::Standing { .. })
     }
 
     /// A transaction that the guest is about to begin.
@@ -94,8 +114,9 @@ impl Duty {
     fn row<'a>(&self, table: &'a AnswerTable) -> &'a Row {
         match self {
             Self::Call { .. } => &table.call,
-            Self::Standing(Standing::RxOwned | Standing::RxTxMapped) => &table.buffers,
-            Self::Standing(Standing::Bitmap) => &table.bitmap_destroy,
+            Self::Standing { what: Standing::RxOwned | Standing::RxTxMapped, .. } => &table.buffers,
+            Self::Standing { what: Standing::Bitmap, .. } => &table.bitmap_destroy,
+            Self::Bound { .. } => &table.unbind,
             Self::Sp { told: Told::NotYet, .. } => &table.vm_created,
             Self::Sp { told: Told::MaySo, .. } => &table.vm_destroyed,
             Self::Share { .. } => &table.mem_reclaim,
@@ -128,7 +149,9 @@ impl Duty {
             {
                 AnswerClass::Success
             }
-            (Self::Standing(_) | Self::Share { .. }, Answer::Success(_)) => AnswerClass::Success,
+            (Self::Standing { .. } | Self::Bound { .. } | Self::Share { .. }, Answer::Success(_)) => {
+                AnswerClass::Success
+            }
             _ => AnswerClass::of_refusal(answer),
         }
     }

@@ -50,6 +50,9 @@ pub enum BeginError {
     /// The VM has nothing that fits: no such share that is not in use, no such call of this vCPU.
     #[error("the VM has nothing of that name")]
     NotFound,
+    /// Another call works on it, or nobody knows what became of an earlier one.
+    #[error("another call works on it, or has left it in doubt")]
+    Busy,
 }
 
 /// What became of a memory transaction that a guest sent.
@@ -314,7 +317,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// # Errors
     /// [`BeginError`]; nothing has changed.
     pub fn begin_standing(&mut self, vm: VmKey, standing: Standing) -> Result<Begun<StandingId>, BeginError> {
-        self.begin(vm, Duty::Standing(standing))
+        self.begin(vm, Duty::Standing { what: standing, drained: false })
             .map(|(index, take_reference)| Begun { id: StandingId(index), take_reference })
     }
 
@@ -329,13 +332,17 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         Ok(())
     }
 
-    /// The SPMC never kept it, or confirmed to the VM that it no longer does.
+    /// The SPMC never kept it, or confirmed to the VM that it no longer does. What is bound in a bitmap is over with it.
     ///
     /// # Errors
     /// [`Unexpected`] if it is neither about to begin nor about to end.
     pub fn standing_over(&mut self, vm: VmKey, standing: StandingId) -> Result<(), Unexpected> {
-        Self::guest_duty(&self.vms, &mut self.duties, vm, standing.0, Duty::is_standing)?;
+        let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, standing.0, Duty::is_standing)?;
+        let bitmap = matches!(slot.duty, Some(Duty::Standing { what: Standing::Bitmap, .. }));
         self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], standing.0);
+        if bitmap {
+            self.unbound_with_bitmap(vm.index);
+        }
         self.wake(vm.index);
         Ok(())
     }
@@ -343,9 +350,13 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// The VM itself is about to end it.
     ///
     /// # Errors
-    /// [`BeginError`] if the VM does not live, or it is not in force.
+    /// [`BeginError`] if the VM does not live, or it is not in force; [`BeginError::Busy`] if it is the bitmap, and
+    /// another call works on what is bound in it.
     pub fn end_standing(&mut self, vm: VmKey, standing: StandingId) -> Result<(), BeginError> {
         self.live(vm)?;
+        if self.bitmap(vm) == Some(standing.0) && self.bindings(vm).any(|bound| bound.in_flight) {
+            return Err(BeginError::Busy);
+        }
         let lists = self.vms[vm.index.get()].lists;
         for mut at in lists.map(|list| list.head) {
             while let Some(index) = at {
@@ -363,7 +374,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         Err(BeginError::NotFound)
     }
 
-    fn live(&self, vm: VmKey) -> Result<(), BeginError> {
+    pub(crate) fn live(&self, vm: VmKey) -> Result<(), BeginError> {
         match self.phase(vm)? {
             Phase::Live => Ok(()),
             phase => Err(Unexpected::Phase { vm: vm.id, phase }.into()),
@@ -371,10 +382,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     }
 
     #[inline(always)] // before every call that may incur something
-    fn begin(&mut self, vm: VmKey, duty: Duty) -> Result<(Index, bool), BeginError> {
+    pub(crate) fn begin(&mut self, vm: VmKey, duty: Duty) -> Result<(Index, bool), BeginError> {
         match self.phase(vm)? {
             Phase::Live => {}
-            Phase::Creating if matches!(duty, Duty::Standing(_)) => {}
+            Phase::Creating if matches!(duty, Duty::Standing { .. }) => {}
             phase => return Err(Unexpected::Phase { vm: vm.id, phase }.into()),
         }
         let slot = &mut self.vms[vm.index.get()];
@@ -387,7 +398,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// The duty of `vm` at `index`, of the right kind, on which a call of the guest must be working. Borrows no more
     /// than it needs, so that the policy need not be copied to be read meanwhile.
     #[inline]
-    fn guest_duty<'a>(
+    pub(crate) fn guest_duty<'a>(
         vms: &[VmSlot],
         duties: &'a mut [DutySlot],
         vm: VmKey,
@@ -429,7 +440,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
 }
 
 /// The status that an answer other than success comes down to.
-fn status(answer: &Answer) -> FirmwareStatus {
+pub(crate) fn status(answer: &Answer) -> FirmwareStatus {
     match answer {
         Answer::Error(status) => *status,
         _ => Status::Aborted.into(),

@@ -4,6 +4,7 @@
 
 mod answered;
 mod arena;
+mod binding;
 mod duty;
 mod engine;
 mod guest;
@@ -20,6 +21,7 @@ mod time;
 mod vm;
 mod walk;
 
+pub use binding::{BindingId, BindingOutcome};
 pub use duty::{DutySlot, LastAnswer, Standing};
 pub use engine::Engine;
 pub use guest::{BeginError, Begun, CallId, ReclaimOutcome, SendOutcome, ShareId, StandingId};

@@ -72,6 +72,8 @@ pub enum Decision {
         /// The share.
         share: ShareId,
     },
+    /// What was pending for the VM is fetched: the call in whose way it stood is next.
+    Drained,
     /// The same call, or FFA_RUN, is due again then.
     TryAgain {
         /// When.

@@ -1,4 +1,4 @@
-use ffa_abi::{Handle, PartitionId};
+use ffa_abi::{Handle, NotificationBitmap, PartitionId};
 
 use crate::duty::{Duty, DutySlot, LastAnswer, STAGE_SHARE, State};
 use crate::index::Index;
@@ -12,6 +12,13 @@ pub enum Subject {
     Call(PartitionId),
     /// Something that the SPMC keeps for the VM.
     Standing(Standing),
+    /// Notifications that this SP may signal.
+    Binding {
+        /// The SP.
+        sp: PartitionId,
+        /// Which notifications.
+        bits: NotificationBitmap,
+    },
     /// This SP must hear of the VM's creation or end.
     Sp(PartitionId),
     /// A memory transaction. The handle is unknown if no usable answer gave one.
@@ -97,7 +104,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             let slot = &self.duties[index.get()];
             let subject = match slot.duty? {
                 Duty::Call { sp, .. } => Subject::Call(sp),
-                Duty::Standing(standing) => Subject::Standing(standing),
+                Duty::Standing { what, .. } => Subject::Standing(what),
+                Duty::Bound { sp, bits, .. } => Subject::Binding { sp, bits },
                 Duty::Sp { sp, .. } => Subject::Sp(sp),
                 Duty::Share { handle, .. } => Subject::Share { share: ShareId(index), handle },
             };

@@ -1,8 +1,9 @@
 use core::fmt;
 
 use ffa_abi::{
-    Call, Handle, MemReclaim, NotificationBitmapDestroy, PartitionId, ReclaimFlags, Regs, RunTarget,
-    RxRelease, RxTxUnmap, VmAvailability,
+    Call, Handle, MemReclaim, NotificationBitmap, NotificationBitmapDestroy, NotificationGet,
+    NotificationSources, NotificationUnbind, PartitionId, ReclaimFlags, Regs, RunTarget, RxRelease,
+    RxTxUnmap, VmAvailability,
 };
 
 use crate::duty::EventMessage;
@@ -24,6 +25,21 @@ pub enum SecureCall {
     RxTxUnmap {
         /// The VM.
         vm: PartitionId,
+    },
+    /// FFA_NOTIFICATION_GET on behalf of the VM, of vCPU 0 and what is global, from SPs and the SPM. What it gives is
+    /// thrown away.
+    NotificationGet {
+        /// The VM.
+        vm: PartitionId,
+    },
+    /// FFA_NOTIFICATION_UNBIND on behalf of the VM.
+    NotificationUnbind {
+        /// The SP that may signal.
+        sp: PartitionId,
+        /// The VM.
+        vm: PartitionId,
+        /// Which notifications.
+        bits: NotificationBitmap,
     },
     /// FFA_NOTIFICATION_BITMAP_DESTROY.
     BitmapDestroy {
@@ -54,6 +70,13 @@ impl SecureCall {
             Self::Run { target } => Call::Run(target).to_regs(),
             Self::RxRelease { vm } => RxRelease { endpoint: vm }.to_regs(),
             Self::RxTxUnmap { vm } => RxTxUnmap { endpoint: vm }.to_regs(),
+            Self::NotificationGet { vm } => {
+                let sources = NotificationSources::SPS.or(NotificationSources::SPM);
+                NotificationGet { receiver: vm, vcpu: 0, sources }.to_regs()
+            }
+            Self::NotificationUnbind { sp, vm, bits } => {
+                NotificationUnbind { sender: sp, receiver: vm, bitmap: bits }.to_regs()
+            }
             Self::BitmapDestroy { vm } => NotificationBitmapDestroy { vm }.to_regs(),
             Self::Tell { sp, vm, event } => event.message(sp, vm).request().to_regs(),
             Self::MemReclaim { handle } => MemReclaim { handle, flags: ReclaimFlags::NONE }.to_regs(),
@@ -67,6 +90,8 @@ impl fmt::Display for SecureCall {
             Self::Run { .. } => "FFA_RUN",
             Self::RxRelease { .. } => "FFA_RX_RELEASE",
             Self::RxTxUnmap { .. } => "FFA_RXTX_UNMAP",
+            Self::NotificationGet { .. } => "FFA_NOTIFICATION_GET",
+            Self::NotificationUnbind { .. } => "FFA_NOTIFICATION_UNBIND",
             Self::BitmapDestroy { .. } => "FFA_NOTIFICATION_BITMAP_DESTROY",
             Self::Tell { event: VmAvailability::Created, .. } => "VM_CREATED",
             Self::Tell { event: VmAvailability::Destroyed, .. } => "VM_DESTROYED",

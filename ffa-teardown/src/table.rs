@@ -169,6 +169,11 @@ pub struct AnswerTable {
     pub mem_send: Row,
     /// FFA_RX_RELEASE and FFA_RXTX_UNMAP for a VM's forwarded buffers.
     pub buffers: Row,
+    /// FFA_NOTIFICATION_BIND and FFA_NOTIFICATION_UNBIND, as a guest makes them. `GiveUp` means that nothing has
+    /// changed, `Unknown` that it may have.
+    pub bind: Row,
+    /// FFA_NOTIFICATION_UNBIND at teardown.
+    pub unbind: Row,
     /// FFA_NOTIFICATION_BITMAP_DESTROY.
     pub bitmap_destroy: Row,
     /// FFA_RUN that finishes a dead VM's preempted direct request.
@@ -187,6 +192,8 @@ impl AnswerTable {
         const TRANSIENT: &[AnswerClass] = &[A::Busy, A::Retry, A::Interrupted, A::NotReady];
         const RESUMABLE: &[AnswerClass] = &[A::Preempted, A::Yielded];
         const FINAL: &[AnswerClass] = &[A::InvalidParameters, A::Aborted, A::NotSupported, A::NoData];
+        const REFUSED: &[AnswerClass] =
+            &[A::NotSupported, A::InvalidParameters, A::NoMemory, A::Denied, A::NoData];
         let base = Row::new().with(TRANSIENT, Retry(BackOff)).with(RESUMABLE, Resume);
         Self {
             vm_created: base
@@ -200,13 +207,18 @@ impl AnswerTable {
                 .with(FINAL, GiveUp)
                 .with(&[A::Denied], Retry(Fixed))
                 .with(&[A::NoMemory, A::MsgWait], Limited(BackOff)),
-            mem_send: base
-                .with(TRANSIENT, GiveUp)
-                .with(&[A::NotSupported, A::InvalidParameters, A::NoMemory, A::Denied, A::NoData], GiveUp),
+            mem_send: base.with(TRANSIENT, GiveUp).with(REFUSED, GiveUp),
             buffers: base.with(FINAL, GiveUp).with(&[A::Denied, A::NoMemory, A::MsgWait], Limited(BackOff)),
+            bind: base.with(TRANSIENT, GiveUp).with(REFUSED, GiveUp),
+            // Something is pending, or still bound.
+            unbind: base
+                .with(FINAL, GiveUp)
+                .with(&[A::Denied], Retry(Fixed))
+                .with(&[A::NoMemory, A::MsgWait], Limited(BackOff)),
             bitmap_destroy: base
                 .with(FINAL, GiveUp)
-                .with(&[A::Denied, A::NoMemory, A::MsgWait], Limited(Fixed)),
+                .with(&[A::Denied], Retry(Fixed))
+                .with(&[A::NoMemory, A::MsgWait], Limited(Fixed)),
             // An SP that ended its turn with an error has ended the call as well.
             call: base
                 .with(&[A::MsgWait, A::Aborted], Done)
@@ -230,11 +242,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_success_confirms_a_reclaim_a_message_or_an_unmapping() {
+    fn only_success_confirms_a_reclaim_a_message_an_unmapping_or_an_unbinding() {
         let table = AnswerTable::DEFAULT;
-        for row in
-            [table.mem_reclaim, table.vm_destroyed, table.vm_created, table.buffers, table.bitmap_destroy]
-        {
+        let AnswerTable { vm_created, vm_destroyed, mem_reclaim, buffers, bind, unbind, .. } = table;
+        let rows = [
+            vm_created,
+            vm_destroyed,
+            mem_reclaim,
+            buffers,
+            bind,
+            unbind,
+            table.mem_send,
+            table.bitmap_destroy,
+        ];
+        for row in rows {
             for class in AnswerClass::ALL {
                 assert_eq!(row.verdict(class) == Verdict::Done, class == AnswerClass::Success, "{class:?}");
             }

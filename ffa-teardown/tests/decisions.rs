@@ -4,12 +4,12 @@ mod common;
 
 use common::*;
 use ffa_abi::{
-    Answer, DirectResponse, FirmwareStatus, MemFragRx, Message, PartitionId, RunTarget, Status, Success,
-    VmAvailability, Width,
+    Answer, DirectResponse, FirmwareStatus, MemFragRx, Message, NotificationBitmap, PartitionId, RunTarget,
+    Status, Success, VmAvailability, Width,
 };
 use ffa_teardown::{
-    Action, AnswerClass, BeginError, CreateError, Decision, Disposal, End, IdReuse, Phase, Policy, Progress,
-    ReclaimOutcome, SecureCall, SendOutcome, Span, Standing, Unexpected, VmKey,
+    Action, AnswerClass, BeginError, BindingOutcome, CreateError, Decision, Disposal, End, IdReuse, Phase,
+    Policy, Progress, ReclaimOutcome, SecureCall, SendOutcome, Span, Standing, Unexpected, VmKey,
 };
 
 const C: PartitionId = PartitionId(0x8003);
@@ -748,15 +748,20 @@ fn what_the_spmc_keeps_goes_in_its_order_and_before_vm_destroyed() {
         let id = engine.begin_standing(vm, standing).expect("room").id;
         engine.standing_incurred(vm, id).expect("about to begin");
     }
+    let binding = engine.begin_bind(vm, A, NotificationBitmap(1)).expect("room").id;
+    assert_eq!(engine.bind_answered(vm, binding, &success(0)), Ok(BindingOutcome::Done));
     engine.destroy(vm).expect("alive");
     let order = [
-        SecureCall::RxRelease { vm: VM },
-        SecureCall::RxTxUnmap { vm: VM },
-        SecureCall::BitmapDestroy { vm: VM },
-        destroyed(A),
+        (SecureCall::RxRelease { vm: VM }, Decision::Met),
+        (SecureCall::RxTxUnmap { vm: VM }, Decision::Met),
+        (SecureCall::NotificationGet { vm: VM }, Decision::Drained),
+        (SecureCall::NotificationUnbind { sp: A, vm: VM, bits: NotificationBitmap(1) }, Decision::Met),
+        (SecureCall::NotificationGet { vm: VM }, Decision::Drained),
+        (SecureCall::BitmapDestroy { vm: VM }, Decision::Met),
+        (destroyed(A), Decision::Met),
     ];
-    for call in order {
-        assert_eq!(answer(&mut engine, NOW, call, accept(call)), Decision::Met);
+    for (call, decision) in order {
+        assert_eq!(answer(&mut engine, NOW, call, accept(call)), decision);
     }
     comes_back(&mut engine, NOW, 7);
     assert_eq!(finished(&mut engine, NOW), (End::Gone, true));

@@ -47,6 +47,8 @@ fn the_readme_shows_the_default_answer_table() {
         table.mem_reclaim,
         table.mem_send,
         table.buffers,
+        table.bind,
+        table.unbind,
         table.bitmap_destroy,
         table.call,
         table.run,

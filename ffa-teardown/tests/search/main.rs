@@ -18,6 +18,7 @@ use std::time::Instant;
 use ffa_teardown::{AnswerClass, AnswerTable, DutySlot, Engine, IdReuse, Pace, Policy, Row, Verdict, VmSlot};
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
+use answers::Alphabet;
 use oracle::Rule;
 use world::{Scope, Search, Seen, Step, World};
 use wrong::Wrong;
@@ -87,6 +88,12 @@ properties! {
         Early "P22 a tick comes early", Late "P22 a tick comes late";
     P29 "P29 nothing begins for a dead VM":
         LateEntry "P29 a guest of a dead VM is refused";
+    P30 "P30 what is pending is fetched before each try to unbind or destroy":
+        DeniedPending "P30 a try is denied for what is pending",
+        SignalledLate "P30 an SP signals a dead VM";
+    P31 "P31 what is bound is unbound by calls that name exactly what is":
+        InDoubt "P31 nobody knows whether something is bound",
+        Busy "P31 a second call on what is bound to an SP is refused";
 }
 
 impl Model for Search {
@@ -249,6 +256,46 @@ fn an_engine_with_a_wrong_answer_table_is_caught() {
             assert_caught(name, scope, rules);
         }
     }
+}
+
+#[test]
+fn an_engine_that_is_wrong_about_notifications_is_caught() {
+    type Change = fn(&mut AnswerTable);
+    let wrong: [(&str, Change, &[Rule]); 4] = [
+        (
+            "takes a bitmap that stays for gone",
+            |table| change(&mut table.bitmap_destroy, AnswerClass::Denied, Verdict::Done),
+            &[Rule::P10, Rule::P31],
+        ),
+        (
+            "ignores that a bitmap stays",
+            |table| change(&mut table.bitmap_destroy, AnswerClass::Denied, Verdict::GiveUp),
+            &[Rule::P21],
+        ),
+        (
+            "takes what is bound for unbound",
+            |table| change(&mut table.unbind, AnswerClass::Denied, Verdict::Done),
+            &[Rule::P10, Rule::P31],
+        ),
+        (
+            "forgets what may be bound",
+            |table| change(&mut table.bind, AnswerClass::Aborted, Verdict::GiveUp),
+            &[Rule::P31],
+        ),
+    ];
+    for (name, change, rules) in wrong {
+        let mut scope = scopes::notifications();
+        let mut policy = scope.terms.policy;
+        change(&mut policy.answers);
+        (scope.name, scope.wrong_policy, scope.alphabet) = (name, Some(policy), Alphabet::All);
+        assert_caught(name, scope, rules);
+    }
+    let name = "fetches nothing";
+    assert_caught(
+        name,
+        Scope { name, wrong: Wrong::FetchesNothing, ..scopes::notifications() },
+        &[Rule::P30],
+    );
 }
 
 fn change(row: &mut Row, class: AnswerClass, verdict: Verdict) {

@@ -4,6 +4,8 @@
 //! 1. a page goes back only when the secure world has confirmed that it holds it no longer;
 //! 2. nothing is stranded that could be had back, and what is stranded is counted, named and can be retried.
 
+mod bindings;
+
 use std::hash::{Hash, Hasher};
 
 use ffa_abi::{Answer, Handle, PartitionId, RunTarget, VmAvailability};
@@ -14,6 +16,8 @@ use ffa_teardown::{
 
 use crate::Tested;
 use crate::reading::{self, Reading, Told};
+
+pub use bindings::{Asked, Binding, Notifications};
 
 /// A rule that can be broken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,6 +66,10 @@ pub enum Rule {
     P22,
     /// Nothing is asked for a dead VM while its guest's calls are in flight, and nothing new begins.
     P29,
+    /// What is pending is fetched before each try to unbind or to destroy a bitmap.
+    P30,
+    /// What is bound is unbound, by calls that name exactly what is.
+    P31,
 }
 
 /// Left out of hashes: names whose value changes nothing.
@@ -176,6 +184,8 @@ pub struct Kept {
     /// The guest's call is in flight.
     pub in_flight: bool,
     pub in_hand: bool,
+    /// FFA_NOTIFICATION_GET came before the call that is next.
+    pub drained: bool,
     pub written_off: bool,
     pub pace: Pace,
 }
@@ -196,6 +206,7 @@ pub enum About {
     Share(usize),
     Request(usize),
     Kept(usize),
+    Binding(usize),
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -211,6 +222,9 @@ pub struct Vm {
     pub shares: Vec<Share>,
     pub requests: Vec<Request>,
     pub kept: Vec<Kept>,
+    pub bindings: Vec<Binding>,
+    /// What an honest secure world has of notifications, whatever the engine knows.
+    pub notifications: Notifications,
     pub smc: Option<Smc>,
     /// Calls for others since this one has been due.
     pub age: u16,
@@ -230,6 +244,13 @@ pub struct Terms {
     pub policy: Policy,
     /// The secure world says success only when it is true.
     pub honest: bool,
+}
+
+impl Terms {
+    /// The SP that works for the SPMC, and that signals.
+    pub fn first_sp(&self) -> PartitionId {
+        self.sps.first().map_or(PartitionId(0x8001), |sp| sp.sp)
+    }
 }
 
 /// What may follow from an answer.
@@ -274,6 +295,8 @@ impl Oracle {
             shares: Vec::new(),
             requests: Vec::new(),
             kept: Vec::new(),
+            bindings: Vec::new(),
+            notifications: Notifications::default(),
             smc: None,
             age: 0,
         };
@@ -366,6 +389,7 @@ impl Oracle {
             .iter()
             .map(|request| (request.in_flight, true, request.written_off))
             .chain(dead.kept.iter().map(|kept| (kept.in_flight, true, kept.written_off)))
+            .chain(dead.bindings.iter().map(|binding| (binding.asked.is_some(), true, binding.written_off)))
         {
             open |= in_flight || (in_hand && !written_off);
             kept_other |= written_off;
@@ -396,8 +420,9 @@ impl Oracle {
         dead.reference &= !give_back;
         dead.ended = Some(end);
         if end == End::Gone {
-            let id = dead.id.0;
+            let (id, left) = (dead.id.0, dead.notifications);
             self.demand(Rule::P14, !self.vms[vm].reference);
+            self.demand(Rule::P31, !terms.honest || left == Notifications::default());
             self.vms[vm] = Self::new(usize::from(id)).vms.swap_remove(usize::from(id) - 1);
         }
     }
@@ -421,9 +446,11 @@ impl Oracle {
                 (request.written_off, request.pace, due) = (false, Pace::default(), due + 1);
             }
         }
-        for kept in &mut dead.kept {
-            if kept.written_off {
-                (kept.written_off, kept.pace, due) = (false, Pace::default(), due + 1);
+        let kept = dead.kept.iter_mut().map(|kept| (&mut kept.written_off, &mut kept.pace));
+        let bindings = dead.bindings.iter_mut().map(|binding| (&mut binding.written_off, &mut binding.pace));
+        for (written_off, pace) in kept.chain(bindings) {
+            if *written_off {
+                (*written_off, *pace, due) = (false, Pace::default(), due + 1);
             }
         }
         if due > 0 {
@@ -439,7 +466,8 @@ impl Oracle {
             let shares = vm.shares.iter_mut().map(|share| &mut share.pace);
             let requests = vm.requests.iter_mut().map(|request| &mut request.pace);
             let kept = vm.kept.iter_mut().map(|kept| &mut kept.pace);
-            for pace in sps.chain(shares).chain(requests).chain(kept) {
+            let bindings = vm.bindings.iter_mut().map(|binding| &mut binding.pace);
+            for pace in sps.chain(shares).chain(requests).chain(kept).chain(bindings) {
                 pace.wait = pace.wait.saturating_sub(span);
             }
         }
@@ -458,9 +486,11 @@ impl Oracle {
         let guest_busy =
             owner.shares.iter().any(|share| matches!(share.hold, Hold::Sending { .. } | Hold::Asked))
                 || owner.requests.iter().any(|request| request.in_flight)
-                || owner.kept.iter().any(|kept| kept.in_flight);
+                || owner.kept.iter().any(|kept| kept.in_flight)
+                || owner.bindings.iter().any(|binding| binding.asked.is_some());
         let referenced = owner.may_be_touched();
         let own;
+        let mut in_order = true;
         let due = match about {
             About::Sp(at) => {
                 let sp = &owner.sps[at];
@@ -508,15 +538,15 @@ impl Oracle {
             }
             About::Kept(at) => {
                 let kept = &owner.kept[at];
-                own = dying
-                    && match call {
-                        SecureCall::RxRelease { vm } => kept.what == Standing::RxOwned && vm == id,
-                        SecureCall::RxTxUnmap { vm } => kept.what == Standing::RxTxMapped && vm == id,
-                        SecureCall::BitmapDestroy { vm } => kept.what == Standing::Bitmap && vm == id,
-                        SecureCall::Run { .. } => kept.in_hand,
-                        _ => false,
-                    };
+                own = dying && Self::kept_called(kept, id, call);
+                in_order = Self::is_drained_for(kept.drained, call);
                 kept.pace
+            }
+            About::Binding(at) => {
+                let binding = &owner.bindings[at];
+                own = dying && Self::binding_called(binding, terms.first_sp(), id, call);
+                in_order = Self::is_drained_for(binding.drained, call);
+                binding.pace
             }
         };
         self.demand(Rule::P7, own);
@@ -524,6 +554,7 @@ impl Oracle {
         self.demand(Rule::P14, referenced);
         self.demand(Rule::P18, due.is_due());
         self.demand(Rule::P29, !(dying && guest_busy));
+        self.demand(Rule::P30, in_order);
         self.vms[vm].smc = Some(Smc { call, about, reply: None });
         self.take_turn(terms, vm);
     }
@@ -543,6 +574,11 @@ impl Oracle {
             Subject::Standing(what) => {
                 owner.kept.iter().position(|kept| kept.what == what && !kept.written_off).map(About::Kept)
             }
+            Subject::Binding { bits, .. } => owner
+                .bindings
+                .iter()
+                .position(|binding| binding.bits == bits.0 && !binding.written_off)
+                .map(About::Binding),
         }
     }
 
@@ -568,11 +604,14 @@ impl Oracle {
             .iter()
             .any(|share| matches!(share.hold, Hold::Sending { .. } | Hold::Asked | Hold::Returning))
             || one.requests.iter().any(|request| request.in_flight)
-            || one.kept.iter().any(|kept| kept.in_flight);
+            || one.kept.iter().any(|kept| kept.in_flight)
+            || one.bindings.iter().any(|binding| binding.asked.is_some());
         let sps = one.sps.iter().map(|sp| sp.pace);
         let shares = one.shares.iter().map(|share| share.pace);
-        let others =
-            one.requests.iter().map(|request| request.pace).chain(one.kept.iter().map(|kept| kept.pace));
+        let requests = one.requests.iter().map(|request| request.pace);
+        let kept = one.kept.iter().map(|kept| kept.pace);
+        let bindings = one.bindings.iter().map(|binding| binding.pace);
+        let others = requests.chain(kept).chain(bindings);
         let rests = sps.chain(shares).chain(others).any(|pace| pace.ahead && !pace.is_due());
         if one.smc.is_some() || one.life != Life::Dying || busy || rests {
             return false;
@@ -632,22 +671,8 @@ impl Oracle {
                     }
                 }
             }
-            About::Kept(at) => {
-                let kept = &self.vms[vm].kept[at];
-                let mut pace = kept.pace;
-                let (may, rest) = Self::service_may(answer, running, false);
-                self.judge(terms, &mut pace, may, false, rest, decision);
-                let all = &mut self.vms[vm].kept;
-                match decision {
-                    Decision::Met => drop(all.remove(at)),
-                    _ => {
-                        let kept = &mut all[at];
-                        kept.pace = pace;
-                        kept.written_off = matches!(decision, Decision::GivenUp { .. });
-                        kept.in_hand = Self::next_to_run(answer).is_some();
-                    }
-                }
-            }
+            About::Kept(at) => self.kept_judged(terms, vm, at, running, answer, decision),
+            About::Binding(at) => self.binding_judged(terms, vm, at, running, answer, decision),
         }
     }
 
@@ -678,6 +703,41 @@ impl Oracle {
         }
     }
 
+    fn kept_judged(
+        &mut self,
+        terms: &Terms,
+        vm: usize,
+        at: usize,
+        running: bool,
+        answer: &Answer,
+        decision: Decision,
+    ) {
+        let Kept { what, drained, mut pace, .. } = self.vms[vm].kept[at];
+        let bitmap = what == Standing::Bitmap;
+        if bitmap && !drained {
+            let (drained, in_hand) = self.drain_judged(terms, &mut pace, answer, decision);
+            let kept = &mut self.vms[vm].kept[at];
+            (kept.pace, kept.drained, kept.in_hand) = (pace, drained, in_hand);
+            return;
+        }
+        let (may, rest) = Self::service_may(answer, running, bitmap);
+        let slow = bitmap && !running && reading::read(answer) == Reading::Error(reading::DENIED);
+        self.judge(terms, &mut pace, may, slow, rest, decision);
+        let one = &mut self.vms[vm];
+        if decision == Decision::Met {
+            one.kept.remove(at);
+            if bitmap {
+                self.bitmap_gone(vm);
+            }
+            return;
+        }
+        let kept = &mut one.kept[at];
+        kept.pace = pace;
+        kept.written_off = matches!(decision, Decision::GivenUp { .. });
+        kept.in_hand = Self::next_to_run(answer).is_some();
+        kept.drained = bitmap && kept.in_hand;
+    }
+
     /// Compares a decision with what may follow, and keeps the pace.
     fn judge(
         &mut self,
@@ -694,6 +754,7 @@ impl Oracle {
         match decision {
             Decision::Confirmed { .. } => self.demand(Rule::P1Lying, may.confirm),
             Decision::Met | Decision::Told => self.demand(Rule::P10, may.confirm),
+            Decision::Drained => self.demand(Rule::P30, false),
             Decision::TryAgain { until } => {
                 let wait = until.as_nanos();
                 let shortest = if slow { policy.fixed } else { policy.first }.as_nanos();
@@ -1055,6 +1116,7 @@ impl Oracle {
             what,
             in_flight: true,
             in_hand: false,
+            drained: false,
             written_off: false,
             pace: Pace::default(),
         });
@@ -1094,6 +1156,7 @@ impl Oracle {
             listed += one.shares.iter().filter(|share| share.hold == Hold::Quarantined).count();
             let calls = one.requests.iter().filter(|request| request.in_flight).count()
                 + one.kept.iter().filter(|kept| kept.in_flight).count()
+                + one.bindings.iter().filter(|binding| binding.asked.is_some()).count()
                 + one.smc.iter().filter(|smc| !matches!(smc.about, About::Share(_))).count();
             let calls_shown = engine
                 .obligations(key)
@@ -1124,12 +1187,12 @@ impl Oracle {
             self.demand(Rule::P3, quarantined);
             self.demand(Rule::P21, moving || !is_active);
             self.demand(Rule::P12, phase_fits);
+            self.compare_bindings(terms, at, engine);
         }
         let lost = |share: &&Share| share.handle.is_none() && share.hold == Hold::Held;
         let lost = self.vms.iter().flat_map(|vm| &vm.shares).filter(lost).count();
         let shown = engine.quarantined().count();
         self.demand(Rule::P3, (listed..=listed + lost).contains(&shown));
         self.demand(Rule::P21, active || engine.next_deadline().is_none());
-        let _ = terms;
     }
 }

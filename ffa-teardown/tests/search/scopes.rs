@@ -60,7 +60,7 @@ fn close(name: &'static str, guests: Guests, honest: bool) -> Scope {
     }
 }
 
-const SHARE: Guests = Guests { shares: 1, reclaim: true, request: false, standing: false };
+const SHARE: Guests = Guests { shares: 1, reclaim: true, request: false, standing: false, bind: false };
 
 /// The scope that is small enough for wrong engines and for debug builds.
 pub fn smallest(honest: bool) -> Scope {
@@ -73,6 +73,12 @@ pub fn smallest(honest: bool) -> Scope {
         SHARE,
         honest,
     )
+}
+
+/// A guest that binds notifications.
+pub fn notifications() -> Scope {
+    let guests = Guests { bind: true, ..Guests::default() };
+    Scope { guests, retry: true, ..scope("1 VM x 2 notifications", 1, &[], 0, true) }
 }
 
 /// What a debug build searches, each to the end.
@@ -91,6 +97,7 @@ pub fn small() -> Vec<Scope> {
         ),
         handles,
         scope("1 VM x 2 SPs x 2 shares", 1, &BOTH[..2], 2, true),
+        notifications(),
     ]
 }
 
@@ -120,6 +127,13 @@ pub fn large() -> Vec<Scope> {
         smallest(false),
         handed_over,
         close("1 VM x 1 SP, RX/TX, every answer", Guests { standing: true, ..Guests::default() }, true),
+        Scope {
+            name: "1 VM x 2 notifications, every answer, every step",
+            alphabet: Alphabet::All,
+            fine: true,
+            spans: &[1, 2],
+            ..notifications()
+        },
         creation,
         every_answer(scope("1 VM x 3 SPs with different wishes, every answer", 1, &MIXED, 1, true)),
         waits,
@@ -137,7 +151,7 @@ pub fn bounded() -> Scope {
     let retry = Policy { tries: 2, runs_first: 1, ..FLAT };
     Scope {
         terms: Terms { sps: BOTH[..2].to_vec(), policy: retry, honest: true },
-        guests: Guests { shares: 3, reclaim: true, request: true, standing: false },
+        guests: Guests { shares: 3, reclaim: true, request: true, standing: false, bind: false },
         retry: true,
         ..scope("2 VMs x 2 SPs x 3 shares", 2, &[], 3, true)
     }
@@ -147,7 +161,7 @@ pub fn bounded() -> Scope {
 pub fn crowd(vms: usize, honest: bool) -> Scope {
     let sps: Vec<_> = (1..=8).map(|number| sp(number, number % 3 != 0, number % 4 != 0)).collect();
     Scope {
-        guests: Guests { shares: 8, reclaim: true, request: true, standing: true },
+        guests: Guests { shares: 8, reclaim: true, request: true, standing: true, bind: true },
         alphabet: Alphabet::All,
         fine: true,
         retry: true,

@@ -82,7 +82,7 @@ fn run(vms: usize, honest: bool, seed: u64, steps: usize) -> Figures {
     // Bad answers for a while, all through ticks.
     for kind in [false, true] {
         let ticks = if kind { 10_000 } else { 8 };
-        let open: usize = world.engine.vms().map(|vm| world.engine.obligations(vm).count()).sum();
+        let open: usize = world.engine.vms().map(|vm| search.calls_to_end(&world, vm)).sum();
         for _ in 0..ticks {
             let mut calls = 0;
             for _ in 0..BUDGET {
@@ -125,7 +125,8 @@ fn unkind(search: &Search, world: &World, step: Step, dice: &mut Dice) -> Step {
     let same_call = |other: &&Step| match (step, other) {
         (Step::Answer(vm, _), Step::Answer(other, _)) => vm == *other,
         (Step::AnswerSend(vm, share, _), Step::AnswerSend(other, position, _))
-        | (Step::AnswerReclaim(vm, share, _), Step::AnswerReclaim(other, position, _)) => {
+        | (Step::AnswerReclaim(vm, share, _), Step::AnswerReclaim(other, position, _))
+        | (Step::AnswerBinding(vm, share, ..), Step::AnswerBinding(other, position, ..)) => {
             vm == *other && share == *position
         }
         _ => false,

@@ -1,10 +1,12 @@
 //! The engine, the guests that use it, the secure world that answers it, and the oracle that watches: one state of the
 //! search, and the steps that lead from it.
 
+mod bindings;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ffa_abi::{Answer, Handle, PartitionId, VmAvailability};
+use ffa_abi::{Answer, Handle, NotificationBitmap, PartitionId, VmAvailability};
 use ffa_teardown::{
     Action, BeginError, CreateError, Decision, DutySlot, Engine, Policy, ReclaimOutcome, SecureCall,
     SendOutcome, ShareId, Span, Standing, Subject, Time, Unexpected, VmKey, VmSlot,
@@ -12,7 +14,7 @@ use ffa_teardown::{
 
 use crate::Tested;
 use crate::answers::{self, Alphabet};
-use crate::oracle::{About, Hold, Life, Oracle, Rule, Share, Smc, Terms};
+use crate::oracle::{About, Asked, Hold, Life, Notifications, Oracle, Rule, Share, Smc, Terms, Vm};
 use crate::reading::{self, Reading};
 use crate::wrong::Wrong;
 
@@ -30,6 +32,8 @@ pub struct Guests {
     pub reclaim: bool,
     pub request: bool,
     pub standing: bool,
+    /// They have a notification bitmap, bind and unbind.
+    pub bind: bool,
 }
 
 /// One search: who takes part, what may happen, and how finely it is looked at.
@@ -86,10 +90,14 @@ pub enum Seen {
     GaveUpTrying,
     WaitedInQueue,
     LateEntry,
+    DeniedPending,
+    SignalledLate,
+    InDoubt,
+    Busy,
 }
 
 /// How many kinds of [`Seen`] there are.
-pub const SEEN: usize = Seen::LateEntry as usize + 1;
+pub const SEEN: usize = Seen::Busy as usize + 1;
 
 /// The model: a scope, and what was seen of it.
 pub struct Search {
@@ -156,6 +164,12 @@ pub enum Step {
     Keep(usize),
     Kept(usize, usize, bool),
     EndKept(usize, usize),
+    Bind(usize, u64),
+    Unbind(usize, u64),
+    /// The flag: an answer that says nothing, to a call that was done all the same.
+    AnswerBinding(usize, usize, Answer, bool),
+    /// An SP signals the VM.
+    Signal(usize),
 }
 
 impl Search {
@@ -193,7 +207,8 @@ impl Search {
     /// How many obligations there can be at once.
     fn room(&self) -> usize {
         let Scope { terms, vms, guests, .. } = &self.scope;
-        let standing = usize::from(guests.standing) * 2;
+        // The bitmap, what is bound, what is in doubt, and what is in flight.
+        let standing = usize::from(guests.standing) * 2 + usize::from(guests.bind) * 4;
         vms * (terms.sps.len() + guests.shares + usize::from(guests.request) + standing)
     }
 
@@ -269,14 +284,20 @@ impl Search {
                     steps.push(Step::Run(at, position));
                 }
             }
+            let asks = vm.bindings.iter().any(|binding| binding.asked.is_some());
             for (position, kept) in vm.kept.iter().enumerate() {
                 if kept.in_flight {
                     busy = true;
-                    steps.extend([true, false].map(|stays| Step::Kept(at, position, stays)));
-                } else if live {
+                    steps.push(Step::Kept(at, position, true));
+                    if !vm.notifications.pending {
+                        steps.push(Step::Kept(at, position, false));
+                    }
+                } else if live && !asks {
                     steps.push(Step::EndKept(at, position));
                 }
             }
+            busy |= asks;
+            self.binding_steps(world, at, live && !busy, steps);
             // One vCPU: a guest makes one call at a time.
             if live && !busy {
                 if vm.shares.len() < guests.shares {
@@ -285,7 +306,7 @@ impl Search {
                 if guests.request && vm.requests.is_empty() {
                     steps.push(Step::Request(at));
                 }
-                if guests.standing && vm.kept.len() < 2 {
+                if self.next_to_keep(vm).is_some() {
                     steps.push(Step::Keep(at));
                 }
             }
@@ -316,7 +337,12 @@ impl Search {
                 answers::to_message(*alphabet, terms.sps[sp].sp, vm.id, event, running)
             }
             About::Request(request) => answers::to_request(*alphabet, vm.requests[request].sp, vm.id),
-            About::Share(_) | About::Kept(_) => answers::to_service(*alphabet, first_sp, running),
+            About::Share(_) | About::Kept(_) | About::Binding(_) => {
+                let mut answers = answers::to_service(*alphabet, first_sp, running);
+                let success = |answer: &Answer| matches!(reading::read(answer), Reading::Success { .. });
+                answers.retain(|answer| !success(answer) || self.may_succeed(vm, smc));
+                answers
+            }
         };
         // Only the first SP's work is kept account of.
         let elsewhere = matches!(smc.about, About::Sp(sp) if terms.sps[sp].sp != first_sp);
@@ -355,7 +381,7 @@ impl Search {
 
     /// The SP that works for the SPMC.
     fn first_sp(&self) -> PartitionId {
-        self.scope.terms.sps.first().map_or(PartitionId(0x8001), |sp| sp.sp)
+        self.scope.terms.first_sp()
     }
 
     /// Whose share the secure world has under this handle.
@@ -478,23 +504,25 @@ impl Search {
                 world.oracle.request_answered(vm, request, &answer, preempted);
             }
             Step::Keep(vm) => {
-                // The mapping comes first, so that the order of teardown is not the order of coming about.
-                let what = match world.oracle.vms[vm].kept.first().map(|kept| kept.what) {
-                    Some(Standing::RxTxMapped) => Standing::RxOwned,
-                    _ => Standing::RxTxMapped,
-                };
+                let what = self.next_to_keep(&world.oracle.vms[vm]).expect("something is not kept yet");
                 let key = world.oracle.key(vm);
                 let begun = world.engine.begin_standing(key, what).expect("room for what is kept");
                 world.oracle.keeps(vm, begun.id, what, begun.take_reference);
             }
             Step::Kept(vm, kept, stays) => {
                 let (key, id) = (world.oracle.key(vm), world.oracle.vms[vm].kept[kept].id.0);
+                let bitmap = world.oracle.vms[vm].kept[kept].what == Standing::Bitmap;
                 if stays {
                     world.engine.standing_incurred(key, id).expect("about to begin");
                     world.oracle.vms[vm].kept[kept].in_flight = false;
+                    world.oracle.vms[vm].notifications.bitmap |= bitmap;
                 } else {
                     world.engine.standing_over(key, id).expect("about to begin");
                     world.oracle.vms[vm].kept.remove(kept);
+                    if bitmap {
+                        world.oracle.vms[vm].notifications = Notifications::default();
+                        world.oracle.bitmap_gone(vm);
+                    }
                 }
             }
             Step::EndKept(vm, kept) => {
@@ -502,7 +530,21 @@ impl Search {
                 world.engine.end_standing(key, id).expect("in force");
                 world.oracle.vms[vm].kept[kept].in_flight = true;
             }
+            Step::Bind(vm, bits) => self.ask(world, vm, Asked::Bind, bits),
+            Step::Unbind(vm, bits) => self.ask(world, vm, Asked::Unbind, bits),
+            Step::AnswerBinding(vm, at, answer, done) => self.binding_answered(world, vm, at, &answer, done),
+            Step::Signal(vm) => self.signalled(world, vm),
         }
+    }
+
+    /// What a guest makes the SPMC keep next. The mapping comes before what it owns, so that the order of teardown is
+    /// not the order of coming about.
+    fn next_to_keep(&self, vm: &Vm) -> Option<Standing> {
+        let Guests { standing, bind, .. } = self.scope.guests;
+        let wanted =
+            [(bind, Standing::Bitmap), (standing, Standing::RxTxMapped), (standing, Standing::RxOwned)];
+        let kept = |what| vm.kept.iter().any(|kept| kept.what == what);
+        wanted.into_iter().find(|(wanted, what)| *wanted && !kept(*what)).map(|(_, what)| what)
     }
 
     fn create(&self, world: &mut World, vm: usize) {
@@ -530,6 +572,10 @@ impl Search {
         let refused = after.begin_send(key) == Err(BeginError::NotLive(dead))
             && after.begin_call(key, 0, PartitionId(0x8001)) == Err(BeginError::NotLive(dead))
             && after.begin_standing(key, Standing::Bitmap) == Err(BeginError::NotLive(dead))
+            && after.begin_bind(key, PartitionId(0x8001), NotificationBitmap(1))
+                == Err(BeginError::NotLive(dead))
+            && after.begin_unbind(key, PartitionId(0x8001), NotificationBitmap(1))
+                == Err(BeginError::NotLive(dead))
             && after.destroy(key) == Err(dead)
             && after == world.engine;
         self.see(Seen::LateEntry, refused);
@@ -587,7 +633,7 @@ impl Search {
         let vm = world.oracle.position(key);
         if let Some(answer) = self.scope.wrong.swallows(call) {
             let judged = world.engine.answered(key, call, &answer, NOW).expect("in flight");
-            assert_eq!(judged.decision, Decision::Met);
+            assert!(matches!(judged.decision, Decision::Met | Decision::Drained));
             return;
         }
         let subject = world.engine.obligations(key).find(|shown| {
@@ -599,7 +645,14 @@ impl Search {
                     }
                     (SecureCall::RxRelease { .. }, Subject::Standing(what)) => what == Standing::RxOwned,
                     (SecureCall::RxTxUnmap { .. }, Subject::Standing(what)) => what == Standing::RxTxMapped,
-                    (SecureCall::BitmapDestroy { .. }, Subject::Standing(what)) => what == Standing::Bitmap,
+                    (
+                        SecureCall::BitmapDestroy { .. } | SecureCall::NotificationGet { .. },
+                        Subject::Standing(what),
+                    ) => what == Standing::Bitmap,
+                    (SecureCall::NotificationGet { .. }, Subject::Binding { .. }) => true,
+                    (SecureCall::NotificationUnbind { sp, bits, .. }, subject) => {
+                        subject == Subject::Binding { sp, bits }
+                    }
                     (SecureCall::Run { .. }, Subject::Sp(_)) => true,
                     (SecureCall::Run { .. }, _) => world.oracle.vms[vm].life == Life::Dying,
                     _ => false,
@@ -654,6 +707,7 @@ impl Search {
         let Some(Smc { call, about, .. }) = world.oracle.vms[vm].smc else { return };
         let running = matches!(call, SecureCall::Run { .. });
         let elsewhere = matches!(about, About::Sp(sp) if self.scope.terms.sps[sp].sp != self.first_sp());
+        self.notifications_after(world, vm, answer);
         if !elsewhere {
             self.happens(world, self.work(world, vm, about), running, answer);
         }
@@ -664,7 +718,7 @@ impl Search {
         match about {
             About::Sp(_) | About::Request(_) => Work::Message,
             About::Share(share) => Self::reclaim(world.oracle.vms[vm].shares[share].handle),
-            About::Kept(_) => Work::Service,
+            About::Kept(_) | About::Binding(_) => Work::Service,
         }
     }
 
@@ -729,7 +783,7 @@ impl Search {
                 self.hand_over(world, vm, share);
             }
             Decision::TryAgain { .. } => self.see(Seen::WaitedInQueue, true),
-            Decision::Met | Decision::Told | Decision::CreationFailed => {}
+            Decision::Met | Decision::Told | Decision::Drained | Decision::CreationFailed => {}
         }
     }
 
@@ -844,7 +898,7 @@ impl Search {
         let (mut calls, mut duties) = (0, 0);
         for (at, vm) in world.oracle.vms.clone().iter().enumerate() {
             if let Some(key) = vm.key.0 {
-                duties += world.engine.obligations(key).count() + vm.sps.len();
+                duties += self.calls_to_end(&world, key) + vm.sps.len();
                 if matches!(vm.life, Life::Creating | Life::Live) {
                     self.destroy(&mut world, at);
                 }
@@ -866,6 +920,16 @@ impl Search {
         let over = world.oracle.vms.iter().all(|vm| matches!(vm.life, Life::Absent | Life::Over(_)));
         self.see(Seen::EndedKindly, over && calls > 0);
         over && world.engine.next_deadline().is_none() && calls <= duties
+    }
+
+    /// How many calls the obligations of a VM may cost, if all answers are as kind as is true.
+    pub fn calls_to_end(&self, world: &World, vm: VmKey) -> usize {
+        let calls = |subject| match subject {
+            // What is pending is fetched first, and what is in doubt may have to be denied.
+            Subject::Binding { .. } | Subject::Standing(Standing::Bitmap) => 4,
+            _ => 1,
+        };
+        world.engine.obligations(vm).map(|obligation| calls(obligation.subject)).sum()
     }
 
     /// The best answer to a call in flight, if there is one.
@@ -901,11 +965,11 @@ impl Search {
                 let position = vm.kept.iter().position(|kept| kept.in_flight)?;
                 Some(Step::Kept(at, position, true))
             };
-            share.or_else(request).or_else(kept)
+            share.or_else(request).or_else(kept).or_else(|| self.kind_binding(vm, at))
         })
     }
 
-    fn kind_answer(&self, vm: &crate::oracle::Vm, smc: &Smc) -> Answer {
+    fn kind_answer(&self, vm: &Vm, smc: &Smc) -> Answer {
         let resumed = match smc.about {
             About::Sp(at) => {
                 let event = match vm.sps[at].heard {
@@ -916,7 +980,11 @@ impl Search {
                 Some(answers::kind(call, None))
             }
             About::Request(at) => Some(answers::response(vm.requests[at].sp, vm.id)),
-            About::Share(_) | About::Kept(_) => None,
+            About::Share(_) => None,
+            About::Kept(_) | About::Binding(_) if !self.succeeds_kindly(vm, smc) => {
+                return bindings::denied();
+            }
+            About::Kept(_) | About::Binding(_) => None,
         };
         answers::kind(smc.call, resumed)
     }

@@ -27,13 +27,18 @@ pub enum Wrong {
     Hastes,
     /// What passes is given up.
     GivesUpOnBusy,
+    /// FFA_NOTIFICATION_GET is never made.
+    FetchesNothing,
 }
 
 impl Wrong {
     /// The answer that the engine gets without anybody being asked.
     pub fn swallows(self, call: SecureCall) -> Option<Answer> {
         let destroyed = matches!(call, SecureCall::Tell { event: VmAvailability::Destroyed, .. });
-        (self == Self::ForgetsDestroyed && destroyed).then(|| answers::kind(call, None))
+        let get = matches!(call, SecureCall::NotificationGet { .. });
+        let swallowed =
+            (self == Self::ForgetsDestroyed && destroyed) || (self == Self::FetchesNothing && get);
+        swallowed.then(|| answers::kind(call, None))
     }
 
     /// What the engine takes `answer` for.

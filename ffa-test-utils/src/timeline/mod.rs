@@ -168,6 +168,7 @@ fn write_decision(f: &mut fmt::Formatter<'_>, decision: Decision) -> fmt::Result
     match decision {
         Decision::Met => f.write_str("done"),
         Decision::Told => f.write_str("told"),
+        Decision::Drained => f.write_str("drained"),
         Decision::Confirmed { .. } => f.write_str("confirmed: pages go back"),
         Decision::TryAgain { until } => write!(f, "again at {until} s"),
         Decision::GivenUp { share: Some(_) } | Decision::HandOver { .. } => {
