@@ -8,14 +8,21 @@ mod wire {
     use zerocopy::little_endian::{U16, U32};
     use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-    /// Partition information descriptor, 24 bytes; 1.0 has the first 8 of them, 1.3 adds 24 more.
-    /// DEN0077A v1.1 Table 6.1.
+    /// What 1.0 has of a partition information descriptor, 8 bytes. DEN0077A v1.1 Table 6.1.
     #[derive(FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
     #[repr(C)]
-    pub struct PartitionInfo {
+    pub struct Head {
         pub id: U16,
         pub contexts: U16,
         pub properties: U32,
+    }
+    const _: () = assert!(size_of::<Head>() == 8);
+
+    /// Partition information descriptor, 24 bytes; 1.3 adds 24 more. DEN0077A v1.1 Table 6.1.
+    #[derive(FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
+    #[repr(C)]
+    pub struct PartitionInfo {
+        pub head: Head,
         pub uuid: [u8; 16],
     }
     const _: () = assert!(size_of::<PartitionInfo>() == 24);
@@ -58,6 +65,12 @@ impl Properties {
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Without `other`.
@@ -153,22 +166,30 @@ pub enum PartitionInfoError {
 }
 
 impl PartitionInfo {
-    /// Writes one record of `format` to the start of `buffer`; properties should be cut for the reader before.
+    /// Writes one record of `format` to the start of `buffer` and returns what is left of it; properties should be
+    /// cut for the reader before.
     ///
     /// # Errors
     /// [`PartitionInfoError::TooMany`] if the record does not fit.
-    pub fn write(&self, format: RecordFormat, buffer: &mut [u8]) -> Result<(), PartitionInfoError> {
-        let record = wire::PartitionInfo {
+    #[inline]
+    pub fn write<'a>(
+        &self,
+        format: RecordFormat,
+        buffer: &'a mut [u8],
+    ) -> Result<&'a mut [u8], PartitionInfoError> {
+        let head = wire::Head {
             id: self.id.0.into(),
             contexts: self.contexts.into(),
             properties: self.properties.0.into(),
-            uuid: self.uuid.0,
         };
-        let (size, have) = (format.size(), buffer.len());
-        let too_many = PartitionInfoError::TooMany { count: 1, stride: size as u32, have };
-        let bytes = record.as_bytes().get(..size).ok_or(too_many)?;
-        buffer.get_mut(..size).ok_or(too_many)?.copy_from_slice(bytes);
-        Ok(())
+        let have = buffer.len();
+        let too_many = PartitionInfoError::TooMany { count: 1, stride: format.size() as u32, have };
+        let (record, rest) = buffer.split_at_mut_checked(format.size()).ok_or(too_many)?;
+        let written = match format {
+            RecordFormat::V1_0 => head.write_to(record).ok(),
+            RecordFormat::V1_1 => wire::PartitionInfo { head, uuid: self.uuid.0 }.write_to(record).ok(),
+        };
+        written.map(|()| rest).ok_or(too_many)
     }
 }
 
@@ -215,9 +236,9 @@ impl Iterator for Records<'_> {
         whole.get_mut(..known)?.copy_from_slice(record.get(..known)?);
         let wire = wire::PartitionInfo::read_from_bytes(&whole).ok()?;
         Some(PartitionInfo {
-            id: PartitionId(wire.id.get()),
-            contexts: wire.contexts.get(),
-            properties: Properties(wire.properties.get()),
+            id: PartitionId(wire.head.id.get()),
+            contexts: wire.head.contexts.get(),
+            properties: Properties(wire.head.properties.get()),
             uuid: Uuid(wire.uuid),
         })
     }
@@ -243,11 +264,25 @@ mod tests {
 
     #[test]
     fn golden_record() {
-        let mut bytes = [0xee; 24];
-        SP.write(RecordFormat::V1_1, &mut bytes).unwrap();
         let head = [0x01, 0x80, 2, 0, 0xc1, 1, 0, 0];
+        let mut bytes = [0xee; 25];
+        assert_eq!(SP.write(RecordFormat::V1_1, &mut bytes), Ok(&mut [0xee][..]));
         assert_eq!(bytes[..8], head);
-        assert_eq!(bytes[8..], SP.uuid.0);
+        assert_eq!(bytes[8..24], SP.uuid.0);
+        let mut bytes = [0xee; 10];
+        assert_eq!(SP.write(RecordFormat::V1_0, &mut bytes), Ok(&mut [0xee; 2][..]));
+        assert_eq!(bytes[..8], head);
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_is_not_written() {
+        for (format, stride) in [(RecordFormat::V1_0, 8), (RecordFormat::V1_1, 24)] {
+            let have = stride as usize - 1;
+            let mut bytes = [0xee; 23];
+            let error = PartitionInfoError::TooMany { count: 1, stride, have };
+            assert_eq!(SP.write(format, &mut bytes[..have]), Err(error));
+            assert_eq!(bytes, [0xee; 23]);
+        }
     }
 
     #[test]

@@ -1,25 +1,17 @@
 //! FFA_FEATURES and FFA_PARTITION_INFO_GET.
 
+use core::ptr;
+
 use ffa_abi::{
-    FeatureQuery, Function, FunctionId, PartitionId, PartitionInfo, PartitionInfoGet, Properties,
-    RecordFormat, Status, Uuid, Version, buffer_size,
+    FeatureQuery, Function, PartitionInfo, PartitionInfoGet, RecordFormat, Status, Uuid, Version, buffer_size,
 };
+use ffa_mem::IpaRange;
 use ffa_teardown::VmKey;
 
 use crate::dispatch::Reply;
 use crate::mediator::Guard;
-use crate::record::{Buffers, Mailbox, RxState};
+use crate::record::{Mailbox, RxState};
 use crate::{Mediator, Platform, Scratch, Stores};
-
-/// What the hypervisor alone needs to know of an SP.
-const HYPERVISORS_BUSINESS: Properties = Properties::WANTS_VM_CREATED.or(Properties::WANTS_VM_DESTROYED);
-
-/// What an SP has to offer that takes a function of its own: a guest may not be told of it without that function.
-const REACHED_BY: [(Properties, FunctionId); 3] = [
-    (Properties::INDIRECT_MESSAGES, FunctionId::smc32(Function::MsgSend2)),
-    (Properties::RECEIVES_NOTIFICATIONS, FunctionId::smc32(Function::NotificationBind)),
-    (Properties::RECEIVES_DIRECT_REQUESTS2, FunctionId::smc64(Function::MsgSendDirectReq2)),
-];
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn features(&self, version: Version, query: FeatureQuery) -> Result<Reply, Status> {
@@ -53,57 +45,43 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::InvalidParameters);
         }
         let format = RecordFormat::for_version(version);
-        let count = self.visible(version, get.uuid).count() as u32;
+        let list = self.visible(version, get.uuid);
+        let (count, len) = if get.count_only {
+            (list.count() as u32, 0)
+        } else {
+            write_records(list, format, &mut scratch.output)?
+        };
         if count == 0 && !get.uuid.is_nil() {
             return Err(Status::InvalidParameters);
         }
         if get.count_only {
             return Ok(Reply::Success { w2: count, w3: 0 });
         }
-        let buffers = begin_filling(state, vm)?;
-        let filled = self.fill(hyp, vm.id(), version, get.uuid, buffers, scratch);
+        // They fit: no RX is smaller than a page.
+        let records = scratch.output.get(..len).ok_or(Status::NoMemory)?;
+        let rx = begin_filling(state, vm)?;
+        let filled = hyp.write(vm.id(), rx.base(), records);
         self.end_filling(hyp, vm, filled.is_ok());
-        filled?;
+        filled.map_err(|_| Status::Aborted)?;
         Ok(Reply::Success { w2: count, w3: format.size_word() })
     }
 
-    fn fill(
-        &self,
-        hyp: &mut P,
-        vm: PartitionId,
-        version: Version,
-        uuid: Uuid,
-        buffers: Buffers,
-        scratch: &mut Scratch,
-    ) -> Result<(), Status> {
-        let format = RecordFormat::for_version(version);
-        let room = usize::try_from(buffers.rx.bytes()).unwrap_or(usize::MAX).min(scratch.output.len());
-        let mut len = 0;
-        for sp in self.visible(version, uuid) {
-            let rest = scratch.output.get_mut(len..room).unwrap_or_default();
-            sp.write(format, rest).map_err(|_| Status::NoMemory)?;
-            len += format.size();
-        }
-        let bytes = scratch.output.get(..len).ok_or(Status::NoMemory)?;
-        hyp.write(vm, buffers.rx.base(), bytes).map_err(|_| Status::Aborted)
-    }
-
     /// The records that a guest of `version` sees for `uuid`, nil for all.
+    #[inline]
     fn visible(&self, version: Version, uuid: Uuid) -> impl Iterator<Item = PartitionInfo> {
         let all = uuid.is_nil();
-        let hidden = REACHED_BY
-            .iter()
-            .filter(|(_, function)| !self.served.contains(*function, version))
-            .fold(HYPERVISORS_BUSINESS, |hidden, (property, _)| hidden.or(*property));
-        let sps = self.spmc.partitions().filter(move |sp| all || sp.uuid == uuid);
-        sps.enumerate().filter_map(move |(position, sp)| {
-            // A guest of 1.0 sees no UUIDs, hence each SP once.
-            let earlier = self.spmc.partitions().filter(|sp| all || sp.uuid == uuid).take(position);
-            if version < Version::V1_1 && earlier.into_iter().any(|earlier| earlier.id == sp.id) {
-                return None;
-            }
-            let properties = sp.properties.without(hidden).known_to(version);
-            Some(PartitionInfo { properties, uuid: if all { sp.uuid } else { Uuid::NIL }, ..*sp })
+        let shown = self.served.properties(version);
+        let asked = move |sp: &&PartitionInfo| all || sp.uuid == uuid;
+        // A guest of 1.0 sees no UUIDs, hence each SP once.
+        let is_first = move |sp: &&PartitionInfo| {
+            let first = self.spmc.partitions().filter(asked).find(|first| first.id == sp.id);
+            first.is_some_and(|first| ptr::eq(first, *sp))
+        };
+        let seen = self.spmc.partitions().filter(asked);
+        seen.filter(move |sp| version >= Version::V1_1 || is_first(sp)).map(move |sp| PartitionInfo {
+            properties: sp.properties.and(shown),
+            uuid: if all { sp.uuid } else { Uuid::NIL },
+            ..*sp
         })
     }
 
@@ -118,16 +96,37 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 }
 
+/// Writes `records` to the start of `page`, and returns how many they are and how many bytes they take.
+///
+/// # Errors
+/// NO_MEMORY if they do not fit.
+#[inline]
+fn write_records(
+    records: impl Iterator<Item = PartitionInfo>,
+    format: RecordFormat,
+    page: &mut [u8],
+) -> Result<(u32, usize), Status> {
+    let len = page.len();
+    let (mut count, mut rest) = (0, page);
+    for record in records {
+        rest = record.write(format, rest).map_err(|_| Status::NoMemory)?;
+        count += 1;
+    }
+    Ok((count, len - rest.len()))
+}
+
+/// Takes RX from the guest that it is free for, to be written to outside the lock.
 fn begin_filling<P: Platform, S: Stores<P>>(
     mut state: Guard<'_, P, S>,
     vm: VmKey,
-) -> Result<Buffers, Status> {
+) -> Result<IpaRange, Status> {
     let record = state.record(vm)?;
-    match record.mailbox {
-        Mailbox::Mapped { buffers, rx: RxState::Free } => {
+    match &mut record.mailbox {
+        Mailbox::Mapped { buffers, rx } if *rx == RxState::Free => {
+            *rx = RxState::Filling;
+            let range = buffers.rx;
             record.enter();
-            record.mailbox = Mailbox::Mapped { buffers, rx: RxState::Filling };
-            Ok(buffers)
+            Ok(range)
         }
         _ => Err(Status::Busy),
     }

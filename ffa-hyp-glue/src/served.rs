@@ -1,7 +1,7 @@
-//! The one table of what guests may call. Dispatch and FFA_FEATURES both read it, so what is advertised works
-//! and nothing else does.
+//! The one table of what guests may call. Dispatch, FFA_FEATURES and FFA_PARTITION_INFO_GET read it, so what is
+//! advertised works and nothing else does.
 
-use ffa_abi::{Callers, Function, FunctionId, Version, Width};
+use ffa_abi::{Callers, Function, FunctionId, Properties, Version, Width};
 
 /// What must be there for a function to be served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,6 +29,16 @@ const SERVED: &[(Function, Needs)] = &[
     // We forward in the one width that the SPMC has.
     (Function::MemShare, Needs::SpmcAnyWidth(Function::MemShare)),
     (Function::MemReclaim, Needs::SpmcAnyWidth(Function::MemShare)),
+];
+
+/// What the hypervisor alone needs to know of an SP.
+const HYPERVISORS_BUSINESS: Properties = Properties::WANTS_VM_CREATED.or(Properties::WANTS_VM_DESTROYED);
+
+/// What an SP has to offer that takes a function of its own: a guest may not be told of it without that function.
+const REACHED_BY: [(Properties, FunctionId); 3] = [
+    (Properties::INDIRECT_MESSAGES, FunctionId::smc32(Function::MsgSend2)),
+    (Properties::RECEIVES_NOTIFICATIONS, FunctionId::smc32(Function::NotificationBind)),
+    (Properties::RECEIVES_DIRECT_REQUESTS2, FunctionId::smc64(Function::MsgSendDirectReq2)),
 ];
 
 const _: () = {
@@ -73,34 +83,62 @@ impl Abilities {
     }
 }
 
-/// The functions that guests of each version may call, worked out once from the table and the SPMC.
+/// What there is for guests of each version, worked out once from the table and the SPMC.
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
     /// For guests of 1.0, 1.1 and 1.2.
-    by_version: [Abilities; 3],
+    by_version: [Offer; 3],
+}
+
+/// What there is for guests of one version.
+#[derive(Clone, Copy, Debug)]
+struct Offer {
+    /// The functions that they may call.
+    functions: Abilities,
+    /// The properties of SPs that they are told of.
+    properties: Properties,
+}
+
+impl Offer {
+    fn new(version: Version, spmc: &Abilities) -> Self {
+        let mut functions = Abilities::default();
+        for &(function, needs) in SERVED {
+            let forms = [Width::Smc32, Width::Smc64].map(|width| FunctionId::new(function, width));
+            for id in forms.into_iter().flatten() {
+                if id.exists_in(version) && needs.are_met(id, spmc) {
+                    functions.insert(id);
+                }
+            }
+        }
+        let hidden = REACHED_BY
+            .iter()
+            .filter(|(_, function)| !functions.contains(*function))
+            .fold(HYPERVISORS_BUSINESS, |hidden, (property, _)| hidden.or(*property));
+        Self { functions, properties: Properties(u32::MAX).known_to(version).without(hidden) }
+    }
 }
 
 impl Served {
     pub(crate) fn new(spmc: &Abilities) -> Self {
-        let by_version = [Version::V1_0, Version::V1_1, Version::V1_2].map(|version| {
-            let mut served = Abilities::default();
-            for &(function, needs) in SERVED {
-                let forms = [Width::Smc32, Width::Smc64].map(|width| FunctionId::new(function, width));
-                for id in forms.into_iter().flatten() {
-                    if id.exists_in(version) && needs.are_met(id, spmc) {
-                        served.insert(id);
-                    }
-                }
-            }
-            served
-        });
-        Self { by_version }
+        let versions = [Version::V1_0, Version::V1_1, Version::V1_2];
+        Self { by_version: versions.map(|version| Offer::new(version, spmc)) }
     }
 
     /// Whether a guest of `version` may call `id`.
     #[inline]
     pub(crate) fn contains(&self, id: FunctionId, version: Version) -> bool {
-        self.by_version.get(usize::from(version.minor())).is_some_and(|served| served.contains(id))
+        self.offer(version).is_some_and(|offer| offer.functions.contains(id))
+    }
+
+    /// The properties of SPs that a guest of `version` is told of.
+    #[inline]
+    pub(crate) fn properties(&self, version: Version) -> Properties {
+        self.offer(version).map_or(Properties::default(), |offer| offer.properties)
+    }
+
+    #[inline]
+    fn offer(&self, version: Version) -> Option<&Offer> {
+        self.by_version.get(usize::from(version.minor()))
     }
 }
 

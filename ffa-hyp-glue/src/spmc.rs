@@ -19,6 +19,7 @@ const PARTITIONS: usize = 4096 / 24;
 pub struct Spmc {
     version: Version,
     abilities: Abilities,
+    /// Secure ones only.
     partitions: ArrayVec<PartitionInfo, PARTITIONS>,
     pub(crate) subscribers: Subscribers<6>,
 }
@@ -94,7 +95,7 @@ impl Spmc {
         list(hyp, scratch)
             .and_then(|partitions| {
                 let mut subscribers = Subscribers::new();
-                for sp in partitions.iter().filter(|sp| sp.id.is_secure()) {
+                for sp in &partitions {
                     subscribers.add(sp.id, sp.properties)?;
                 }
                 Ok(Self { version, abilities, partitions, subscribers })
@@ -120,8 +121,7 @@ impl Spmc {
 
     /// Its secure partitions as it listed them; one with several UUIDs may stand here several times.
     pub fn partitions(&self) -> impl Iterator<Item = &PartitionInfo> {
-        // An ID without bit 15 would be taken for a VM.
-        self.partitions.iter().filter(|sp| sp.id.is_secure())
+        self.partitions.iter()
     }
 
     /// The first record of a secure partition.
@@ -162,7 +162,7 @@ fn expect_success(function: Function, regs: &Regs) -> Result<ffa_abi::Success, P
     }
 }
 
-/// The list of partitions. RX is released whatever happened: OP-TEE hands it over even with an error.
+/// The list of secure partitions. RX is released whatever happened: OP-TEE hands it over even with an error.
 fn list<P: Conduit + SpmcBuffers>(
     hyp: &mut P,
     scratch: &mut Scratch,
@@ -181,7 +181,8 @@ fn list<P: Conduit + SpmcBuffers>(
     }
     let records = Records::new(&scratch.input, count, stride)?;
     let mut partitions = ArrayVec::new();
-    for record in records {
+    // An ID without bit 15 would be taken for a VM.
+    for record in records.filter(|record| record.id.is_secure()) {
         let have = scratch.input.len();
         partitions.try_push(record).map_err(|_| PartitionInfoError::TooMany { count, stride, have })?;
     }

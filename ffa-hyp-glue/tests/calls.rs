@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use ffa_abi::{
-    Function, FunctionId, Properties, RecordFormat, Records, Regs, Status, Uuid, Version, version_answer,
+    Function, FunctionId, PartitionId, Properties, RecordFormat, Records, Regs, Status, Uuid, Version,
+    version_answer,
 };
 use ffa_hyp_glue::{Creation, Outcome, Settings};
 use ffa_test_utils::spmc::{Config, Preset, Script, SpConfig};
@@ -152,6 +153,40 @@ fn partition_records_have_the_shape_of_the_guests_version() {
             assert_eq!(world.hypervisor.smcs(), smcs, "the list was fetched once, at boot");
             world.check();
         }
+    }
+}
+
+#[test]
+fn a_partition_with_two_services_is_listed_once_without_them_and_a_vm_never() {
+    let mut two = SpConfig::new(SP1, Script::GOOD);
+    two.uuids.push(Uuid::from_words([1, 2, 3, 4]));
+    let vm = SpConfig::new(PartitionId(2), Script::GOOD);
+    let sps = vec![two.clone(), vm, SpConfig::new(SP2, Script::GOOD)];
+    for guest in VERSIONS {
+        // It lists each UUID by itself.
+        let mut world = World::boot(machine(Preset::Hafnium, sps.clone()));
+        world.live(VM1, guest);
+        let ids: &[_] = if guest == Version::V1_0 { &[SP1, SP2] } else { &[SP1, SP1, SP2] };
+        let format = RecordFormat::for_version(guest);
+        let answer = Regs::success(ids.len() as u32, format.size_word());
+        assert_eq!(world.call(VM1, [0x8400_0068]), answer, "{guest}");
+        let mut rx = [0; 4096];
+        world.hypervisor.read(VM1, RX, &mut rx);
+        let records = Records::new(&rx, ids.len() as u32, format.size() as u32).unwrap();
+        assert_eq!(records.map(|sp| sp.id).collect::<Vec<_>>(), ids, "{guest}");
+        assert_eq!(world.call(VM1, [0x8400_0065]), Regs::success(0, 0));
+        // Whichever of its services is asked for.
+        for uuid in &two.uuids {
+            let [a, b, c, d] = uuid.words().map(u64::from);
+            let answer = Regs::success(1, format.size_word());
+            assert_eq!(world.call(VM1, [0x8400_0068, a, b, c, d]), answer, "{guest}");
+            assert_eq!(world.call(VM1, [0x8400_0065]), Regs::success(0, 0));
+        }
+        // What nobody offers is an error, and takes no RX.
+        let nobody = [0x8400_0068, 4, 3, 2, 1];
+        assert_eq!(world.call(VM1, nobody), Regs::error(Status::InvalidParameters), "{guest}");
+        assert_eq!(world.call(VM1, [0x8400_0065]), Regs::error(Status::Denied), "{guest}");
+        world.check();
     }
 }
 
