@@ -112,7 +112,9 @@ pub enum CallError {
     },
 }
 
+/// What a guest is told of registers that are no call.
 impl From<CallError> for Status {
+    #[inline]
     fn from(error: CallError) -> Self {
         match error {
             CallError::Unknown(_) => Self::NotSupported,
@@ -130,15 +132,7 @@ impl Call {
     /// [`CallError::Unknown`] if w0 names no function, otherwise the register that is wrong.
     #[inline]
     pub fn from_regs(regs: &Regs) -> Result<Self, CallError> {
-        Self::decode(FunctionId::from_w0(regs.w::<0>())?, regs)
-    }
-
-    /// Decodes the registers of a request whose w0 is known to be `id`.
-    ///
-    /// # Errors
-    /// The register that is wrong.
-    #[inline(always)] // each arm meets the one that serves the call, and nothing is copied in between
-    pub fn decode(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+        let id = FunctionId::from_w0(regs.w::<0>())?;
         // Each arm makes the whole result: joining them first costs as much again.
         match id.function() {
             Function::Version => Ok(Self::Version(regs.w::<1>())),
@@ -160,7 +154,7 @@ impl Call {
             Function::MsgSend2 => MsgSend2::from_regs(id, regs).map(Self::MsgSend2),
             Function::Run => Ok(Self::Run(RunTarget::from_word(regs.w::<1>()))),
             Function::MemShare | Function::MemLend | Function::MemDonate => {
-                MemSend::from_regs(id, regs).map(Self::MemSend)
+                Ok(Self::MemSend(MemSend::from_regs(id, regs)))
             }
             Function::MemReclaim => MemReclaim::from_regs(id, regs).map(Self::MemReclaim),
             Function::MemFragRx => MemFragRx::from_regs(id, regs).map(Self::MemFragRx),

@@ -39,7 +39,12 @@ impl ConsoleLog {
         Some(Self { width, len: text.len() as u8, text: whole })
     }
 
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Length`] for no text, or more than the registers hold.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let bytes_per_register = bytes_per_register(id.width());
         let mut text = [0; MOST];
         for (part, x) in text.chunks_exact_mut(bytes_per_register).zip(&regs.0[2..]) {

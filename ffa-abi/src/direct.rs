@@ -74,8 +74,12 @@ macro_rules! direct_message {
         }
 
         impl $name {
+            /// Decodes the registers of the call, whose w0 is known to be `id`.
+            ///
+            /// # Errors
+            /// [`CallError::Reserved`] if a register sets bits that must be zero.
             #[inline]
-            pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+            pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
                 let (sender, receiver) = PartitionId::split(regs.w::<1>());
                 Ok(Self { width: id.width(), sender, receiver, message: Message::from_regs(id, regs)? })
             }

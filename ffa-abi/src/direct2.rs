@@ -20,7 +20,10 @@ pub struct DirectRequest2 {
 }
 
 impl DirectRequest2 {
-    pub(crate) fn from_regs(regs: &Regs) -> Self {
+    /// Decodes the registers of the call.
+    #[must_use]
+    #[inline]
+    pub fn from_regs(regs: &Regs) -> Self {
         let (sender, receiver) = PartitionId::split(regs.w::<1>());
         let uuid = Uuid::from_halves([regs.x::<2>(), regs.x::<3>()]);
         Self { sender, receiver, uuid, payload: payload(regs) }
@@ -49,7 +52,12 @@ pub struct DirectResponse2 {
 }
 
 impl DirectResponse2 {
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         reserved(id, 2, regs.x::<2>(), 0)?;
         reserved(id, 3, regs.x::<3>(), 0)?;
         let (sender, receiver) = PartitionId::split(regs.w::<1>());

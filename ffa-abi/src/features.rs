@@ -37,8 +37,10 @@ pub enum FeatureQuery {
 }
 
 impl FeatureQuery {
+    /// Decodes the registers of the call.
+    #[must_use]
     #[inline]
-    pub(crate) fn from_regs(regs: &Regs) -> Self {
+    pub fn from_regs(regs: &Regs) -> Self {
         let (w1, w2) = (regs.w::<1>(), regs.w::<2>());
         match FunctionId::from_w0(w1) {
             // A function ID is asked about as it is: the SVE hint has no meaning here.

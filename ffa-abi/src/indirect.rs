@@ -41,7 +41,12 @@ pub struct MsgSend2 {
 impl MsgSend2 {
     const DELAY: u64 = 2;
 
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let w1 = reserved(id, 1, u64::from(regs.w::<1>()), 0xffff_0000)?;
         let w2 = reserved(id, 2, u64::from(regs.w::<2>()), Self::DELAY)?;
         Ok(Self { sender: PartitionId((w1 >> 16) as u16), delay_schedule_receiver: w2 != 0 })

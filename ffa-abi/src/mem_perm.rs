@@ -70,7 +70,10 @@ pub struct MemPermGet {
 }
 
 impl MemPermGet {
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Self {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    #[must_use]
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Self {
         Self { width: id.width(), base: cut(id.width(), regs.x::<1>()), pages: regs.w::<2>() }
     }
 
@@ -135,7 +138,12 @@ pub struct MemPermSet {
 }
 
 impl MemPermSet {
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if w3 sets bits that must be zero, or no permissions that there are.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let w3 = regs.w::<3>();
         reserved(id, 3, u64::from(w3), 7)?;
         let permissions = MemPermissions::from_word(w3);

@@ -45,21 +45,23 @@ pub struct MemSend {
 }
 
 impl MemSend {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    #[must_use]
     #[inline]
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Self {
         let transaction = match id.function() {
             Function::MemLend => Transaction::Lend,
             Function::MemDonate => Transaction::Donate,
             _ => Transaction::Share,
         };
-        Ok(Self {
+        Self {
             width: id.width(),
             transaction,
             total_len: regs.w::<1>(),
             fragment_len: regs.w::<2>(),
             address: cut(id.width(), regs.x::<3>()),
             pages: regs.w::<4>(),
-        })
+        }
     }
 
     /// Registers of the call.
@@ -120,8 +122,12 @@ pub struct MemReclaim {
 }
 
 impl MemReclaim {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Handle`] for all ones, [`CallError::Reserved`] if a register sets bits that must be zero.
     #[inline]
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let handle = handle(id, regs)?;
         let flags = reserved(id, 3, u64::from(regs.w::<3>()), 3)?;
         Ok(Self { handle, flags: ReclaimFlags(flags as u32) })
@@ -152,8 +158,12 @@ pub struct MemFragRx {
 }
 
 impl MemFragRx {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Handle`] for all ones, [`CallError::Reserved`] if a register sets bits that must be zero.
     #[inline]
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let w4 = reserved(id, 4, u64::from(regs.w::<4>()), 0xffff_0000)?;
         Ok(Self {
             handle: handle(id, regs)?,
@@ -185,8 +195,12 @@ pub struct MemFragTx {
 }
 
 impl MemFragTx {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Handle`] for all ones, [`CallError::Reserved`] if a register sets bits that must be zero.
     #[inline]
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let w4 = reserved(id, 4, u64::from(regs.w::<4>()), 0xffff_0000)?;
         Ok(Self {
             handle: handle(id, regs)?,

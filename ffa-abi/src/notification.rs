@@ -78,7 +78,12 @@ pub struct NotificationBitmapCreate {
 }
 
 impl NotificationBitmapCreate {
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         Ok(Self { vm: vm(id, regs)?, vcpus: regs.w::<2>() })
     }
 
@@ -102,7 +107,12 @@ pub struct NotificationBitmapDestroy {
 }
 
 impl NotificationBitmapDestroy {
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         Ok(Self { vm: vm(id, regs)? })
     }
 
@@ -138,7 +148,12 @@ pub struct NotificationBind {
 const PER_VCPU: u32 = 1;
 
 impl NotificationBind {
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let (sender, receiver) = PartitionId::split(regs.w::<1>());
         let scope = match reserved(id, 2, u64::from(regs.w::<2>()), u64::from(PER_VCPU))? {
             0 => NotificationScope::Global,
@@ -173,7 +188,12 @@ pub struct NotificationUnbind {
 }
 
 impl NotificationUnbind {
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let (sender, receiver) = PartitionId::split(regs.w::<1>());
         reserved(id, 2, u64::from(regs.w::<2>()), 0)?;
         Ok(Self { sender, receiver, bitmap: bitmap(regs) })
@@ -207,7 +227,12 @@ pub struct NotificationSet {
 impl NotificationSet {
     const DELAY: u32 = 2;
 
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let (sender, receiver) = PartitionId::split(regs.w::<1>());
         let w2 = regs.w::<2>();
         let per_vcpu = w2 & PER_VCPU != 0;

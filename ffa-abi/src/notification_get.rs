@@ -64,7 +64,12 @@ pub struct NotificationGet {
 }
 
 impl NotificationGet {
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let (PartitionId(vcpu), receiver) = PartitionId::split(regs.w::<1>());
         let sources = reserved(id, 2, u64::from(regs.w::<2>()), 0xf)?;
         Ok(Self { receiver, vcpu, sources: NotificationSources(sources as u32) })

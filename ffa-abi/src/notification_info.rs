@@ -13,7 +13,12 @@ pub struct NotificationInfoGet {
 }
 
 impl NotificationInfoGet {
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         for (register, x) in (1..=7).zip(&regs.0[1..]) {
             reserved(id, register, cut(id.width(), *x), 0)?;
         }

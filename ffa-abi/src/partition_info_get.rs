@@ -14,8 +14,12 @@ pub struct PartitionInfoGet {
 }
 
 impl PartitionInfoGet {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
     #[inline]
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let flags = reserved(id, 5, u64::from(regs.w::<5>()), 1)?;
         let uuid = Uuid::from_words([regs.w::<1>(), regs.w::<2>(), regs.w::<3>(), regs.w::<4>()]);
         Ok(Self { uuid, count_only: flags != 0 })

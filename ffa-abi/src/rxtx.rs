@@ -18,8 +18,12 @@ pub struct RxTxMap {
 }
 
 impl RxTxMap {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
     #[inline]
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let pages = reserved(id, 3, u64::from(regs.w::<3>()), 0x3f)?;
         Ok(Self {
             width: id.width(),
@@ -54,8 +58,12 @@ pub struct RxTxUnmap {
 }
 
 impl RxTxUnmap {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
     #[inline]
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let w1 = reserved(id, 1, u64::from(regs.w::<1>()), 0xffff_0000)?;
         Ok(Self { endpoint: PartitionId((w1 >> 16) as u16) })
     }
@@ -76,8 +84,12 @@ pub struct RxRelease {
 }
 
 impl RxRelease {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
     #[inline]
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let w1 = reserved(id, 1, u64::from(regs.w::<1>()), 0xffff)?;
         Ok(Self { endpoint: PartitionId(w1 as u16) })
     }
@@ -101,7 +113,12 @@ pub struct RxAcquire {
 }
 
 impl RxAcquire {
-    pub(crate) fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    ///
+    /// # Errors
+    /// [`CallError::Reserved`] if a register sets bits that must be zero.
+    #[inline]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Result<Self, CallError> {
         let w1 = reserved(id, 1, u64::from(regs.w::<1>()), 0xffff)?;
         Ok(Self { endpoint: PartitionId(w1 as u16) })
     }
