@@ -4,8 +4,8 @@
 
 use core::str;
 
-use ffa_abi::FunctionId;
 use ffa_el2::{clock, println};
+use ffa_hyp_glue::Outcome;
 use ffa_teardown::Time;
 use ffa_test_utils::timeline::Line;
 use smccc::arch::{SMCCC_ARCH_FEATURES, SMCCC_VERSION};
@@ -34,12 +34,7 @@ const HYPERVISOR: u32 = 6;
 /// Answers the call that `vcpu` made, by SMC or by HVC.
 #[inline]
 pub fn handle(vcpu: &mut Vcpu) -> Verdict {
-    let w0 = vcpu.context.registers.w::<0>();
-    // First of all, since nothing else is called as often.
-    if FunctionId::is_ffa(w0) {
-        return handle_ffa(vcpu);
-    }
-    let function = w0 & !SVE_HINT;
+    let function = vcpu.context.registers.w::<0>() & !SVE_HINT;
     match function >> OWNER_SHIFT & OWNER_MASK {
         STANDARD => handle_standard(vcpu, function),
         HYPERVISOR => handle_hypercall(vcpu, function),
@@ -61,7 +56,14 @@ fn architecture(function: u32, asked: u32) -> u64 {
     }
 }
 
+/// FF-A and PSCI. Without a mediator, there is no FF-A.
+#[inline]
 fn handle_standard(vcpu: &mut Vcpu, function: u32) -> Verdict {
+    if let Some(caller) = vcpu.caller
+        && ffa::guest_call(caller, &mut vcpu.context.registers) == Outcome::Return
+    {
+        return Verdict::Resume;
+    }
     match function {
         PSCI_VERSION => answer(vcpu, PSCI_1_1),
         PSCI_FEATURES => match vcpu.context.registers[1] as u32 {
@@ -73,13 +75,6 @@ fn handle_standard(vcpu: &mut Vcpu, function: u32) -> Verdict {
         PSCI_SYSTEM_OFF | PSCI_SYSTEM_RESET => wait(vcpu, State::Stopped(Stop::TurnedOff)),
         _ => answer(vcpu, NOT_SUPPORTED),
     }
-}
-
-/// What the mediator serves; without one, there is no FF-A.
-fn handle_ffa(vcpu: &mut Vcpu) -> Verdict {
-    let Some(caller) = vcpu.caller else { return answer(vcpu, NOT_SUPPORTED) };
-    ffa::guest_call(caller, &mut vcpu.context.registers);
-    Verdict::Resume
 }
 
 fn handle_hypercall(vcpu: &mut Vcpu, function: u32) -> Verdict {

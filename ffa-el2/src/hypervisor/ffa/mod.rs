@@ -94,12 +94,11 @@ pub fn mediator() -> Option<&'static FfaMediator> {
     MEDIATOR.get()
 }
 
-/// Serves a call of a guest.
+/// Serves a call of a guest, if it is one of FF-A's.
 #[inline]
-pub fn guest_call(caller: Caller, regs: &mut Regs) {
+pub fn guest_call(caller: Caller, regs: &mut Regs) -> Outcome {
     let mediator = mediator().expect("only a mediator makes callers");
-    let outcome = with_cpu(|cpu| mediator.guest_call(&mut cpu.platform, caller, regs, &mut cpu.scratch));
-    debug_assert_eq!(outcome, Outcome::Return, "the function is FF-A's");
+    with_cpu(|cpu| mediator.guest_call(&mut cpu.platform, caller, regs, &mut cpu.scratch))
 }
 
 /// Tells the secure world of a VM that has its memory and does not run yet. `None` without a mediator.
