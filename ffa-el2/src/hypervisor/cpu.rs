@@ -10,7 +10,7 @@ use percore::Cores;
 use smccc::Smc;
 use smccc::psci::{self, AffinityState, LowestAffinityLevel};
 
-use crate::{interrupts, stage1, stage2, world_switch};
+use crate::{interrupts, stage1, stage2, virtual_gic, world_switch};
 
 /// Most CPUs that the hypervisor uses.
 pub const MAX: usize = 2;
@@ -49,6 +49,7 @@ pub fn start_this() {
     world_switch::install_vectors();
     confine_guests();
     interrupts::start_cpu(current());
+    virtual_gic::start_cpu();
 }
 
 /// Starts the second CPU at `main`. To run without it is no error: the machine may have only one.
@@ -70,11 +71,15 @@ pub fn stop_second() -> ! {
 
 /// Waits until the second CPU is off, or was never on.
 pub fn wait_for_second_to_stop() {
-    while let Ok(AffinityState::On | AffinityState::OnPending) =
-        psci::affinity_info::<Smc>(SECOND, LowestAffinityLevel::All)
-    {
+    while has_second() {
         let_others_go_first();
     }
+}
+
+/// Whether the second CPU is on, or will be.
+pub fn has_second() -> bool {
+    let state = psci::affinity_info::<Smc>(SECOND, LowestAffinityLevel::All);
+    matches!(state, Ok(AffinityState::On | AffinityState::OnPending))
 }
 
 /// Decides what EL1 may do without asking, on this CPU: use its own memory, its own system registers and the counter.
@@ -110,7 +115,6 @@ fn confine_guests() {
         write_vmpidr_el2(VmpidrEl2::from_bits_retain(GUEST_AFFINITY));
         write_vpidr_el2(VpidrEl2::from_bits_retain(read_midr_el1().bits()));
         write_cntvoff_el2(CntvoffEl2::from_bits_retain(0));
-        write_ich_hcr_el2(IchHcrEl2::TC | IchHcrEl2::TALL0 | IchHcrEl2::TALL1);
     }
     write_mdcr_el2(debug);
     write_hstr_el2(0);

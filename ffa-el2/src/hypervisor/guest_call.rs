@@ -95,6 +95,10 @@ fn handle_hypercall(vcpu: &mut Vcpu, function: u32) -> Verdict {
         hypercall::YIELD => wait(vcpu, State::Ready),
         hypercall::SLEEP => wait(vcpu, State::Sleeping(clock::now().saturating_add(argument))),
         hypercall::EXIT => wait(vcpu, State::Stopped(Stop::Exited(argument))),
+        hypercall::RAISE => {
+            let is_raised = u32::try_from(argument).is_ok_and(|intid| vms::raise(vcpu.vm, intid));
+            answer(vcpu, if is_raised { SUCCESS } else { NOT_SUPPORTED })
+        }
         hypercall::GIVE_BACK => {
             let result = if vms::take_page(vcpu.vm, argument).is_ok() { SUCCESS } else { NOT_SUPPORTED };
             answer(vcpu, result)

@@ -15,6 +15,8 @@ pub const GIVE_BACK: u32 = 0xc600_0004;
 pub const WRONG: u32 = 0xc600_0005;
 /// How many SMCs the mediator has made so far.
 pub const SECURE_CALLS: u32 = 0xc600_0006;
+/// Makes the SGI or PPI with INTID x1 pending at the caller, once. -1 if there is none.
+pub const RAISE: u32 = 0xc600_0007;
 
 /// Most bytes in one line.
 pub const LINE_BYTES: usize = 16 * 8;

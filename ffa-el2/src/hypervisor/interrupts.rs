@@ -1,4 +1,4 @@
-//! The two interrupts that the hypervisor uses: its timer, and a kick from another CPU.
+//! The interrupts that the hypervisor uses: its timer, a kick from another CPU, and that of the virtual CPU interface.
 //!
 //! EL2 runs with interrupts masked. One that arrives while a guest runs ends the guest's turn, one that arrives while
 //! this CPU waits ends the wait; either way [`acknowledge`] is called next.
@@ -18,6 +18,8 @@ use crate::timer;
 /// PPI 10, interrupt 26: the EL2 physical timer. Arm BSA (DEN0094) section 3.8.
 const TIMER: IntId = IntId::ppi(10);
 const KICK: IntId = IntId::sgi(0);
+/// PPI 9, interrupt 25: list registers are free that were not. As above. It is asserted only while a guest runs.
+const MAINTENANCE: IntId = IntId::ppi(9);
 const PRIORITY: u8 = 0x80;
 const LOWEST_PRIORITY: u8 = 0xff;
 
@@ -35,13 +37,13 @@ pub fn start() {
     *GIC.lock() = Some(gic);
 }
 
-/// Lets this CPU take the two interrupts.
+/// Lets this CPU take the interrupts.
 pub fn start_cpu(cpu: usize) {
     GicCpuInterface::enable_system_register_el2(false);
     let mut gic = GIC.lock();
     let gic = gic.as_mut().expect("the boot CPU found the GIC first");
     gic.init_cpu(cpu);
-    for interrupt in [TIMER, KICK] {
+    for interrupt in [TIMER, KICK, MAINTENANCE] {
         gic.set_group(interrupt, Some(cpu), Group::Group1NS).expect("the CPU has a redistributor");
         gic.set_interrupt_priority(interrupt, Some(cpu), PRIORITY).expect("the CPU has a redistributor");
         gic.enable_interrupt(interrupt, Some(cpu), true).expect("the CPU has a redistributor");
@@ -55,7 +57,7 @@ pub fn start_cpu(cpu: usize) {
 pub fn acknowledge() {
     while GicCpuInterface::handle_interrupt(InterruptGroup::Group1, |interrupt| match interrupt {
         TIMER => timer::disarm(),
-        KICK => {}
+        KICK | MAINTENANCE => {}
         other => println!("unexpected interrupt {other:?} ignored"),
     }) {}
     // SAFETY: A barrier: what is looked at next is not read before the interrupt was.
@@ -64,8 +66,17 @@ pub fn acknowledge() {
 
 /// Lets the other CPUs look for work.
 pub fn kick_others() {
+    send_kick(SgiTarget::All);
+}
+
+/// Ends the turn of the vCPU that runs on `cpu`, which may be this one.
+pub fn kick(cpu: usize) {
+    // On this machine, a CPU's affinity fields above the first are zero.
+    send_kick(SgiTarget::List { affinity3: 0, affinity2: 0, affinity1: 0, target_list: 1 << cpu });
+}
+
+fn send_kick(target: SgiTarget) {
     // SAFETY: A barrier: whoever is kicked sees what was written before.
     unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) }
-    GicCpuInterface::send_sgi(KICK, SgiTarget::All, SgiTargetGroup::CurrentGroup1)
-        .expect("the interrupt is an SGI");
+    GicCpuInterface::send_sgi(KICK, target, SgiTargetGroup::CurrentGroup1).expect("the interrupt is an SGI");
 }

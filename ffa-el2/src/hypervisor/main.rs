@@ -4,8 +4,8 @@
 //! but PSCI and SMCCC, so it runs on the `firmware` image beside it as well as on TF-A. It takes the machine to be QEMU's
 //! `virt`, and of its memory only the image itself and the pool in [`frames`].
 //!
-//! **Not supported:** more than two CPUs, more than one vCPU in a VM, interrupts, devices, floating point or debugging in
-//! guests.
+//! **Not supported:** more than two CPUs, more than one vCPU in a VM, interrupts of devices, devices, floating point or
+//! debugging in guests.
 
 #![no_std]
 #![no_main]
@@ -13,6 +13,7 @@
 mod alarm;
 mod bench;
 mod cpu;
+mod doorbell;
 mod el1_registers;
 mod ffa;
 mod frames;
@@ -20,6 +21,7 @@ mod guest;
 mod guest_call;
 mod guest_memory;
 mod hypercall;
+mod interrupt_test;
 mod interrupts;
 mod lifecycle;
 mod memory_functions;
@@ -37,6 +39,7 @@ mod tlb;
 mod trap;
 mod vcpu;
 mod violations;
+mod virtual_gic;
 mod vm_id;
 mod vms;
 mod world_switch;
@@ -48,6 +51,7 @@ use core::sync::atomic::Ordering::{Acquire, Release};
 use crate::scenario::Failed;
 use aarch64_rt::{ExceptionHandlers, RegisterStateRef, entry, exception_handlers};
 use arm_sysregs::el0::accessors::read_currentel;
+use arm_sysregs::el1::accessors::{read_esr_el1, read_far_el1};
 use arm_sysregs::el2::accessors::{read_esr_el2, read_far_el2};
 use ffa_el2::{boot_map, clock, console, exit, println};
 use smccc::{Smc, psci};
@@ -103,21 +107,32 @@ fn second_main() {
 
 struct Exceptions;
 
-/// Exceptions from EL2 itself. Those from guests are taken by the vectors in [`world_switch`].
+/// Exceptions that an exception level takes from itself: EL2, and guests that use the same vectors at EL1. Those from
+/// guests to EL2 are taken by the vectors in [`world_switch`].
 impl ExceptionHandlers for Exceptions {
     extern "C" fn sync_current(state: RegisterStateRef) {
-        let (syndrome, address) = (read_esr_el2().bits(), read_far_el2().bits());
+        let (syndrome, address) = if is_el2() {
+            (read_esr_el2().bits(), read_far_el2().bits())
+        } else {
+            (read_esr_el1().bits(), read_far_el1().bits())
+        };
         panic!("exception {syndrome:#x} at {:#x}, address {address:#x}", state.elr);
     }
+
+    extern "C" fn irq_current(_: RegisterStateRef) {
+        assert!(!is_el2(), "EL2 runs with interrupts masked");
+        guest::take_interrupts();
+    }
+}
+
+/// Whether this is the hypervisor, not one of the guests that run the same functions.
+fn is_el2() -> bool {
+    const EL2: u8 = 2;
+    read_currentel().el() == EL2
 }
 
 /// Panics of EL2, and of guests: they run the same functions at EL1.
 #[panic_handler]
 fn panic(panic: &PanicInfo) -> ! {
-    const EL2: u8 = 2;
-    if read_currentel().el() == EL2 {
-        exit::after_panic("hypervisor", panic)
-    } else {
-        guest::after_panic(panic)
-    }
+    if is_el2() { exit::after_panic("hypervisor", panic) } else { guest::after_panic(panic) }
 }

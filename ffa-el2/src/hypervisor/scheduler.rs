@@ -12,7 +12,7 @@ use crate::ffa;
 use crate::vcpu::State;
 use crate::vm_id::VmId;
 use crate::vms::{self, Claim};
-use crate::{interrupts, timer, world_switch};
+use crate::{cpu, interrupts, timer, world_switch};
 
 /// Longest turn of a vCPU, in nanoseconds.
 const TURN: u64 = 10_000_000;
@@ -59,20 +59,26 @@ pub fn run_until(limit: u64, done: impl Fn() -> bool) {
 /// Runs the claimed vCPU once and says whose it is.
 fn take_turn(claim: &mut Claim, now: u64) -> VmId {
     timer::arm(alarm::next().min(now + TURN));
-    let vttbr = claim.vttbr;
+    let (vttbr, doorbell) = (claim.vttbr, claim.doorbell);
     let vcpu = claim.vcpu();
     vcpu.state = State::Ready;
     vcpu.el1.restore();
+    vcpu.gic.restore(doorbell.enter(cpu::current()));
     // SAFETY: The table exists as long as the claim does, since `vms::destroy` waits for the vCPU.
     unsafe { write_vttbr_el2(vttbr) }
     // SAFETY: The claim is ours alone, registers and stage 2 were set just now, and every CPU that comes here went
     // through `cpu::start_this`. The exception return makes the writes above take effect.
     unsafe { world_switch::enter(vcpu) }
     vcpu.el1.save();
-    if let State::Stopped(stop) = vcpu.state
-        && stop.ends_vm()
-    {
-        ffa::destroy_vm(vcpu.vm);
+    vcpu.gic.save();
+    match vcpu.state {
+        State::Stopped(stop) => {
+            doorbell.disconnect();
+            if stop.ends_vm() {
+                ffa::destroy_vm(vcpu.vm);
+            }
+        }
+        State::Ready | State::Sleeping(_) | State::WaitingForInterrupt(_) => doorbell.leave(),
     }
     vcpu.vm
 }

@@ -10,7 +10,7 @@ use crate::lifecycle::{self, Born};
 use crate::scenario::Failed;
 use crate::vcpu::Stop;
 use crate::vm_id::{MAX_VMS, VmId};
-use crate::{cpu, ffa, interrupts, scheduler, violations, vms};
+use crate::{cpu, ffa, interrupt_test, interrupts, scheduler, violations, vms};
 
 const LOOSE_PAGES: usize = 4;
 /// How long a teardown may take in which every SP does as it should, in nanoseconds.
@@ -68,6 +68,13 @@ const TOGETHER: &[Check] = &[
     ),
 ];
 
+/// More of them, with interrupts.
+const INTERRUPTED: &[Check] = &[
+    check("each interrupt is taken once, when it must be", Program::OwnInterrupts, PASSED),
+    check("nobody takes an interrupt of another", Program::NoInterrupt, PASSED),
+    check("each guest has interrupts of its own", Program::OwnInterrupts, PASSED),
+];
+
 /// More than there are CPUs, so that some run one after the other on the same.
 const OWN_REGISTERS: [Check; 2 * cpu::MAX] =
     [check("the system registers of a guest are its own", Program::SystemRegisters, PASSED); 2 * cpu::MAX];
@@ -86,10 +93,12 @@ pub fn run() -> Result<(), Failed> {
     let results = [
         unknown_calls_reach_nobody(),
         run_guests(TOGETHER),
+        run_guests(INTERRUPTED),
         run_guests(&OWN_REGISTERS),
         run_guests(&hostile()),
         verdict("a held page outlives its VM", hold_a_page()),
         verdict("a VM can be destroyed while it runs", destroy_while_it_runs()),
+        interrupt_test::run(),
         verdict(
             "all pages are free and zero in the end",
             free == FRAMES.lock().count().free && frames::soiled() == 0,
@@ -99,7 +108,7 @@ pub fn run() -> Result<(), Failed> {
     if results.iter().all(Result::is_ok) { Ok(()) } else { Err(Failed) }
 }
 
-fn verdict(name: &str, good: bool) -> Result<(), Failed> {
+pub fn verdict(name: &str, good: bool) -> Result<(), Failed> {
     println!("check: {name}: {}", if good { "passed" } else { "FAILED" });
     if good { Ok(()) } else { Err(Failed) }
 }
@@ -154,13 +163,13 @@ fn is_forgotten(id: VmId) -> bool {
 }
 
 /// Makes a VM that does `task` at the next opportunity.
-fn begin(id: VmId, task: impl Into<Task>) {
+pub fn begin(id: VmId, task: impl Into<Task>) {
     let Born::Live(caller) = lifecycle::create(id, LOOSE_PAGES) else { panic!("{id} cannot be created") };
     vms::start(id, caller, task.into());
 }
 
 /// Destroys a VM and waits until nothing is left of it.
-fn end(id: VmId) {
+pub fn end(id: VmId) {
     lifecycle::destroy(id);
     scheduler::run_until(clock::now() + PATIENCE, || !vms::exists(id));
 }

@@ -2,6 +2,7 @@
 
 use arm_sysregs::el2::accessors::{read_elr_el2, read_far_el2, read_hpfar_el2, write_elr_el2};
 use arm_sysregs::el2::registers::ElrEl2;
+use ffa_el2::clock;
 
 use crate::guest_call;
 use crate::vcpu::{State, Stop, Vcpu};
@@ -16,6 +17,9 @@ const SMC_0: u64 = 0x17 << CLASS_SHIFT | LONG_INSTRUCTION;
 const WAIT: u64 = 0x01;
 const INSTRUCTION_ABORT: u64 = 0x20;
 const DATA_ABORT: u64 = 0x24;
+
+/// Longest time that a WFI takes, in nanoseconds: it may end for no reason, and so does one for which no interrupt comes.
+const LONGEST_WAIT: u64 = 10_000_000;
 
 const CLASS_SHIFT: u32 = 26;
 const CLASS_MASK: u64 = 0x3f;
@@ -44,7 +48,10 @@ pub extern "C" fn handle_system_error(syndrome: u64) -> ! {
 #[cold]
 fn handle_other(vcpu: &mut Vcpu, syndrome: u64) -> Verdict {
     match syndrome >> CLASS_SHIFT & CLASS_MASK {
-        WAIT => skip_instruction(),
+        WAIT => {
+            skip_instruction();
+            vcpu.state = State::WaitingForInterrupt(clock::now().saturating_add(LONGEST_WAIT));
+        }
         INSTRUCTION_ABORT | DATA_ABORT => {
             let ipa = read_hpfar_el2().fipa() << PAGE_SHIFT | read_far_el2().bits() & ((1 << PAGE_SHIFT) - 1);
             vcpu.state = State::Stopped(Stop::MemoryFault(ipa));

@@ -4,6 +4,7 @@ use ffa_abi::Regs;
 use ffa_hyp_glue::Caller;
 
 use crate::el1_registers::El1Registers;
+use crate::virtual_gic::VirtualGic;
 use crate::vm_id::VmId;
 
 /// Processor state of a vCPU that has not run yet: EL1 with its own stack pointer, D, A, I and F masked.
@@ -30,6 +31,8 @@ pub enum State {
     Ready,
     /// Nothing to do until this many nanoseconds after reset.
     Sleeping(u64),
+    /// Nothing to do until an interrupt is pending, or this many nanoseconds after reset.
+    WaitingForInterrupt(u64),
     /// It will never run again.
     Stopped(Stop),
 }
@@ -62,6 +65,7 @@ impl Stop {
 pub struct Vcpu {
     pub context: Context,
     pub el1: El1Registers,
+    pub gic: VirtualGic,
     pub vm: VmId,
     /// Who it is to the mediator, if there is one.
     pub caller: Option<Caller>,
@@ -80,17 +84,19 @@ impl Vcpu {
                 processor_state: EL1_MASKED,
             },
             el1: El1Registers::at_reset(stack_top),
+            gic: VirtualGic::AT_RESET,
             vm,
             caller,
             state: State::Ready,
         }
     }
 
-    /// Whether the vCPU can do something at `now`.
-    pub fn is_due(&self, now: u64) -> bool {
+    /// Whether the vCPU can do something at `now`; `has_rung` if an interrupt was raised that it has not been given yet.
+    pub fn is_due(&self, now: u64, has_rung: bool) -> bool {
         match self.state {
             State::Ready => true,
             State::Sleeping(until) => until <= now,
+            State::WaitingForInterrupt(until) => until <= now || has_rung || self.gic.has_pending(),
             State::Stopped(_) => false,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A slot's two locks part what must not wait for each other: the vCPU is locked by the CPU that runs it, for as long as
 //! it runs; the rest only for a moment, by whoever looks something up or changes it. Where both are needed, the vCPU is
-//! first; the book of [`FRAMES`] is always last.
+//! first; the book of [`FRAMES`] is always last. The doorbell needs no lock.
 //!
 //! A VM that was destroyed has no vCPU any more, and no pages but those that are held. Its stage 2 says where these are,
 //! so it stays until the last reference is dropped.
@@ -15,6 +15,7 @@ use arm_sysregs::el2::registers::VttbrEl2;
 use ffa_el2::lock::{Mutex, MutexGuard};
 use ffa_hyp_glue::Caller;
 
+use crate::doorbell::{Doorbell, Found};
 use crate::frames::{self, BLOCK, FRAMES, PAGE, Run};
 use crate::guest::{self, Task, layout};
 use crate::stage2::Stage2;
@@ -26,7 +27,19 @@ struct Slot {
     vcpu: Mutex<Option<Vcpu>>,
     /// Whether somebody waits for the vCPU to take it away: then no CPU runs it again, or the wait might never end.
     is_wanted: AtomicBool,
+    doorbell: Doorbell,
     vm: Mutex<Option<Vm>>,
+}
+
+impl Slot {
+    const fn vacant() -> Self {
+        Self {
+            vcpu: Mutex::new(None),
+            is_wanted: AtomicBool::new(false),
+            doorbell: Doorbell::of_nobody(),
+            vm: Mutex::new(None),
+        }
+    }
 }
 
 /// A VM, or what is left of it.
@@ -37,9 +50,7 @@ struct Vm {
     is_dead: bool,
 }
 
-static SLOTS: [Slot; MAX_VMS] =
-    [const { Slot { vcpu: Mutex::new(None), is_wanted: AtomicBool::new(false), vm: Mutex::new(None) } };
-        MAX_VMS];
+static SLOTS: [Slot; MAX_VMS] = [const { Slot::vacant() }; MAX_VMS];
 
 /// Why a VM cannot be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -78,7 +89,10 @@ pub fn create(id: VmId, loose_pages: usize) -> Result<(), CreateError> {
 /// Lets the VM's guest begin with `task`.
 pub fn start(id: VmId, caller: Option<Caller>, task: Task) {
     let entry = guest::entry as *const () as u64;
-    *slot(id).vcpu.lock() = Some(Vcpu::new(id, caller, entry, layout::STACK_TOP, task.to_bits()));
+    let slot = slot(id);
+    let mut vcpu = slot.vcpu.lock();
+    *vcpu = Some(Vcpu::new(id, caller, entry, layout::STACK_TOP, task.to_bits()));
+    slot.doorbell.connect();
 }
 
 /// Takes the VM's vCPU away. Where it runs, its turn ends.
@@ -86,8 +100,23 @@ pub fn stop(id: VmId) {
     let slot = slot(id);
     slot.is_wanted.store(true, Release);
     interrupts::kick_others();
-    *slot.vcpu.lock() = None;
+    let mut vcpu = slot.vcpu.lock();
+    *vcpu = None;
+    slot.doorbell.disconnect();
+    drop(vcpu);
     slot.is_wanted.store(false, Release);
+}
+
+/// Makes the edge-triggered SGI or PPI `intid` pending at the VM's vCPU. Says false, and does nothing, if the VM has none,
+/// or it has stopped.
+pub fn raise(id: VmId, intid: u32) -> bool {
+    match slot(id).doorbell.ring(intid) {
+        Found::Nobody => return false,
+        // Whoever has nothing to do may enter it.
+        Found::Waiting => interrupts::kick_others(),
+        Found::Running(cpu) => interrupts::kick(cpu),
+    }
+    true
 }
 
 /// Ends the VM, which has no vCPU: its memory goes back to the pool, save the pages that are held.
@@ -156,6 +185,7 @@ pub fn with_memory<T>(id: VmId, use_it: impl FnOnce(&mut Stage2) -> T) -> Option
 /// A vCPU that this CPU may run: nobody else does until it is dropped.
 pub struct Claim {
     vcpu: MutexGuard<'static, Option<Vcpu>>,
+    pub doorbell: &'static Doorbell,
     /// `VTTBR_EL2` of its VM.
     pub vttbr: VttbrEl2,
 }
@@ -172,28 +202,35 @@ pub fn claim_due(last: Option<VmId>, now: u64) -> Option<Claim> {
     (first..MAX_VMS).chain(0..first).find_map(|index| {
         let slot = &SLOTS[index];
         let vcpu = slot.vcpu.try_lock()?;
-        vcpu.as_ref().filter(|vcpu| vcpu.is_due(now) && !slot.is_wanted.load(Acquire))?;
+        let is_due = |vcpu: &Vcpu| vcpu.is_due(now, slot.doorbell.has_rung());
+        vcpu.as_ref().filter(|vcpu| is_due(vcpu) && !slot.is_wanted.load(Acquire))?;
         let vttbr = slot.vm.lock().as_ref()?.stage2.vttbr();
-        Some(Claim { vcpu, vttbr })
+        Some(Claim { vcpu, doorbell: &slot.doorbell, vttbr })
     })
 }
 
-/// When the first of the vCPUs that sleep, and that no other CPU is busy with, wakes.
+/// When the first of the vCPUs that sleep or wait, and that no other CPU is busy with, goes on in any case.
 pub fn next_wake() -> Option<u64> {
     SLOTS
         .iter()
         .filter_map(|slot| match slot.vcpu.try_lock()?.as_ref()?.state {
-            State::Sleeping(until) => Some(until),
+            State::Sleeping(until) | State::WaitingForInterrupt(until) => Some(until),
             State::Ready | State::Stopped(_) => None,
         })
         .min()
+}
+
+/// Whether the VM's vCPU sleeps.
+pub fn is_asleep(id: VmId) -> bool {
+    let vcpu = slot(id).vcpu.try_lock();
+    vcpu.is_some_and(|vcpu| vcpu.as_ref().is_some_and(|vcpu| matches!(vcpu.state, State::Sleeping(_))))
 }
 
 /// Why the VM's vCPU stopped; `None` while it has not.
 pub fn stopped(id: VmId) -> Option<Stop> {
     match slot(id).vcpu.try_lock()?.as_ref()?.state {
         State::Stopped(stop) => Some(stop),
-        State::Ready | State::Sleeping(_) => None,
+        State::Ready | State::Sleeping(_) | State::WaitingForInterrupt(_) => None,
     }
 }
 
@@ -224,7 +261,7 @@ fn give(stage2: &mut Stage2, ipa: u64, run: Run) {
 fn load_image(stage2: &Stage2) {
     let Range { start, end } = stage1::code_and_constants();
     assert!(
-        start as u64 == layout::BLOCKS.start && end as u64 <= layout::STACK_BOTTOM,
+        start as u64 == layout::BLOCKS.start && end as u64 <= layout::INTERRUPTS.start,
         "the image is too big"
     );
     // SAFETY: The image's own code and constants: mapped for reading, never written.

@@ -92,8 +92,12 @@ impl SpmcBuffers for Platform {
 /// Guests reach every SP, and no guest.
 impl Permissions for Platform {}
 
-/// The guests have no notifications.
-impl VirtualInterrupts for Platform {}
+impl VirtualInterrupts for Platform {
+    fn raise(&mut self, vm: PartitionId, vcpu: Option<u16>, intid: u32) -> bool {
+        // Each VM has one vCPU.
+        vcpu.unwrap_or(0) == 0 && VmId::of_partition(vm).is_some_and(|id| vms::raise(id, intid))
+    }
+}
 
 impl Observer for Platform {
     #[inline]

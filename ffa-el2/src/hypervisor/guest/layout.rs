@@ -13,6 +13,9 @@ pub const BLOCKS: Range<u64> = HYPERVISOR as u64..HYPERVISOR as u64 + 2 * BLOCK 
 pub const STACK_TOP: u64 = BLOCKS.start + BLOCK as u64;
 pub const STACK_BOTTOM: u64 = STACK_TOP - 0x2_0000;
 
+/// How often the guest took which interrupt: a word for each SGI and PPI, below the stack.
+pub const INTERRUPTS: Range<u64> = STACK_BOTTOM - 32 * 8..STACK_BOTTOM;
+
 /// The second block, for whatever a program wants.
 pub const DATA: Range<u64> = STACK_TOP..BLOCKS.end;
 

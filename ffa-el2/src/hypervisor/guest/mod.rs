@@ -8,6 +8,8 @@ mod conduit;
 mod console;
 mod driver;
 mod ffa;
+mod interrupt_checks;
+mod interrupts;
 pub mod layout;
 mod memory;
 mod play;
@@ -19,6 +21,7 @@ mod task;
 
 use core::panic::PanicInfo;
 
+pub use interrupts::take as take_interrupts;
 pub use programs::Program;
 pub use rogue::ACTS;
 pub use task::Task;

@@ -12,7 +12,7 @@ use smccc::arch::SMCCC_VERSION;
 use smccc::psci::PSCI_VERSION;
 
 use super::conduit::{self, AllRegisters, Conduit, HVC, SMC};
-use super::{bench, console, ffa, layout, memory, survey, system_registers};
+use super::{bench, console, ffa, interrupt_checks, layout, memory, survey, system_registers};
 use crate::hypercall::{GIVE_BACK, SLEEP, YIELD};
 
 pub const PASSED: u64 = 0;
@@ -63,9 +63,19 @@ pub enum Program {
     TurnOff,
     /// Touches memory that it does not have, with pages shared.
     TrespassWhileShared,
+    /// Raises interrupts at itself, and takes each when it must.
+    OwnInterrupts,
+    /// Takes no interrupt, as none is for it.
+    NoInterrupt,
+    /// Takes the notification pending interrupt while it is busy.
+    InterruptWhileBusy,
+    /// Takes both interrupts of notifications while it waits for one.
+    InterruptsWhileWaiting,
+    /// Takes the notification pending interrupt at the end of a long sleep.
+    InterruptAfterSleep,
 }
 
-const PROGRAMS: [(Program, fn() -> u64); 18] = [
+const PROGRAMS: [(Program, fn() -> u64); 23] = [
     (Program::Registers, registers),
     (Program::Memory, fill_memory),
     (Program::Busy, busy),
@@ -84,6 +94,11 @@ const PROGRAMS: [(Program, fn() -> u64); 18] = [
     (Program::GiveBackShared, ffa::give_back_shared),
     (Program::TurnOff, ffa::turn_off),
     (Program::TrespassWhileShared, ffa::trespass_while_shared),
+    (Program::OwnInterrupts, interrupt_checks::own),
+    (Program::NoInterrupt, interrupt_checks::none),
+    (Program::InterruptWhileBusy, interrupt_checks::while_busy),
+    (Program::InterruptsWhileWaiting, interrupt_checks::while_waiting),
+    (Program::InterruptAfterSleep, interrupt_checks::after_sleep),
 ];
 
 /// Runs the program and returns its status.
