@@ -8,9 +8,9 @@ use ffa_abi::{
 pub struct CallKind {
     /// The call.
     pub what: What,
-    /// The partition spoken to, or run.
+    /// The partition spoken to, run or signalled, or whose signals it is about.
     pub sp: Option<PartitionId>,
-    /// The VM spoken of; of a direct request, the one that speaks. Sends and reclaims do not name theirs in registers.
+    /// The VM spoken of or for; of a direct request, the one that speaks. The hypervisor is 0 where it means itself. Sends and reclaims do not name theirs in registers.
     pub vm: Option<PartitionId>,
     /// The share, by the order in which their handles were issued, from 0: of FFA_MEM_RECLAIM alone. A handle that was
     /// reused names the latest.
@@ -82,8 +82,23 @@ impl Facts {
             Ok(Call::Run(target)) => Self { sp: Some(target.endpoint), ..plain },
             Ok(Call::MemReclaim(reclaim)) => Self { handle: Some(reclaim.handle.get()), ..plain },
             Ok(Call::MemFragTx(part)) => Self { handle: Some(part.handle.get()), ..plain },
+            Ok(Call::DirectRequest2(request)) => plain.between(request.receiver, request.sender),
+            Ok(Call::NotificationBind(bind)) => plain.between(bind.sender, bind.receiver),
+            Ok(Call::NotificationUnbind(unbind)) => plain.between(unbind.sender, unbind.receiver),
+            Ok(Call::NotificationSet(set)) => plain.between(set.receiver, set.sender),
+            Ok(Call::NotificationGet(get)) => Self { vm: Some(get.receiver), ..plain },
+            Ok(Call::NotificationBitmapCreate(create)) => Self { vm: Some(create.vm), ..plain },
+            Ok(Call::NotificationBitmapDestroy(destroy)) => Self { vm: Some(destroy.vm), ..plain },
+            Ok(Call::MsgSend2(send)) => Self { vm: Some(send.sender), ..plain },
+            Ok(Call::RxAcquire(acquire)) => Self { vm: Some(acquire.endpoint), ..plain },
+            Ok(Call::RxRelease(release)) => Self { vm: Some(release.endpoint), ..plain },
+            Ok(Call::RxTxUnmap(unmap)) => Self { vm: Some(unmap.endpoint), ..plain },
             _ => plain,
         }
+    }
+
+    fn between(self, sp: PartitionId, vm: PartitionId) -> Self {
+        Self { sp: Some(sp), vm: Some(vm), ..self }
     }
 
     fn of_request(request: &DirectRequest) -> Self {
@@ -100,7 +115,8 @@ impl Facts {
 
     /// Whether it is a direct request, about a VM or not.
     pub fn is_message(&self) -> bool {
-        self.event.is_some() || self.function == Some(Function::MsgSendDirectReq)
+        let request = matches!(self.function, Some(Function::MsgSendDirectReq | Function::MsgSendDirectReq2));
+        request || self.event.is_some()
     }
 
     /// Whether `kind` means this call; `ordinal` numbers the share of its handle.

@@ -1,6 +1,6 @@
 use ffa_abi::{
-    Answer, DirectRequest, FirmwareStatus, Function, FunctionId, Handle, MemFragRx, Message, Regs, Status,
-    VmMessage, Width,
+    Answer, DirectRequest, FirmwareStatus, Function, FunctionId, Handle, MemFragRx, Message,
+    NotificationInfo, PartitionId, PendingReceiver, Regs, Status, VmMessage, Width,
 };
 use ffa_teardown::Span;
 
@@ -48,9 +48,51 @@ pub enum FaultAction {
     ShiftOffset(i32),
     /// The call is carried out, and the direct response is spoiled.
     Mangle(Mangling),
+    /// The call is carried out, and success has these bits in a register.
+    Bits {
+        /// Number of the register.
+        register: u8,
+        /// Which bits are replaced,
+        mask: u64,
+        /// and what by.
+        value: u64,
+    },
+    /// FFA_NOTIFICATION_INFO_GET is answered with this endpoint, and that there is more; the secure world never sees the
+    /// call. Every time, there is no end to it.
+    Pending(PartitionId),
 }
 
 impl FaultAction {
+    /// FFA_NOTIFICATION_INFO_GET's answer claims so many lists, of which 31 never fit.
+    #[must_use]
+    pub const fn list_count(lists: u8) -> Self {
+        Self::Bits { register: 2, mask: 0x1f << 7, value: (lists as u64) << 7 }
+    }
+
+    /// FFA_PARTITION_INFO_GET_REGS's answer has this index of the last record of the list.
+    #[must_use]
+    pub const fn last_index(last: u16) -> Self {
+        Self::Bits { register: 2, mask: 0xffff, value: last as u64 }
+    }
+
+    /// FFA_PARTITION_INFO_GET_REGS's answer has this index of the last record that it shows.
+    #[must_use]
+    pub const fn current_index(current: u16) -> Self {
+        Self::Bits { register: 2, mask: 0xffff << 16, value: (current as u64) << 16 }
+    }
+
+    /// FFA_PARTITION_INFO_GET_REGS's answer has this tag.
+    #[must_use]
+    pub const fn list_tag(tag: u16) -> Self {
+        Self::Bits { register: 2, mask: 0xffff << 32, value: (tag as u64) << 32 }
+    }
+
+    /// FFA_PARTITION_INFO_GET_REGS's answer has records of this size.
+    #[must_use]
+    pub const fn record_size(bytes: u16) -> Self {
+        Self::Bits { register: 2, mask: 0xffff << 48, value: (bytes as u64) << 48 }
+    }
+
     /// The answer in place of a call that is not carried out.
     pub(super) fn instead(self, regs: &Regs, facts: &Facts) -> Option<Regs> {
         match self {
@@ -63,6 +105,7 @@ impl FaultAction {
                 Some(Regs::new([u64::from(FunctionId::smc32(Function::Error).w0()), code]))
             }
             Self::Pretend => Some(vm_response(regs, facts, None).unwrap_or_else(|| Regs::success(0, 0))),
+            Self::Pending(endpoint) => pending(regs, endpoint),
             _ => None,
         }
     }
@@ -106,10 +149,19 @@ impl FaultAction {
                 return Some(Answer::MemFragRx(MemFragRx { offset, ..next }).to_regs());
             }
             Self::Mangle(how) => {
-                let Answer::DirectResponse(_) = Answer::from_regs(answer) else { return None };
+                let (Answer::DirectResponse(_) | Answer::DirectResponse2 { .. }) = Answer::from_regs(answer)
+                else {
+                    return None;
+                };
                 return Some(mangle(answer, how));
             }
-            Self::Refuse(_)
+            Self::Bits { register, mask, value } => {
+                success(answer)?;
+                let x = regs.0.get_mut(usize::from(register))?;
+                *x = *x & !mask | value & mask;
+            }
+            Self::Pending(_)
+            | Self::Refuse(_)
             | Self::RefuseAsPartition(_)
             | Self::CodeInW1(_)
             | Self::Pretend
@@ -135,6 +187,15 @@ fn vm_response(regs: &Regs, facts: &Facts, status: Option<FirmwareStatus>) -> Op
     let DirectRequest { sender, message: Message::Framework { .. }, .. } = request else { return None };
     let response = VmMessage::from_request(&request)?.response(status);
     Some(ffa_abi::DirectResponse { receiver: sender, ..response }.to_regs())
+}
+
+/// An answer to FFA_NOTIFICATION_INFO_GET, if `regs` are that call.
+fn pending(regs: &Regs, endpoint: PartitionId) -> Option<Regs> {
+    let Ok(ffa_abi::Call::NotificationInfoGet(get)) = ffa_abi::Call::from_regs(regs) else { return None };
+    let mut info = NotificationInfo::new(get.width);
+    info.push(PendingReceiver { endpoint, vcpu: None }).ok()?;
+    info.more_pending = true;
+    Some(info.to_regs())
 }
 
 /// A success or FFA_MEM_FRAG_RX with another handle, all ones included.
