@@ -2,7 +2,7 @@
 
 use ffa_abi::{PartitionId, RxRelease, RxTxMap, RxTxUnmap, Status};
 use ffa_mem::{InsertError, IpaRange};
-use ffa_teardown::VmKey;
+use ffa_teardown::{Phase, VmKey};
 
 use crate::dispatch::Reply;
 use crate::mediator::Guard;
@@ -24,9 +24,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             |address| IpaRange::new(address, u32::from(map.pages)).map_err(|_| Status::InvalidParameters);
         let buffers = Buffers { tx: range(map.tx)?, rx: range(map.rx)? };
         {
+            // A creation that fails is undone by the engine alone, which knows nothing of these pages.
+            let live = state.engine.phase(vm) == Ok(Phase::Live);
             let record = state.record(vm)?;
             record.enter();
             let refused = match record.mailbox {
+                _ if !live => Some(Status::Denied),
                 Mailbox::Unmapped => record.track_buffers(&buffers).err().map(|error| match error {
                     InsertError::Full(_) => Status::NoMemory,
                     // With each other or with what is shared.

@@ -388,6 +388,26 @@ fn a_vm_is_there_until_its_buffers_are_released() {
 }
 
 #[test]
+fn a_guest_that_calls_before_it_may_leaves_no_page_behind() {
+    every_preset(|preset| {
+        let refuses = Script::GOOD.on_created(Reaction::always(Turn::refuse(Status::Denied)));
+        let mut world = World::boot(machine(preset, vec![SpConfig::new(SP1, refuses)]));
+        let done = once(
+            &mut world,
+            |moment| matches!(moment, Moment::Smc(_)),
+            |cpu, mediator| {
+                other_vcpu(cpu, mediator, VM1, Regs::new([0x8400_0063, 0x1_0001]));
+                let map = other_vcpu(cpu, mediator, VM1, Regs::new([0xc400_0066, TX, RX, 1]));
+                assert_eq!(map, Regs::error(Status::Denied));
+            },
+        );
+        assert!(matches!(world.hypervisor.create(VM1, &REGIONS), Ok(Creation::Failed(Some(_)))));
+        assert!(done.get() && world.hypervisor.settle(LONG));
+        world.check_all_gone();
+    });
+}
+
+#[test]
 fn a_vm_that_ends_while_it_is_created_gives_its_reference_back() {
     every_preset(|preset| {
         let mut world = World::boot(machine(preset, good_sps()));
