@@ -232,6 +232,11 @@ impl Oracle {
         let message = match id.function() {
             Function::MsgSendDirectReq => {
                 let Ok(Call::DirectRequest(request)) = Call::from_regs(regs) else { return };
+                let answer = Answer::from_regs(answer);
+                if let Answer::Interrupt(target) | Answer::Yield { target, .. } = answer {
+                    // Whoever is run under that name from now on works for this request.
+                    self.paused.remove(&(target.endpoint, target.vcpu));
+                }
                 if !matches!(request.message, Message::Framework { .. }) {
                     return;
                 }
@@ -306,11 +311,12 @@ impl Oracle {
                             | Status::NotReady,
                         _
                     )))
-                ) && !run;
+                );
+                let responds = matches!(status, Some(Err((_, true))));
                 heard.created = match status {
                     Some(Ok(())) => Created::Accepted,
-                    Some(Err((_, true))) if heard.created == Created::Perhaps && run => Created::Unheard,
-                    _ if refused => heard.created,
+                    _ if refused && run && responds && heard.created == Created::Perhaps => Created::Unheard,
+                    _ if refused && !run => heard.created,
                     _ if heard.created == Created::Accepted => Created::Accepted,
                     _ => Created::Perhaps,
                 };
