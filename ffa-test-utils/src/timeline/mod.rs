@@ -126,10 +126,10 @@ fn write_event(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
             }
         }
         EventKind::Shared { pages } => {
-            write!(f, " call={} answer=SUCCESS then={pages} pages shared", Function::MemShare)
+            write!(f, " call={} answer=SUCCESS then={} shared", Function::MemShare, Pages(pages))
         }
         EventKind::Doubtful { pages } => {
-            write!(f, " call={} then={pages} pages kept: nobody knows who has them", Function::MemShare)
+            write!(f, " call={} then={} kept: nobody knows who has them", Function::MemShare, Pages(pages))
         }
         EventKind::SecureCall { call, answer, decision } => {
             write!(f, " call={call} answer=")?;
@@ -137,8 +137,8 @@ fn write_event(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
             f.write_str(" then=")?;
             write_decision(f, decision)
         }
-        EventKind::Released { pages } => write!(f, " then={pages} pages back"),
-        EventKind::Quarantined { pages } => write!(f, " then={pages} pages quarantined"),
+        EventKind::Released { pages } => write!(f, " then={} back", Pages(pages)),
+        EventKind::Quarantined { pages } => write!(f, " then={} quarantined", Pages(pages)),
         EventKind::Retried { due } => write!(f, " then=operator retries {due} obligations"),
         EventKind::Finished { end } => f.write_str(match end {
             End::Gone => " then=VM is gone, its ID is free",
@@ -162,6 +162,16 @@ fn write_answer(f: &mut fmt::Formatter<'_>, _: SecureCall, answer: LastAnswer) -
             None => "error",
         },
     })
+}
+
+/// So many pages, in words.
+struct Pages(u32);
+
+impl fmt::Display for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count) = self;
+        write!(f, "{count} {}", if *count == 1 { "page" } else { "pages" })
+    }
 }
 
 fn write_decision(f: &mut fmt::Formatter<'_>, decision: Decision) -> fmt::Result {

@@ -110,7 +110,7 @@ fn style(entry: &Entry) -> Style {
         Style::Red
     } else if then.contains("again at") || then.contains("failed") || then.contains("not created") {
         Style::Yellow
-    } else if then.contains("pages back") || then.contains("gone") {
+    } else if then.contains(" back") || then.contains("gone") {
         Style::Green
     } else if entry.by_guest {
         Style::Dim
