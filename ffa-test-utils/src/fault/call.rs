@@ -10,7 +10,8 @@ pub struct CallKind {
     pub what: What,
     /// The partition spoken to, run or signalled, or whose signals it is about.
     pub sp: Option<PartitionId>,
-    /// The VM spoken of or for; of a direct request, the one that speaks. The hypervisor is 0 where it means itself. Sends and reclaims do not name theirs in registers.
+    /// The VM spoken of or for; of a direct request, the one that speaks. The hypervisor is 0 where it means itself.
+    /// Sends and reclaims do not name theirs in registers.
     pub vm: Option<PartitionId>,
     /// The share, by the order in which their handles were issued, from 0: of FFA_MEM_RECLAIM alone. A handle that was
     /// reused names the latest.

@@ -57,8 +57,8 @@ pub enum FaultAction {
         /// and what by.
         value: u64,
     },
-    /// FFA_NOTIFICATION_INFO_GET is answered with this endpoint, and that there is more; the secure world never sees the
-    /// call. Every time, there is no end to it.
+    /// FFA_NOTIFICATION_INFO_GET is answered with this endpoint, and that there is more; the secure world never sees
+    /// the call.
     Pending(PartitionId),
 }
 

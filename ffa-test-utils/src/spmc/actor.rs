@@ -173,8 +173,8 @@ impl SpmcModel {
         }
     }
 
-    /// The partition begins anew: it holds nothing, remembers nothing, and takes messages. The list of partitions counts as
-    /// changed.
+    /// The partition begins anew: it holds nothing, remembers nothing, and takes messages. The list of partitions
+    /// counts as changed.
     pub fn restart(&mut self, sp: PartitionId) {
         self.unmap_all(sp);
         let Some(partition) = self.partition_mut(sp) else { return };

@@ -134,9 +134,9 @@ impl SpmcModel {
     /// Partition `sp` sends `vm` an indirect message. The VM is told of it if it has a notification bitmap.
     ///
     /// # Errors
-    /// `NOT_SUPPORTED` if this secure world has no indirect messages; `INVALID_PARAMETERS` if there is no such partition or
-    /// VM, or the message does not fit the VM's RX; `DENIED` if the partition has no indirect messages; `BUSY` if RX is
-    /// not mapped, or not the SPMC's; `ABORTED` if it cannot be written.
+    /// `NOT_SUPPORTED` if this secure world has no indirect messages; `INVALID_PARAMETERS` if there is no such
+    /// partition or VM, or the message does not fit the VM's RX; `DENIED` if the partition has no indirect messages;
+    /// `BUSY` if RX is not mapped, or not the SPMC's; `ABORTED` if it cannot be written.
     pub fn send_message(
         &mut self,
         memory: &mut dyn PhysMemory,
