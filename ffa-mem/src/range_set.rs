@@ -1,4 +1,5 @@
 use core::ops::Range;
+use core::slice;
 
 use ffa_abi::Status;
 
@@ -238,11 +239,13 @@ fn runs(mut ranges: &[TrackedRange]) -> impl Iterator<Item = Run<'_>> {
     core::iter::from_fn(move || {
         let (first, behind) = ranges.split_first()?;
         let tag = first.tag();
-        let more = match behind.first() {
-            Some(second) if second.tag() == tag => leading(behind, |range| range.tag() == tag),
-            _ => 0, // a run of one range is the most frequent
+        let (run, rest) = match behind.first() {
+            Some(second) if second.tag() == tag => {
+                let more = leading(behind, |range| range.tag() == tag);
+                ranges.split_at_checked(more.saturating_add(1))?
+            }
+            _ => (slice::from_ref(first), behind), // the most frequent
         };
-        let (run, rest) = ranges.split_at_checked(more.saturating_add(1))?;
         ranges = rest;
         Some(Run { first, ranges: run })
     })
