@@ -199,8 +199,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     fn decided(&self, hyp: &mut P, vm: VmKey, decision: Decision) {
         match decision {
             Decision::Confirmed { share } => {
-                let (pages, state) = self.release(hyp, self.lock(), vm, share);
-                drop(state);
+                self.release(hyp, vm, share);
+                let pages = self.lock().released(vm, share).map_or(0, |record| record.forget(share));
                 hyp.event(&Event::new(vm.id(), EventKind::Released { pages }));
             }
             Decision::HandOver { share } => {

@@ -196,40 +196,33 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// Ends a call that [`Record::enter`] began. The last one of a VM that died meanwhile begins its teardown.
     #[inline(always)] // ends every call, and has little to do but once
     pub(crate) fn leave(&self, hyp: &mut P, mut state: Guard<'_, P, S>, vm: VmKey) {
-        let Ok(record) = state.record(vm) else { return };
-        record.calls = record.calls.saturating_sub(1);
-        if record.dying && record.calls == 0 {
+        if state.record(vm).is_ok_and(Record::leave) {
             self.begin_teardown(hyp, state, vm);
         }
     }
 
     /// Takes the VM reference, if the engine says that this is the moment.
-    #[inline]
+    #[inline(always)] // once in a VM's life
     pub(crate) fn take_reference(&self, hyp: &mut P, vm: VmKey, take: bool) {
         if take {
-            let reference = hyp.take(vm.id());
-            if let Ok(record) = self.lock().record(vm) {
-                record.reference = Some(reference);
-            }
+            self.take_first_reference(hyp, vm);
         }
     }
 
-    /// Gives the pages of a share back, and only then forgets it. Returns the number of pages, and the lock once more.
-    #[inline(always)] // a reclaim is hardly more than this
-    pub(crate) fn release<'a>(
-        &'a self,
-        hyp: &mut P,
-        state: Guard<'a, P, S>,
-        vm: VmKey,
-        share: ShareId,
-    ) -> (u32, Guard<'a, P, S>) {
-        drop(state);
+    #[cold]
+    fn take_first_reference(&self, hyp: &mut P, vm: VmKey) {
+        let reference = hyp.take(vm.id());
+        if let Ok(record) = self.lock().record(vm) {
+            record.reference = Some(reference);
+        }
+    }
+
+    /// Gives the pages of a share back.
+    #[inline]
+    pub(crate) fn release(&self, hyp: &mut P, vm: VmKey, share: ShareId) {
         if !hyp.release_share(vm.id(), share) {
             self.each_range(hyp, vm, share, |hyp, range| hyp.release(vm.id(), range));
         }
-        let mut state = self.lock();
-        let pages = state.forget(vm, share);
-        (pages, state)
     }
 
     /// Calls `work` for each range of a share, outside the lock.
@@ -296,17 +289,21 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
         }
     }
 
-    /// Forgets a share that is no more and whose pages are back. Returns how many it had.
+    /// Tells the engine that the pages of a share are back, which the secure world let go of. Gives the record, which is to
+    /// [forget](Record::forget) it as well.
+    ///
+    /// # Errors
+    /// DENIED if the VM is gone.
     #[inline(always)] // ends every share
-    pub(crate) fn forget(&mut self, vm: VmKey, share: ShareId) -> u32 {
-        let mut pages = 0;
-        if let Ok(record) = self.record(vm) {
-            pages = record.ranges.remove(tag(share)) as u32; // no more than one share may have
-            record.shares = record.shares.saturating_sub(1);
-        }
-        let released = self.engine.released(vm, share);
+    pub(crate) fn released(
+        &mut self,
+        vm: VmKey,
+        share: ShareId,
+    ) -> Result<&mut Record<P, S::Ranges, S::Vcpus>, Status> {
+        let (engine, record) = self.engine_and_record(vm)?;
+        let released = engine.released(vm, share);
         debug_assert_eq!(released, Ok(()), "the engine said that it is on its way back");
-        pages
+        Ok(record)
     }
 }
 

@@ -29,18 +29,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let Scratch { input, output } = scratch;
         let descriptor = match self.receive(hyp, vm.id(), version, tx, send.fragment_len, input) {
             Ok(descriptor) => descriptor,
-            Err(status) => {
-                self.leave(hyp, self.lock(), vm);
-                return Err(status);
-            }
+            Err(status) => return self.refuse(hyp, self.lock(), vm, status),
         };
         let mut state = self.lock();
         let (begun, tracked) = match self.begin_share(&mut state, vm, &descriptor) {
             Ok(begun) => begun,
-            Err(status) => {
-                self.leave(hyp, state, vm);
-                return Err(status);
-            }
+            Err(status) => return self.refuse(hyp, state, vm, status),
         };
         let share = begun.id;
         drop(state);
@@ -53,19 +47,28 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         match held {
             Ok(len) => self.send(hyp, vm, share, output.get(..len).unwrap_or_default(), &descriptor),
             Err((status, held)) => {
-                if !hyp.release_share(vm.id(), share) {
-                    for range in descriptor.ranges().take(held) {
-                        hyp.release(vm.id(), range);
-                    }
-                }
-                let mut state = self.lock();
-                let abandoned = state.engine.abandon_send(vm, share);
-                debug_assert_eq!(abandoned, Ok(()));
-                state.forget(vm, share);
-                self.leave(hyp, state, vm);
+                self.undo(hyp, vm, share, descriptor.ranges().take(held));
                 Err(status)
             }
         }
+    }
+
+    /// Ends a call of which nothing has begun.
+    #[cold]
+    fn refuse<T>(&self, hyp: &mut P, state: Guard<'_, P, S>, vm: VmKey, status: Status) -> Result<T, Status> {
+        self.leave(hyp, state, vm);
+        Err(status)
+    }
+
+    /// Ends the call for a share of which no more than `held` could be held.
+    #[cold]
+    fn undo(&self, hyp: &mut P, vm: VmKey, share: ShareId, held: impl Iterator<Item = IpaRange>) {
+        if !hyp.release_share(vm.id(), share) {
+            for range in held {
+                hyp.release(vm.id(), range);
+            }
+        }
+        self.abandon(hyp, vm, share);
     }
 
     /// Copies a guest's descriptor, once, and checks all that can be without changing anything.
@@ -162,11 +165,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     ) -> Result<Reply, Status> {
         if self.tx_busy.swap(true, Ordering::Acquire) {
             // Another CPU's descriptor is in our TX page: this one was never sent.
-            let mut state = self.lock();
-            let abandoned = state.engine.abandon_send(vm, share);
-            debug_assert_eq!(abandoned, Ok(()));
-            let (_, state) = self.release(hyp, state, vm, share);
-            self.leave(hyp, state, vm);
+            self.release(hyp, vm, share);
+            self.abandon(hyp, vm, share);
             return Err(Status::Busy);
         }
         hyp.write_tx(bytes);
@@ -201,8 +201,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 Ok(Reply::Success { w2: low as u32, w3: high as u32 })
             }
             Ok(SendOutcome::Refused(status)) => {
-                let (_, state) = self.release(hyp, state, vm, share);
-                self.leave(hyp, state, vm);
+                self.release_and_leave(hyp, state, vm, share);
                 Err(status.for_guest())
             }
             Ok(SendOutcome::Unknown { handle }) => {
@@ -222,6 +221,33 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 Err(Status::Aborted)
             }
         }
+    }
+
+    /// Ends the call for a share that was never sent, and of which nothing is held any more.
+    fn abandon(&self, hyp: &mut P, vm: VmKey, share: ShareId) {
+        let mut state = self.lock();
+        let Ok((engine, record)) = state.engine_and_record(vm) else { return };
+        let abandoned = engine.abandon_send(vm, share);
+        debug_assert_eq!(abandoned, Ok(()));
+        record.forget(share);
+        if record.leave() {
+            self.begin_teardown(hyp, state, vm);
+        }
+    }
+
+    /// Gives the pages of a share back that the secure world let go of, only then forgets it, and ends the call. Returns
+    /// the number of pages.
+    #[inline(always)] // a reclaim is hardly more than this
+    fn release_and_leave(&self, hyp: &mut P, state: Guard<'_, P, S>, vm: VmKey, share: ShareId) -> u32 {
+        drop(state);
+        self.release(hyp, vm, share);
+        let mut state = self.lock();
+        let Ok(record) = state.released(vm, share) else { return 0 };
+        let pages = record.forget(share);
+        if record.leave() {
+            self.begin_teardown(hyp, state, vm);
+        }
+        pages
     }
 
     pub(crate) fn mem_reclaim(
@@ -252,8 +278,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             let mut state = self.lock();
             let refused = match state.engine.reclaim_answered(vm, share, &answer) {
                 Ok(ReclaimOutcome::Confirmed) => {
-                    let (pages, state) = self.release(hyp, state, vm, share);
-                    self.leave(hyp, state, vm);
+                    let pages = self.release_and_leave(hyp, state, vm, share);
                     report(hyp, vm, Some(reclaim.handle), EventKind::Released { pages });
                     return Ok(Reply::DONE);
                 }

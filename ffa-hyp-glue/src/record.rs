@@ -58,6 +58,20 @@ impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
         self.calls = self.calls.wrapping_add(1);
     }
 
+    /// Ends such a call. Returns whether teardown is to begin: the VM has died, and this was the last one.
+    #[inline]
+    pub(crate) fn leave(&mut self) -> bool {
+        self.calls = self.calls.saturating_sub(1);
+        self.dying && self.calls == 0
+    }
+
+    /// Forgets a share that is over. Returns the number of its pages.
+    #[inline(always)] // ends every share
+    pub(crate) fn forget(&mut self, share: ShareId) -> u32 {
+        self.shares = self.shares.saturating_sub(1);
+        self.ranges.remove(tag(share)) as u32 // no more than one share may have
+    }
+
     /// Enters RX and TX among the tracked ranges, both or none.
     pub(crate) fn track_buffers(&mut self, buffers: &Buffers) -> Result<(), InsertError> {
         self.ranges.insert(TAG_TX, [buffers.tx])?;

@@ -220,7 +220,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     ///
     /// # Errors
     /// [`Unexpected`] if its pages were not on their way back.
-    #[inline]
+    #[inline(always)] // ends every share
     pub fn released(&mut self, vm: VmKey, share: ShareId) -> Result<(), Unexpected> {
         self.phase(vm)?;
         let stale = Unexpected::NotInFlight { vm: vm.id };

@@ -105,6 +105,7 @@ impl Arena {
     }
 
     /// Strikes the share at `index` out from under `handle`.
+    #[inline]
     pub(crate) fn forget_handle(slots: &mut [DutySlot], handle: Handle, index: Index) {
         let bucket = Self::bucket(slots, handle);
         let after = slots[index.get()].chain.take();

@@ -96,14 +96,15 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         self.begin(vm, duty).map(|(index, take_reference)| Begun { id: ShareId(index), take_reference })
     }
 
-    /// The guest's transaction does not happen after all: no call was made. Release what pages were held,
-    /// then call [`released`](Self::released).
+    /// The guest's transaction does not happen after all: no call was made, and what pages were held are released. The
+    /// share is no more.
     ///
     /// # Errors
     /// [`Unexpected`] if it is not being sent.
     pub fn abandon_send(&mut self, vm: VmKey, share: ShareId) -> Result<(), Unexpected> {
-        let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_unsent)?;
-        slot.state = State::Returning { vm: vm.index };
+        Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_unsent)?;
+        self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], share.0);
+        self.wake(vm.index);
         Ok(())
     }
 

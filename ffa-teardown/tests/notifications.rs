@@ -382,7 +382,6 @@ fn one_call_at_a_time_works_on_what_is_bound_to_an_sp() {
     assert_eq!(begin_bind(&mut engine, vm, A, 0b100), Err(BeginError::Busy));
     for share in [share, other] {
         engine.abandon_send(vm, share).expect("being sent");
-        engine.released(vm, share).expect("on its way back");
     }
     assert_eq!(engine.unbind_answered(vm, all, &success(0)), Ok(BindingOutcome::Done));
     assert_eq!(bound(&engine, vm), []);

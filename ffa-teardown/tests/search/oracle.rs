@@ -968,8 +968,9 @@ impl Oracle {
         });
     }
 
-    pub fn abandoned(&mut self, vm: usize, at: usize) {
+    pub fn abandoned(&mut self, terms: &Terms, vm: usize, at: usize) {
         self.vms[vm].shares[at].hold = Hold::Returning;
+        self.released(terms, vm, at);
     }
 
     /// Whether a new share may have this handle: nobody else has it who is not about to lose it.

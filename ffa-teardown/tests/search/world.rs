@@ -456,9 +456,8 @@ impl Search {
             }
             Step::Abandon(vm, share) => {
                 let (key, id) = (world.oracle.key(vm), world.oracle.vms[vm].shares[share].id.0);
+                world.oracle.abandoned(&self.scope.terms, vm, share);
                 world.engine.abandon_send(key, id).expect("being sent");
-                world.oracle.abandoned(vm, share);
-                self.release_unless_fine(world, vm, share);
             }
             Step::AnswerSend(vm, share, answer) => self.send_answered(world, vm, share, &answer),
             Step::Reclaim(vm, share) => {
