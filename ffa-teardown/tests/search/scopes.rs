@@ -78,7 +78,7 @@ pub fn smallest(honest: bool) -> Scope {
 /// A guest that binds notifications.
 pub fn notifications() -> Scope {
     let guests = Guests { bind: true, ..Guests::default() };
-    Scope { guests, retry: true, ..scope("1 VM x 2 notifications", 1, &[], 0, true) }
+    Scope { guests, ..scope("1 VM x 2 notifications", 1, &[], 0, true) }
 }
 
 /// What a debug build searches, each to the end.
@@ -131,6 +131,7 @@ pub fn large() -> Vec<Scope> {
             name: "1 VM x 2 notifications, every answer, every step",
             alphabet: Alphabet::All,
             fine: true,
+            retry: true,
             spans: &[1, 2],
             ..notifications()
         },
