@@ -46,8 +46,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             _ => slot.resume.filter(|_| keep_running),
         };
-        if let (None, Some(drained)) = (slot.resume, slot.duty.as_mut().and_then(Duty::drained)) {
-            *drained = false;
+        if verdict != Verdict::Done && slot.resume.is_none() {
+            if let Some(drained) = slot.duty.as_mut().and_then(Duty::drained) {
+                *drained = false;
+            }
         }
         let lost = verdict != Verdict::Done && self.lose_handle(index);
         let slot = &mut self.duties[index.get()];

@@ -160,9 +160,13 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// What was bound in a bitmap is gone with it.
     pub(crate) fn unbound_with_bitmap(&mut self, vm: Index) {
         let slot = &mut self.vms[vm.get()];
-        while let Some(index) = slot.lists[STAGE_BOUND].head {
-            self.arena.remove(&mut self.duties, slot, index);
-            slot.pass.again = true;
+        let mut at = slot.lists[STAGE_BOUND].head;
+        while let Some(index) = at {
+            at = self.duties[index.get()].next;
+            if let Some(Duty::Bound { .. }) = self.duties[index.get()].duty {
+                self.arena.remove(&mut self.duties, slot, index);
+                slot.pass.again = true;
+            }
         }
     }
 

@@ -44,21 +44,22 @@ pub(crate) enum Duty {
     Share { handle: Option<Handle>, named: bool, handed_over: bool },
 }
 
-/// The order in which teardown works: a list of duties per stage.
-pub(crate) const STAGES: usize = 7;
+/// The order in which teardown works: a list of duties per stage. Bindings share one with the RX/TX buffers, to which
+/// they are nothing, and so cost no VM a list of its own.
+pub(crate) const STAGES: usize = 6;
 pub(crate) const STAGE_CALL: usize = 0;
-pub(crate) const STAGE_BOUND: usize = 3;
-pub(crate) const STAGE_BITMAP: usize = 4;
-pub(crate) const STAGE_SP: usize = 5;
-pub(crate) const STAGE_SHARE: usize = 6;
+pub(crate) const STAGE_RX: usize = 1;
+pub(crate) const STAGE_BOUND: usize = 2;
+pub(crate) const STAGE_BITMAP: usize = 3;
+pub(crate) const STAGE_SP: usize = 4;
+pub(crate) const STAGE_SHARE: usize = 5;
 
 impl Duty {
     pub(crate) const fn stage(&self) -> usize {
         match self {
             Self::Call { .. } => STAGE_CALL,
-            Self::Standing { what: Standing::RxOwned, .. } => 1,
-            Self::Standing { what: Standing::RxTxMapped, .. } => 2,
-            Self::Bound { .. } => STAGE_BOUND,
+            Self::Standing { what: Standing::RxOwned, .. } => STAGE_RX,
+            Self::Standing { what: Standing::RxTxMapped, .. } | Self::Bound { .. } => STAGE_BOUND,
             Self::Standing { what: Standing::Bitmap, .. } => STAGE_BITMAP,
             Self::Sp { .. } => STAGE_SP,
             Self::Share { .. } => STAGE_SHARE,

@@ -3,7 +3,7 @@
 use ffa_abi::{Answer, FirmwareStatus, Handle, PartitionId, RunTarget, Status, Width};
 
 use crate::arena::Arena;
-use crate::duty::{Duty, DutySlot, LastAnswer, STAGE_CALL, STAGE_SHARE, Standing, State};
+use crate::duty::{Duty, DutySlot, LastAnswer, STAGE_CALL, STAGE_RX, STAGE_SHARE, STAGE_SP, Standing, State};
 use crate::index::Index;
 use crate::vm::{Phase, VmKey, VmSlot};
 use crate::{AnswerClass, Engine, Storage, Time, Unexpected, Verdict};
@@ -359,13 +359,11 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             return Err(BeginError::Busy);
         }
         let lists = self.vms[vm.index.get()].lists;
-        for mut at in lists.map(|list| list.head) {
+        for mut at in lists[STAGE_RX..STAGE_SP].iter().map(|list| list.head) {
             while let Some(index) = at {
                 let slot = &mut self.duties[index.get()];
-                if !slot.duty.as_ref().is_some_and(Duty::is_standing) {
-                    break;
-                }
-                if index == standing.0 && slot.state == State::Owed {
+                let found = index == standing.0 && slot.duty.as_ref().is_some_and(Duty::is_standing);
+                if found && slot.state == State::Owed {
                     slot.state = State::Guest { vm: vm.index };
                     return Ok(());
                 }

@@ -96,7 +96,7 @@ pub(crate) enum Place {
     Waiting,
 }
 
-/// Room for one VM, in storage that the caller lends. At most 152 bytes.
+/// Room for one VM, in storage that the caller lends. At most 144 bytes.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct VmSlot {
     pub(crate) id: PartitionId,
@@ -128,7 +128,7 @@ pub struct VmSlot {
     pub(crate) heap_cell: Option<Index>,
 }
 
-const _: () = assert!(size_of::<VmSlot>() <= 152);
+const _: () = assert!(size_of::<VmSlot>() <= 144);
 
 impl VmSlot {
     /// An empty slot.
