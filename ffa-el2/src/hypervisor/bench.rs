@@ -24,8 +24,8 @@ pub fn run() -> Result<(), Failed> {
     ffa::be_silent();
     println!("bench residue {}", residue());
     let id = VmId::of_slot(0);
-    let Born::Live(caller) = lifecycle::create(id, LOOSE_PAGES) else { return Err(Failed) };
-    vms::start(id, caller, Program::Bench.into());
+    let Born::Live(key) = lifecycle::create(id, LOOSE_PAGES) else { return Err(Failed) };
+    vms::start(id, key, Program::Bench.into());
     scheduler::run(|| vms::stopped(id).is_some());
     let stop = vms::stopped(id);
     lifecycle::destroy(id);

@@ -59,8 +59,8 @@ fn architecture(function: u32, asked: u32) -> u64 {
 /// FF-A and PSCI. Without a mediator, there is no FF-A.
 #[inline]
 fn handle_standard(vcpu: &mut Vcpu, function: u32) -> Verdict {
-    if let Some(caller) = vcpu.caller
-        && ffa::guest_call(caller, &mut vcpu.context.registers) == Outcome::Return
+    if let Some(key) = vcpu.key
+        && ffa::guest_call(key, &mut vcpu.context.registers) == Outcome::Return
     {
         return Verdict::Resume;
     }

@@ -1,6 +1,7 @@
 //! The life of a VM, from its memory to what the secure world is told.
 
-use ffa_hyp_glue::{Caller, Creation};
+use ffa_hyp_glue::Creation;
+use ffa_teardown::VmKey;
 
 use crate::vm_id::VmId;
 use crate::{ffa, scheduler, vms};
@@ -9,8 +10,8 @@ use crate::{ffa, scheduler, vms};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
 pub enum Born {
-    /// It can start. With a mediator, this is who its vCPU is to that.
-    Live(Option<Caller>),
+    /// It can start. With a mediator, this is what that calls it.
+    Live(Option<VmKey>),
     /// An SP did not want it. What had been done is being undone.
     Failed,
     /// Nothing was done.
@@ -33,7 +34,7 @@ pub fn create(id: VmId, loose_pages: usize) -> Born {
         creation = mediator.creation(key);
     }
     match creation {
-        Creation::Live => Born::Live(Some(Caller { vm: key, vcpu: 0 })),
+        Creation::Live => Born::Live(Some(key)),
         Creation::Pending | Creation::Failed(_) => {
             vms::destroy(id);
             Born::Failed

@@ -164,8 +164,8 @@ fn is_forgotten(id: VmId) -> bool {
 
 /// Makes a VM that does `task` at the next opportunity.
 pub fn begin(id: VmId, task: impl Into<Task>) {
-    let Born::Live(caller) = lifecycle::create(id, LOOSE_PAGES) else { panic!("{id} cannot be created") };
-    vms::start(id, caller, task.into());
+    let Born::Live(key) = lifecycle::create(id, LOOSE_PAGES) else { panic!("{id} cannot be created") };
+    vms::start(id, key, task.into());
 }
 
 /// Destroys a VM and waits until nothing is left of it.

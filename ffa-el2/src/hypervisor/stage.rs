@@ -4,8 +4,8 @@ use core::fmt::Arguments;
 
 use ffa_abi::{DirectRequest, Function, FunctionId, Message, PartitionId, Width};
 use ffa_el2::{clock, println};
-use ffa_hyp_glue::Caller;
 use ffa_teardown::Time;
+use ffa_teardown::VmKey;
 use ffa_test_utils::scenario::{Born, Guest, Scenario, Stage, Tally, play};
 use ffa_test_utils::spmc::Control;
 use ffa_test_utils::timeline::Line;
@@ -23,23 +23,23 @@ use crate::{alarm, ffa, interrupts, lifecycle, scheduler, violations, vms};
 /// If it did not end as it must.
 pub fn play_scenario(scenario: &Scenario) -> Result<(), Failed> {
     println!("{}", Line::Begin(scenario));
-    let mut stage = El2Stage { callers: [None; MAX_VMS] };
+    let mut stage = El2Stage { keys: [None; MAX_VMS] };
     let outcome = play(scenario, &mut stage);
     println!("{}", outcome.summary);
     if outcome.is_good() { Ok(()) } else { Err(Failed) }
 }
 
 struct El2Stage {
-    /// Who the vCPU of each VM is to the mediator.
-    callers: [Option<Caller>; MAX_VMS],
+    /// What the mediator calls each VM.
+    keys: [Option<VmKey>; MAX_VMS],
 }
 
 impl Stage for El2Stage {
     fn create(&mut self, guest: &Guest) -> Born {
         let id = vm_id(guest.vm);
         match lifecycle::create(id, guest.loose_pages.into()) {
-            lifecycle::Born::Live(caller) => {
-                self.callers[id.slot()] = caller;
+            lifecycle::Born::Live(key) => {
+                self.keys[id.slot()] = key;
                 Born::Live
             }
             lifecycle::Born::Failed => Born::Failed,
@@ -52,7 +52,7 @@ impl Stage for El2Stage {
         let position = position.expect("guests find the scenario among all") as u8;
         let ids = || guests.iter().map(|&guest| vm_id(scenario.guests[usize::from(guest)].vm));
         for (&guest, id) in guests.iter().zip(ids()) {
-            vms::start(id, self.callers[id.slot()], Task::Play { scenario: position, guest });
+            vms::start(id, self.keys[id.slot()], Task::Play { scenario: position, guest });
         }
         interrupts::kick_others();
         scheduler::run(|| ids().all(|id| vms::stopped(id).is_some()));

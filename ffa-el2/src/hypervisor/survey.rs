@@ -25,8 +25,8 @@ pub fn run() -> Result<(), Failed> {
     }
     let id = VmId::of_slot(0);
     match lifecycle::create(id, LOOSE_PAGES) {
-        Born::Live(caller) => {
-            vms::start(id, caller, Program::Survey.into());
+        Born::Live(key) => {
+            vms::start(id, key, Program::Survey.into());
             interrupts::kick_others();
             scheduler::run(|| vms::stopped(id).is_some());
             println!("hypervisor: {id} is destroyed");

@@ -1,7 +1,7 @@
 //! A virtual CPU, from its registers to why it does not run.
 
 use ffa_abi::Regs;
-use ffa_hyp_glue::Caller;
+use ffa_teardown::VmKey;
 
 use crate::el1_registers::El1Registers;
 use crate::virtual_gic::VirtualGic;
@@ -67,14 +67,14 @@ pub struct Vcpu {
     pub el1: El1Registers,
     pub gic: VirtualGic,
     pub vm: VmId,
-    /// Who it is to the mediator, if there is one.
-    pub caller: Option<Caller>,
+    /// What the mediator, if there is one, calls its VM.
+    pub key: Option<VmKey>,
     pub state: State,
 }
 
 impl Vcpu {
     /// A vCPU of `vm` that starts at `entry` with `argument` in x0.
-    pub fn new(vm: VmId, caller: Option<Caller>, entry: u64, stack_top: u64, argument: u64) -> Self {
+    pub fn new(vm: VmId, key: Option<VmKey>, entry: u64, stack_top: u64, argument: u64) -> Self {
         Self {
             context: Context {
                 registers: Regs::new([argument]),
@@ -86,7 +86,7 @@ impl Vcpu {
             el1: El1Registers::at_reset(stack_top),
             gic: VirtualGic::AT_RESET,
             vm,
-            caller,
+            key,
             state: State::Ready,
         }
     }

@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering::{Acquire, Release};
 
 use arm_sysregs::el2::registers::VttbrEl2;
 use ffa_el2::lock::{Mutex, MutexGuard};
-use ffa_hyp_glue::Caller;
+use ffa_teardown::VmKey;
 
 use crate::doorbell::{Doorbell, Found};
 use crate::frames::{self, BLOCK, FRAMES, PAGE, Run};
@@ -87,11 +87,11 @@ pub fn create(id: VmId, loose_pages: usize) -> Result<(), CreateError> {
 }
 
 /// Lets the VM's guest begin with `task`.
-pub fn start(id: VmId, caller: Option<Caller>, task: Task) {
+pub fn start(id: VmId, key: Option<VmKey>, task: Task) {
     let entry = guest::entry as *const () as u64;
     let slot = slot(id);
     let mut vcpu = slot.vcpu.lock();
-    *vcpu = Some(Vcpu::new(id, caller, entry, layout::STACK_TOP, task.to_bits()));
+    *vcpu = Some(Vcpu::new(id, key, entry, layout::STACK_TOP, task.to_bits()));
     slot.doorbell.connect();
 }
 

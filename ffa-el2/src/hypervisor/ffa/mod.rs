@@ -94,10 +94,11 @@ pub fn mediator() -> Option<&'static FfaMediator> {
     MEDIATOR.get()
 }
 
-/// Serves a call of a guest, if it is one of FF-A's.
+/// Serves a call of the one vCPU of `vm`, if it is one of FF-A's.
 #[inline]
-pub fn guest_call(caller: Caller, regs: &mut Regs) -> Outcome {
-    let mediator = mediator().expect("only a mediator makes callers");
+pub fn guest_call(vm: VmKey, regs: &mut Regs) -> Outcome {
+    let mediator = mediator().expect("only a mediator makes keys");
+    let caller = Caller { vm, vcpu: 0 };
     with_cpu(|cpu| mediator.guest_call(&mut cpu.platform, caller, regs, &mut cpu.scratch))
 }
 
