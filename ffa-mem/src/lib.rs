@@ -4,6 +4,7 @@
 
 mod attributes;
 mod builder;
+mod endpoint;
 mod error;
 mod range;
 mod range_set;
@@ -14,6 +15,7 @@ mod wire;
 
 pub use attributes::{Cacheability, DeviceType, MemoryAttributes, MemoryType, Shareability};
 pub use builder::{BuildError, SendBuilder, SendHeader};
+pub use endpoint::EndpointBuffers;
 pub use error::DescriptorError;
 pub use range::{Guest, IpaRange, PAGE_SIZE, PageRange, PhysRange, Physical, RangeError};
 pub use range_set::{InsertError, RangeSet};

@@ -82,6 +82,19 @@ pub struct Constituent {
 }
 const _: () = assert!(size_of::<Constituent>() == 16);
 
+/// Endpoint RX/TX descriptor without the composites that it refers to, 16 bytes.
+/// FF-A v1.1 (DEN0077A issue E), FFA_RXTX_MAP.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Endpoint {
+    pub endpoint: U16,
+    pub reserved: U16,  // MBZ
+    pub rx_offset: U32, // of a composite, from the start of the descriptor
+    pub tx_offset: U32, // likewise
+    pub padding: U32,
+}
+const _: () = assert!(size_of::<Endpoint>() == 16);
+
 impl Constituent {
     /// With the reserved word zero: in one store with the page count, which is half of what building a descriptor is.
     #[inline]
