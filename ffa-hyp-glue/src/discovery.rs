@@ -3,18 +3,24 @@
 use core::ptr;
 
 use ffa_abi::{
-    FeatureQuery, Function, PartitionInfo, PartitionInfoGet, RecordFormat, Status, Uuid, Version, buffer_size,
+    FeatureId, FeatureQuery, Function, FunctionId, PartitionInfo, PartitionInfoGet, RecordFormat, Status,
+    Uuid, Version, buffer_size,
 };
-use ffa_mem::IpaRange;
 use ffa_teardown::VmKey;
 
 use crate::dispatch::Reply;
 use crate::mediator::Guard;
-use crate::record::{Mailbox, RxState};
-use crate::{Mediator, Platform, Scratch, Stores};
+use crate::notification::Asked;
+use crate::{Mediator, Platform, Relation, Scratch, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
-    pub(crate) fn features(&self, version: Version, query: FeatureQuery) -> Result<Reply, Status> {
+    pub(crate) fn features(
+        &self,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        version: Version,
+        query: FeatureQuery,
+    ) -> Result<Reply, Status> {
         match query {
             FeatureQuery::Function { id, .. } if self.served.contains(id, version) => {
                 let properties = match id.function() {
@@ -25,10 +31,26 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 };
                 Ok(Reply::Success { w2: properties, w3: 0 })
             }
-            FeatureQuery::Function { .. } | FeatureQuery::Feature(_) | FeatureQuery::Unknown { .. } => {
-                Err(Status::NotSupported)
-            }
+            FeatureQuery::Feature(feature) => self.feature(&mut state.record(vm)?.asked, version, feature),
+            FeatureQuery::Function { .. } | FeatureQuery::Unknown { .. } => Err(Status::NotSupported),
         }
+    }
+
+    fn feature(&self, asked: &mut Asked, version: Version, feature: FeatureId) -> Result<Reply, Status> {
+        let notified = self.served.contains(FunctionId::smc32(Function::NotificationGet), version);
+        let interrupts = self.settings.interrupts.filter(|_| notified).ok_or(Status::NotSupported)?;
+        let intid = match feature {
+            FeatureId::NotificationPendingInterrupt => {
+                asked.notification_pending = true;
+                interrupts.notification_pending
+            }
+            FeatureId::ScheduleReceiverInterrupt => {
+                asked.schedule_receiver = true;
+                interrupts.schedule_receiver
+            }
+            _ => return Err(Status::NotSupported),
+        };
+        Ok(Reply::Success { w2: intid, w3: 0 })
     }
 
     pub(crate) fn partition_info_get(
@@ -45,7 +67,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::InvalidParameters);
         }
         let format = RecordFormat::for_version(version);
-        let list = self.visible(version, get.uuid);
+        let list = self.visible(hyp, vm, version, get.uuid);
         let (count, len) = if get.count_only {
             (list.count() as u32, 0)
         } else {
@@ -59,16 +81,22 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         // They fit: no RX is smaller than a page.
         let records = scratch.output.get(..len).ok_or(Status::NoMemory)?;
-        let rx = begin_filling(state, vm)?;
+        let rx = self.begin_filling(hyp, state, vm)?;
         let filled = hyp.write(vm.id(), rx.base(), records);
         self.end_filling(hyp, vm, filled.is_ok());
         filled.map_err(|_| Status::Aborted)?;
         Ok(Reply::Success { w2: count, w3: format.size_word() })
     }
 
-    /// The records that a guest of `version` sees for `uuid`, nil for all.
+    /// The records that `vm`, a guest of `version`, sees for `uuid`, nil for all.
     #[inline]
-    fn visible(&self, version: Version, uuid: Uuid) -> impl Iterator<Item = PartitionInfo> {
+    fn visible<'a>(
+        &'a self,
+        hyp: &'a mut P,
+        vm: VmKey,
+        version: Version,
+        uuid: Uuid,
+    ) -> impl Iterator<Item = PartitionInfo> + 'a {
         let all = uuid.is_nil();
         let shown = self.served.properties(version);
         let asked = move |sp: &&PartitionInfo| all || sp.uuid == uuid;
@@ -78,21 +106,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             first.is_some_and(|first| ptr::eq(first, *sp))
         };
         let seen = self.spmc.partitions().filter(asked);
+        let seen = seen.filter(move |sp| hyp.permits(vm.id(), Relation::See, sp.id));
         seen.filter(move |sp| version >= Version::V1_1 || is_first(sp)).map(move |sp| PartitionInfo {
             properties: sp.properties.and(shown),
             uuid: if all { sp.uuid } else { Uuid::NIL },
             ..*sp
         })
-    }
-
-    fn end_filling(&self, hyp: &mut P, vm: VmKey, filled: bool) {
-        let mut state = self.lock();
-        if let Ok(record) = state.record(vm) {
-            if let Mailbox::Mapped { rx, .. } = &mut record.mailbox {
-                *rx = if filled { RxState::Owned } else { RxState::Free };
-            }
-        }
-        self.leave(hyp, state, vm);
     }
 }
 
@@ -113,21 +132,4 @@ fn write_records(
         count += 1;
     }
     Ok((count, len - rest.len()))
-}
-
-/// Takes RX from the guest that it is free for, to be written to outside the lock.
-fn begin_filling<P: Platform, S: Stores<P>>(
-    mut state: Guard<'_, P, S>,
-    vm: VmKey,
-) -> Result<IpaRange, Status> {
-    let record = state.record(vm)?;
-    match &mut record.mailbox {
-        Mailbox::Mapped { buffers, rx } if *rx == RxState::Free => {
-            *rx = RxState::Filling;
-            let range = buffers.rx;
-            record.enter();
-            Ok(range)
-        }
-        _ => Err(Status::Busy),
-    }
 }

@@ -1,8 +1,9 @@
 //! From registers to the handler of a call: decode, check against the table, serve.
 
 use ffa_abi::{
-    FeatureQuery, Function, FunctionId, MemReclaim, MemSend, PartitionInfoGet, Regs, RunTarget, RxRelease,
-    RxTxMap, RxTxUnmap, Status, version_answer,
+    DirectRequest2, FeatureQuery, Function, FunctionId, MemReclaim, MemSend, MsgSend2, NotificationBind,
+    NotificationGet, NotificationInfoGet, NotificationSet, NotificationUnbind, PartitionInfoGet, Regs,
+    RunTarget, RxRelease, RxTxMap, RxTxUnmap, Status, version_answer,
 };
 
 use crate::{Caller, Mediator, Platform, Scratch, Stores};
@@ -50,17 +51,21 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::NotSupported);
         }
         match id.function() {
-            Function::Features => self.features(version, FeatureQuery::from_regs(regs)),
+            Function::Features => self.features(state, vm, version, FeatureQuery::from_regs(regs)),
             Function::IdGet => Ok(Reply::Success { w2: u32::from(vm.id().0), w3: 0 }),
             Function::RxTxMap => self.rxtx_map(hyp, state, vm, RxTxMap::from_regs(id, regs)?),
             Function::RxTxUnmap => self.rxtx_unmap(hyp, state, vm, RxTxUnmap::from_regs(id, regs)?),
-            Function::RxRelease => self.rx_release(state, vm, RxRelease::from_regs(id, regs)?),
+            Function::RxRelease => self.rx_release(hyp, state, vm, RxRelease::from_regs(id, regs)?),
             Function::PartitionInfoGet => {
                 let get = PartitionInfoGet::from_regs(id, regs)?;
                 self.partition_info_get(hyp, state, vm, version, get, scratch)
             }
             // Passed on nearly as it is, so not decoded.
             Function::MsgSendDirectReq => self.direct_request(hyp, state, caller, version, id, regs),
+            Function::MsgSendDirectReq2 => {
+                let request = DirectRequest2::from_regs(regs);
+                self.direct_request2(hyp, state, caller, version, &request, regs)
+            }
             Function::Run => {
                 let target = RunTarget::from_word(regs.w::<1>());
                 self.run_target(hyp, state, caller, version, target, regs)
@@ -69,6 +74,24 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 self.mem_send(hyp, state, vm, version, MemSend::from_regs(id, regs), scratch)
             }
             Function::MemReclaim => self.mem_reclaim(hyp, state, vm, MemReclaim::from_regs(id, regs)?),
+            Function::MsgSend2 => {
+                self.msg_send2(hyp, state, vm, version, MsgSend2::from_regs(id, regs)?, scratch)
+            }
+            Function::NotificationBind => {
+                self.notification_bind(hyp, state, vm, NotificationBind::from_regs(id, regs)?)
+            }
+            Function::NotificationUnbind => {
+                self.notification_unbind(hyp, state, vm, NotificationUnbind::from_regs(id, regs)?)
+            }
+            Function::NotificationSet => {
+                self.notification_set(hyp, state, vm, NotificationSet::from_regs(id, regs)?)
+            }
+            Function::NotificationGet => {
+                self.notification_get(hyp, state, vm, NotificationGet::from_regs(id, regs)?, regs)
+            }
+            Function::NotificationInfoGet => {
+                self.notification_info_get(state, vm, NotificationInfoGet::from_regs(id, regs)?, regs)
+            }
             _ => Err(Status::NotSupported),
         }
     }

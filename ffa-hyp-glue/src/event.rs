@@ -23,6 +23,8 @@ pub enum EventKind {
     Creating,
     /// A VM may run.
     Live,
+    /// The SPMC keeps no notifications for a VM that is about to live: its guest finds none.
+    WithoutNotifications,
     /// A VM's creation failed; what it had incurred is being undone.
     CreationFailed,
     /// A VM died with this many memory transactions open.

@@ -5,12 +5,14 @@
 mod discovery;
 mod dispatch;
 mod event;
+mod indirect;
 mod lifecycle;
 mod mediator;
 mod memory;
 mod message;
 mod notification;
 mod record;
+mod rx;
 mod rxtx;
 mod seam;
 mod served;

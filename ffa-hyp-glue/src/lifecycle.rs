@@ -9,6 +9,7 @@ use ffa_teardown::{
 
 use crate::mediator::{Guard, State};
 use crate::record::{Mailbox, Record, tag};
+use crate::rxtx::release_both;
 use crate::{Event, EventKind, Mediator, Platform, Quarantined, Stores, VcpuSlot, VmReferences, VmReport};
 
 /// How far a VM's creation has come.
@@ -17,7 +18,8 @@ use crate::{Event, EventKind, Mediator, Platform, Quarantined, Stores, VcpuSlot,
 pub enum Creation {
     /// It may run.
     Live,
-    /// Some SP has yet to take note: ask [`Mediator::creation`] again after the next tick.
+    /// Some SP has yet to take note: ask [`Mediator::creation`] again after the next tick, or when
+    /// [`EventKind::Live`] is reported.
     Pending,
     /// An SP did not want it, or nobody knows. It is being torn down; destroy nothing.
     Failed(Option<LastAnswer>),
@@ -66,6 +68,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let key = created?.vm;
         hyp.event(&Event::new(vm, EventKind::Creating));
         self.run(hyp, Some(key));
+        self.create_bitmap(hyp, key);
         let creation = self.creation(key);
         if creation == Creation::Live {
             hyp.event(&Event::new(vm, EventKind::Live));
@@ -75,10 +78,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 
     /// How far a VM's creation has come.
     pub fn creation(&self, vm: VmKey) -> Creation {
-        let state = self.lock();
+        let mut state = self.lock();
+        let settled = state.record(vm).is_ok_and(|record| record.bitmap.is_settled());
         match state.engine.phase(vm) {
-            Ok(Phase::Creating) => Creation::Pending,
-            Ok(Phase::Live) => Creation::Live,
+            Ok(Phase::Live) if settled => Creation::Live,
+            Ok(Phase::Creating | Phase::Live) => Creation::Pending,
             Ok(Phase::Dying | Phase::Over) | Err(_) => Creation::Failed(state.engine.failure(vm)),
         }
     }
@@ -107,23 +111,33 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         Ok(())
     }
 
-    /// The VM is dead and makes no calls any more.
-    pub(crate) fn begin_teardown(&self, hyp: &mut P, mut state: Guard<'_, P, S>, vm: VmKey) {
+    /// The VM is dead and makes no calls any more, nor does anybody else call on its behalf.
+    pub(crate) fn begin_teardown<'a>(&'a self, hyp: &mut P, mut state: Guard<'a, P, S>, vm: VmKey) {
         let Ok(record) = state.record(vm) else { return };
         let mailbox = core::mem::replace(&mut record.mailbox, Mailbox::Unmapped);
-        let mut state = if let Mailbox::Mapped { buffers, .. } = mailbox {
-            record.untrack_buffers();
+        let own = match mailbox {
+            Mailbox::Mapped { buffers, forwarded: None, .. } => {
+                record.untrack_buffers(None);
+                Some(buffers)
+            }
+            // What the SPMC has it gives back like a share.
+            _ => None,
+        };
+        let signals_vms = record.signals_vms;
+        if own.is_some() || signals_vms {
             drop(state);
             // Before the engine knows: from then on another CPU may end the VM, which is not touched afterwards.
-            hyp.release(vm.id(), buffers.tx);
-            hyp.release(vm.id(), buffers.rx);
-            self.lock()
-        } else {
-            state
-        };
+            if let Some(buffers) = own {
+                release_both(hyp, vm.id(), &buffers);
+            }
+            if signals_vms {
+                self.forget_sender(vm);
+            }
+            state = self.lock();
+        }
         // A creation that failed by itself is dying already.
         let _already_dying = state.engine.destroy(vm);
-        hyp.arm(state.engine.next_deadline());
+        hyp.arm(state.next_deadline());
     }
 
     /// Does what is due, [`Settings::budget`](crate::Settings::budget) secure calls at most, and arms the timer for
@@ -144,7 +158,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Some(vm) => state.engine.retry(vm)?,
             None => state.engine.retry_quarantined(),
         };
-        hyp.arm(state.engine.next_deadline());
+        hyp.arm(state.next_deadline());
         drop(state);
         let id = vm.map_or(PartitionId::HYPERVISOR, VmKey::id);
         hyp.event(&Event::new(id, EventKind::Retried { due }));
@@ -153,7 +167,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 
     /// Steps until the budget is used up, nothing is due, or `until_created` is no longer being created.
     fn run(&self, hyp: &mut P, until_created: Option<VmKey>) {
-        for _ in 0..self.settings.budget {
+        let mut budget = self.settings.budget;
+        if until_created.is_none() && self.go_on_scheduling(hyp) {
+            budget = budget.saturating_sub(1);
+        }
+        for _ in 0..budget {
             let now = hyp.now();
             let mut state = self.lock();
             if until_created.is_some_and(|vm| state.engine.phase(vm) != Ok(Phase::Creating)) {
@@ -178,6 +196,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 }
                 Action::Created { vm } => {
                     if until_created != Some(vm) {
+                        self.create_bitmap(hyp, vm);
                         hyp.event(&Event::new(vm.id(), EventKind::Live));
                     }
                 }
@@ -193,7 +212,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             }
         }
         let state = self.lock();
-        hyp.arm(state.engine.next_deadline());
+        hyp.arm(state.next_deadline());
     }
 
     fn decided(&self, hyp: &mut P, vm: VmKey, decision: Decision) {
@@ -202,6 +221,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 self.release(hyp, vm, share);
                 let pages = self.lock().released(vm, share).map_or(0, |record| record.forget(share));
                 hyp.event(&Event::new(vm.id(), EventKind::Released { pages }));
+            }
+            Decision::Returned { pages } => {
+                self.release(hyp, vm, pages);
+                self.lock().buffers_are_back(vm, pages);
             }
             Decision::HandOver { share } => {
                 self.hand_over(hyp, vm, share);

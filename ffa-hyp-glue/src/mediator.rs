@@ -5,12 +5,12 @@ use core::sync::atomic::AtomicBool;
 use arrayvec::ArrayVec;
 use ffa_abi::{Answer, FunctionId, PartitionId, Regs, Status};
 use ffa_mem::{IpaRange, RangeStore, TrackedRange};
-use ffa_teardown::{DutySlot, Engine, LastAnswer, ShareId, Storage, Time, VmKey, VmSlot};
+use ffa_teardown::{DutySlot, Engine, LastAnswer, Phase, ShareId, StandingId, Storage, Time, VmKey, VmSlot};
 use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::dispatch::Reply;
-use crate::record::{Record, tag};
+use crate::record::{Mailbox, Record, RxState, tag};
 use crate::served::Served;
 use crate::spmc::Spmc;
 use crate::{Event, EventKind, Platform, Settings, VcpuSlot, VmReferences};
@@ -86,6 +86,8 @@ pub(crate) type Guard<'a, P, S> = SpinMutexGuard<'a, State<P, S>, Relax<P, S>>;
 pub(crate) struct State<P: Platform, S: Stores<P>> {
     pub(crate) engine: Engine<S::Vms, S::Duties>,
     pub(crate) records: S::Records,
+    /// When to ask the SPMC for more receivers of notifications.
+    pub(crate) schedule_at: Option<Time>,
     pub(crate) platform: PhantomData<fn(&mut P)>,
 }
 
@@ -142,8 +144,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// but that every record is `None`.
     pub fn new(spmc: Spmc, settings: Settings, vms: S::Vms, duties: S::Duties, records: S::Records) -> Self {
         let engine = Engine::new(vms, duties, settings.teardown);
-        let state = State { engine, records, platform: PhantomData };
-        let served = Served::new(spmc.abilities());
+        let state = State { engine, records, schedule_at: None, platform: PhantomData };
+        let served = Served::new(&spmc, &settings);
         Self { spmc, settings, served, tx_busy: AtomicBool::new(false), state: SpinMutex::new(state) }
     }
 
@@ -217,7 +219,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
     }
 
-    /// Gives the pages of a share back.
+    /// Gives the pages of a share back, or of buffers that the SPMC had.
     #[inline]
     pub(crate) fn release(&self, hyp: &mut P, vm: VmKey, share: ShareId) {
         if !hyp.release_share(vm.id(), share) {
@@ -255,6 +257,44 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 }
 
 impl<P: Platform, S: Stores<P>> State<P, S> {
+    /// The VM with this ID that `vm` may have to do with, if there is one that lives.
+    pub(crate) fn peer(&mut self, settings: &Settings, vm: VmKey, id: PartitionId) -> Option<VmKey> {
+        let peer = self.engine.find(id).filter(|peer| settings.vm_to_vm && *peer != vm)?;
+        let lives = self.engine.phase(peer) == Ok(Phase::Live);
+        self.record(peer).is_ok_and(|record| lives && !record.dying).then_some(peer)
+    }
+
+    /// Forgets a dead VM's buffers, whose pages are back.
+    pub(crate) fn buffers_are_back(&mut self, vm: VmKey, pages: ShareId) {
+        if let Ok(record) = self.record(vm) {
+            record.ranges.remove(tag(pages));
+        }
+        let released = self.engine.released(vm, pages);
+        debug_assert_eq!(released, Ok(()), "the engine said that they are on their way back");
+    }
+
+    /// Notes who has a VM's RX buffer.
+    pub(crate) fn set_rx(&mut self, vm: VmKey, now: RxState) {
+        if let Ok(Record { mailbox: Mailbox::Mapped { rx, .. }, .. }) = self.record(vm) {
+            *rx = now;
+        }
+    }
+
+    /// Notes whether the SPMC has to be told when the guest has read its RX buffer.
+    pub(crate) fn set_rx_owned(&mut self, vm: VmKey, owned: Option<StandingId>) {
+        if let Ok(Record { mailbox: Mailbox::Mapped { forwarded: Some(forwarded), .. }, .. }) =
+            self.record(vm)
+        {
+            forwarded.rx_owned = owned;
+        }
+    }
+
+    /// When there is something to do next.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let engine = self.engine.next_deadline();
+        engine.into_iter().chain(self.schedule_at).min()
+    }
+
     /// The record of a VM that has one.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::mediator::{Guard, State, refusal};
 use crate::message::status;
 use crate::record::{Mailbox, tag};
 use crate::spmc::share_width;
-use crate::{Access, Event, EventKind, Mediator, PageError, Platform, Scratch, Stores};
+use crate::{Access, Event, EventKind, Mediator, PageError, Platform, Relation, Scratch, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn mem_send(
@@ -88,7 +88,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let descriptor = SendDescriptor::parse(bytes, &rules).map_err(|error| error.status())?;
         for receiver in descriptor.receivers() {
             // Another guest, an SP that does not exist and one that is hidden look the same.
-            self.spmc.partition(receiver.id).ok_or(Status::InvalidParameters)?;
+            let sp = self.spmc.partition(receiver.id);
+            sp.filter(|sp| hyp.permits(vm, Relation::Share, sp.id)).ok_or(Status::InvalidParameters)?;
         }
         if descriptor.total_pages() > self.settings.pages_per_share {
             return Err(Status::NoMemory);

@@ -1,14 +1,14 @@
-//! FFA_MSG_SEND_DIRECT_REQ and FFA_RUN.
+//! FFA_MSG_SEND_DIRECT_REQ, FFA_MSG_SEND_DIRECT_REQ2 and FFA_RUN.
 
 use ffa_abi::{
-    Answer, Call, Function, FunctionId, Message, PartitionId, Properties, Regs, RunTarget, Status, Version,
-    Width,
+    Answer, Call, DirectRequest2, DirectResponse2, Function, FunctionId, Message, PartitionId, Properties,
+    Regs, RunTarget, Status, Version, Width,
 };
 use ffa_teardown::{BeginError, CallId};
 
 use crate::dispatch::Reply;
 use crate::mediator::{Guard, refusal};
-use crate::{Caller, Mediator, Platform, Stores};
+use crate::{Caller, Mediator, Platform, Relation, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     #[inline(always)] // the most frequent call
@@ -28,6 +28,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::InvalidParameters);
         }
         let sp = self.spmc.partition(receiver).ok_or(Status::InvalidParameters)?;
+        if !hyp.permits(own, Relation::Message, receiver) {
+            return Err(Status::InvalidParameters);
+        }
         if !sp.properties.contains(Properties::RECEIVES_DIRECT_REQUESTS) {
             return Err(Status::Denied);
         }
@@ -50,7 +53,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 version,
                 begun.id,
                 receiver,
-                Some(id.width()),
+                Some(Form::Direct(id.width())),
                 &answer,
                 regs,
             );
@@ -61,6 +64,38 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         self.leave(hyp, state, caller.vm);
         *regs = forwarded(&answer, response);
         Ok(Reply::InPlace)
+    }
+
+    pub(crate) fn direct_request2(
+        &self,
+        hyp: &mut P,
+        mut state: Guard<'_, P, S>,
+        caller: Caller,
+        version: Version,
+        request: &DirectRequest2,
+        regs: &mut Regs,
+    ) -> Result<Reply, Status> {
+        let own = caller.vm.id();
+        let receiver = request.receiver;
+        if request.sender != own || receiver == own || !hyp.permits(own, Relation::Message, receiver) {
+            return Err(Status::InvalidParameters);
+        }
+        let mut services = self.spmc.partitions().filter(|sp| sp.id == receiver).peekable();
+        let sp = *services.peek().ok_or(Status::InvalidParameters)?;
+        if !request.uuid.is_nil() && !services.any(|service| service.uuid == request.uuid) {
+            return Err(Status::InvalidParameters);
+        }
+        if !sp.properties.contains(Properties::RECEIVES_DIRECT_REQUESTS2) {
+            return Err(Status::Denied);
+        }
+        let (engine, record) = state.engine_and_record(caller.vm)?;
+        let begun = engine.begin_call(caller.vm, caller.vcpu, receiver);
+        let begun = begun.map_err(|error| status(&error))?;
+        record.enter();
+        drop(state);
+        self.take_reference(hyp, caller.vm, begun.take_reference);
+        let answer = hyp.call(&request.to_regs());
+        self.call_ended(hyp, caller, version, begun.id, receiver, Some(Form::Direct2), &answer, regs)
     }
 
     pub(crate) fn run_target(
@@ -92,10 +127,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         version: Version,
         call: CallId,
         sp: PartitionId,
-        width: Option<Width>,
+        form: Option<Form>,
         answer: &Regs,
         regs: &mut Regs,
     ) -> Result<Reply, Status> {
+        let payload = answer;
         let answer = Answer::from_regs(answer);
         let mut state = self.lock();
         let noted = state.engine.call_answered(caller.vm, call, &answer);
@@ -105,9 +141,18 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Answer::DirectResponse(response)
                 if response.sender == sp
                     && response.receiver == caller.vm.id()
-                    && width.is_none_or(|width| response.width == width)
+                    && form.is_none_or(|form| form == Form::Direct(response.width))
                     && matches!(response.message, Message::Partition(_)) =>
             {
+                *regs = response.to_regs();
+            }
+            Answer::DirectResponse2 { sender, receiver }
+                if sender == sp
+                    && receiver == caller.vm.id()
+                    && version >= Version::V1_2
+                    && form.is_none_or(|form| form == Form::Direct2) =>
+            {
+                let response = DirectResponse2::from_answer(payload).map_err(|answer| refusal(&answer))?;
                 *regs = response.to_regs();
             }
             // FF-A 1.0 has no time in it, and Linux before 6.12 does not know the call at all.
@@ -122,6 +167,15 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         Ok(Reply::InPlace)
     }
+}
+
+/// How a direct request was made, and its response is expected.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Form {
+    /// FFA_MSG_SEND_DIRECT_REQ of this width.
+    Direct(Width),
+    /// FFA_MSG_SEND_DIRECT_REQ2.
+    Direct2,
 }
 
 /// The message of one partition to another in `regs`, to be passed on as `id`: what is no part of it is zero.

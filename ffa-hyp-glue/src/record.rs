@@ -2,13 +2,13 @@
 
 use ffa_abi::{Status, Version, VersionError};
 use ffa_mem::{InsertError, IpaRange, RangeSet, RangeStore};
-use ffa_teardown::{ShareId, VmKey};
+use ffa_teardown::{ShareId, StandingId, VmKey};
 
 use crate::VmReferences;
+use crate::notification::{Asked, Bitmap, Inbox};
 
-/// Tags of a VM's RX and TX buffers among its tracked ranges; shares are tagged with their positions.
-const TAG_TX: u32 = u32::MAX;
-const TAG_RX: u32 = u32::MAX - 1;
+/// Tag of a VM's RX and TX buffers among its tracked ranges; shares are tagged with their positions.
+const TAG_BUFFERS: u32 = u32::MAX;
 
 /// The tag of a share.
 pub(crate) fn tag(share: ShareId) -> u32 {
@@ -23,8 +23,14 @@ pub struct Record<P: VmReferences, R, C> {
     pub(crate) mailbox: Mailbox,
     /// Pages that are RX, TX or shared. Whatever else the guest offers must not touch them.
     pub(crate) ranges: RangeSet<R>,
+    /// What SPs have signalled it is the SPMC's to keep.
+    pub(crate) bitmap: Bitmap,
+    /// What others have.
+    pub(crate) inbox: Inbox,
+    pub(crate) asked: Asked,
+    /// Some VM has let this one signal it, once at least.
+    pub(crate) signals_vms: bool,
     /// A slot for each vCPU.
-    #[expect(dead_code, reason = "for notifications of one vCPU")]
     pub(crate) vcpus: C,
     pub(crate) reference: Option<P::Reference>,
     /// Guest calls in progress outside the lock. Teardown begins when none is.
@@ -42,6 +48,10 @@ impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
             negotiation: Negotiation::default(),
             mailbox: Mailbox::Unmapped,
             ranges: RangeSet::new(ranges),
+            bitmap: Bitmap::NotYet,
+            inbox: Inbox::EMPTY,
+            asked: Asked::default(),
+            signals_vms: false,
             vcpus,
             reference: None,
             calls: 0,
@@ -73,17 +83,22 @@ impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
     }
 
     /// Enters RX and TX among the tracked ranges, both or none.
-    pub(crate) fn track_buffers(&mut self, buffers: &Buffers) -> Result<(), InsertError> {
-        self.ranges.insert(TAG_TX, [buffers.tx])?;
-        self.ranges.insert(TAG_RX, [buffers.rx]).inspect_err(|_| {
-            self.ranges.remove(TAG_TX);
-        })
+    pub(crate) fn track_buffers(
+        &mut self,
+        buffers: &Buffers,
+        forwarded: Option<StandingId>,
+    ) -> Result<(), InsertError> {
+        self.ranges.insert(tag_of_buffers(forwarded), [buffers.tx, buffers.rx])
     }
 
-    pub(crate) fn untrack_buffers(&mut self) {
-        self.ranges.remove(TAG_TX);
-        self.ranges.remove(TAG_RX);
+    pub(crate) fn untrack_buffers(&mut self, forwarded: Option<StandingId>) {
+        self.ranges.remove(tag_of_buffers(forwarded));
     }
+}
+
+/// The tag of a VM's RX and TX, which are one memory transaction of their own if the SPMC has them.
+fn tag_of_buffers(forwarded: Option<StandingId>) -> u32 {
+    forwarded.map_or(TAG_BUFFERS, |standing| tag(standing.pages()))
 }
 
 /// A VM's version: asked for, and from its first other call on fixed.
@@ -110,6 +125,11 @@ impl Negotiation {
                 Ok(version)
             }
         }
+    }
+
+    /// The version in use, if the guest has asked for one.
+    pub(crate) fn version(&self) -> Option<Version> {
+        self.version.filter(|_| self.fixed)
     }
 
     /// The version in use, which can no longer be changed.
@@ -140,6 +160,17 @@ pub(crate) enum RxState {
     Filling,
     /// The guest reads it, until FFA_RX_RELEASE.
     Owned,
+    /// The SPMC has it, and may have filled it for the guest.
+    Spmc,
+}
+
+/// What the SPMC has of a VM's buffers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Forwarded {
+    /// It has mapped them. Their pages are held under this name.
+    pub(crate) mapped: StandingId,
+    /// It has let the mediator have RX, and must be told when the guest has read it.
+    pub(crate) rx_owned: Option<StandingId>,
 }
 
 /// RX and TX, and what is being done to them.
@@ -150,5 +181,5 @@ pub(crate) enum Mailbox {
     /// Being mapped or unmapped.
     Changing,
     /// There.
-    Mapped { buffers: Buffers, rx: RxState },
+    Mapped { buffers: Buffers, rx: RxState, forwarded: Option<Forwarded> },
 }

@@ -1,12 +1,18 @@
-//! FFA_RXTX_MAP, FFA_RXTX_UNMAP and FFA_RX_RELEASE.
+//! FFA_RXTX_MAP and FFA_RXTX_UNMAP.
+//!
+//! An SPMC that passes indirect messages on needs the buffers of VMs. It is given them then, and has to give them back
+//! before their pages are anybody else's: they are held like those of a share. A VM with larger buffers than one page
+//! exchanges no such messages with SPs.
 
-use ffa_abi::{PartitionId, RxRelease, RxTxMap, RxTxUnmap, Status};
-use ffa_mem::{InsertError, IpaRange};
-use ffa_teardown::{Phase, VmKey};
+use core::sync::atomic::Ordering;
+
+use ffa_abi::{Answer, FirmwareStatus, PartitionId, RxTxMap, RxTxUnmap, Status, Width};
+use ffa_mem::{EndpointBuffers, InsertError, IpaRange, PhysRange};
+use ffa_teardown::{BeginError, Phase, Standing, StandingId, VmKey};
 
 use crate::dispatch::Reply;
-use crate::mediator::Guard;
-use crate::record::{Buffers, Mailbox, RxState};
+use crate::mediator::{Guard, refusal};
+use crate::record::{Buffers, Forwarded, Mailbox, RxState};
 use crate::{Access, Mediator, PageError, Platform, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
@@ -23,52 +29,156 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let range =
             |address| IpaRange::new(address, u32::from(map.pages)).map_err(|_| Status::InvalidParameters);
         let buffers = Buffers { tx: range(map.tx)?, rx: range(map.rx)? };
-        {
-            // A creation that fails is undone by the engine alone, which knows nothing of these pages.
-            let live = state.engine.phase(vm) == Ok(Phase::Live);
-            let record = state.record(vm)?;
-            record.enter();
-            let refused = match record.mailbox {
-                _ if !live => Some(Status::Denied),
-                Mailbox::Unmapped => record.track_buffers(&buffers).err().map(|error| match error {
-                    InsertError::Full(_) => Status::NoMemory,
-                    // With each other or with what is shared.
-                    _ => Status::InvalidParameters,
-                }),
-                Mailbox::Changing | Mailbox::Mapped { .. } => Some(Status::Denied),
-            };
-            if let Some(status) = refused {
-                self.leave(hyp, state, vm);
-                return Err(status);
-            }
-            record.mailbox = Mailbox::Changing;
-            drop(state);
+        let (engine, record) = state.engine_and_record(vm)?;
+        // A creation that fails is undone by the engine alone, which knows nothing of these pages.
+        if record.mailbox != Mailbox::Unmapped || engine.phase(vm) != Ok(Phase::Live) {
+            return Err(Status::Denied);
         }
-        let held = self.hold_buffers(hyp, vm.id(), &buffers);
+        // One page is what every SPMC takes, and one physical range.
+        let (forwarded, take_reference) = if self.served.forwards_buffers() && map.pages == 1 {
+            let begun = engine.begin_standing(vm, Standing::RxTxMapped).map_err(|error| match error {
+                BeginError::NoRoom => Status::NoMemory,
+                _ => Status::Denied,
+            })?;
+            (Some(begun.id), begun.take_reference)
+        } else {
+            // Other VMs' calls will reach into these pages, which must not go with their VM meanwhile.
+            (None, self.settings.vm_to_vm && engine.refer_to(vm))
+        };
+        if let Err(error) = record.track_buffers(&buffers, forwarded) {
+            if let Some(standing) = forwarded {
+                let over = engine.standing_over(vm, standing);
+                debug_assert_eq!(over, Ok(()));
+            }
+            return Err(match error {
+                InsertError::Full(_) => Status::NoMemory,
+                // With each other or with what is shared.
+                _ => Status::InvalidParameters,
+            });
+        }
+        record.mailbox = Mailbox::Changing;
+        record.enter();
+        drop(state);
+        self.take_reference(hyp, vm, take_reference);
+        let (mapped, forwarded) = match forwarded {
+            Some(standing) => match self.map_and_forward(hyp, vm, &buffers, standing) {
+                Ok(()) => {
+                    let forwarded = Forwarded { mapped: standing, rx_owned: None };
+                    (Ok(RxState::Spmc), Some(forwarded))
+                }
+                // It has no room for this VM: the guest has its buffers all the same.
+                Err(Status::NoMemory | Status::Denied) => (self.map_own(hyp, vm, &buffers), None),
+                Err(status) => (Err(status), None),
+            },
+            None => (hold_both(hyp, vm.id(), &buffers, None).map(|_| RxState::Free), None),
+        };
         let mut state = self.lock();
         if let Ok(record) = state.record(vm) {
-            record.mailbox = match held {
-                Ok(()) => Mailbox::Mapped { buffers, rx: RxState::Free },
+            record.mailbox = match mapped {
+                Ok(rx) => Mailbox::Mapped { buffers, rx, forwarded },
                 Err(_) => {
-                    record.untrack_buffers();
+                    record.untrack_buffers(None);
                     Mailbox::Unmapped
                 }
             };
         }
         self.leave(hyp, state, vm);
-        held.map(|()| Reply::DONE)
+        mapped.map(|_| Reply::DONE)
     }
 
-    fn hold_buffers(&self, hyp: &mut P, vm: PartitionId, buffers: &Buffers) -> Result<(), Status> {
-        let status = |error| match error {
-            PageError::NotOwned { .. } => Status::InvalidParameters,
-            PageError::NoResources => Status::NoMemory,
+    /// Holds buffers that the SPMC did not want.
+    fn map_own(&self, hyp: &mut P, vm: VmKey, buffers: &Buffers) -> Result<RxState, Status> {
+        self.lock().record(vm)?.track_buffers(buffers, None).map_err(|_| Status::NoMemory)?;
+        hold_both(hyp, vm.id(), buffers, None).map(|_| RxState::Free)
+    }
+
+    /// Holds both buffers and gives them to the SPMC.
+    ///
+    /// # Errors
+    /// What the SPMC said: it does not have them, and neither are they tracked any more. ABORTED if it may have them:
+    /// the guest gets none, but these pages stay held until the SPMC says that it does not.
+    fn map_and_forward(
+        &self,
+        hyp: &mut P,
+        vm: VmKey,
+        buffers: &Buffers,
+        standing: StandingId,
+    ) -> Result<(), Status> {
+        let given = match hold_both(hyp, vm.id(), buffers, Some(standing)) {
+            Ok(runs) => {
+                let given = self.forward(hyp, vm.id(), runs);
+                if let Given::No(_) = given {
+                    self.release(hyp, vm, standing.pages());
+                }
+                given
+            }
+            Err(status) => Given::No(status),
         };
-        hyp.hold(vm, buffers.tx, Access::ReadWrite, |_| {}).map_err(status)?;
-        hyp.hold(vm, buffers.rx, Access::ReadWrite, |_| {}).map_err(|error| {
-            hyp.release(vm, buffers.tx);
-            status(error)
-        })
+        let mut state = self.lock();
+        let (engine, record) = state.engine_and_record(vm)?;
+        let (noted, result) = match given {
+            Given::Yes => (engine.standing_incurred(vm, standing), Ok(())),
+            Given::MaySo => (engine.standing_incurred(vm, standing), Err(Status::Aborted)),
+            Given::No(status) => {
+                record.untrack_buffers(Some(standing));
+                (engine.standing_over(vm, standing), Err(status))
+            }
+        };
+        debug_assert_eq!(noted, Ok(()));
+        result
+    }
+
+    /// FFA_RXTX_MAP on behalf of a VM.
+    fn forward(&self, hyp: &mut P, vm: PartitionId, [tx, rx]: [Option<PhysRange>; 2]) -> Given {
+        // Empty only if the hypervisor's seam is broken.
+        let (Some(tx), Some(rx)) = (tx, rx) else { return Given::No(Status::InvalidParameters) };
+        // Another CPU's call to the SPMC is worth a moment: guests give up for good if they get no buffers.
+        if !(0..PATIENCE).any(|_| {
+            let free = !self.tx_busy.swap(true, Ordering::Acquire);
+            if !free {
+                S::relax();
+            }
+            free
+        }) {
+            return Given::No(Status::Busy);
+        }
+        hyp.write_tx(&EndpointBuffers { endpoint: vm, rx, tx }.to_bytes());
+        let map = RxTxMap { width: Width::Smc64, tx: 0, rx: 0, pages: 0 };
+        let answer = Answer::from_regs(&hyp.call(&map.to_regs()));
+        self.tx_busy.store(false, Ordering::Release);
+        match answer {
+            Answer::Success(_) => Given::Yes,
+            Answer::Error(FirmwareStatus::Known(status)) if status != Status::Aborted => Given::No(status),
+            _ => Given::MaySo,
+        }
+    }
+
+    /// Has the SPMC unmap a VM's buffers and releases their pages.
+    fn take_back(&self, hyp: &mut P, vm: VmKey, forwarded: Forwarded) -> Result<(), NotUnmapped> {
+        if let Some(owned) = forwarded.rx_owned {
+            self.return_rx(hyp, vm, Some(owned)).map_err(|status| NotUnmapped {
+                status,
+                rx: RxState::Owned,
+                forwarded,
+            })?;
+        }
+        let forwarded = Forwarded { rx_owned: None, ..forwarded };
+        let failed = |status| NotUnmapped { status, rx: RxState::Spmc, forwarded };
+        let ending = self.lock().engine.end_standing(vm, forwarded.mapped);
+        ending.map_err(|_| failed(Status::Denied))?;
+        let answer = Answer::from_regs(&hyp.call(&RxTxUnmap { endpoint: vm.id() }.to_regs()));
+        let unmapped = matches!(answer, Answer::Success(_));
+        if unmapped {
+            self.release(hyp, vm, forwarded.mapped.pages());
+        }
+        let engine = &mut self.lock().engine;
+        let noted = if unmapped {
+            engine.standing_over(vm, forwarded.mapped)
+        } else {
+            engine.standing_incurred(vm, forwarded.mapped)
+        };
+        debug_assert_eq!(noted, Ok(()));
+        if unmapped { Ok(()) } else { Err(failed(refusal(&answer))) }
     }
 
     pub(crate) fn rxtx_unmap(
@@ -79,55 +189,93 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         unmap: RxTxUnmap,
     ) -> Result<Reply, Status> {
         own_or_none(vm, unmap.endpoint)?;
-        let buffers = {
-            let record = state.record(vm)?;
-            record.enter();
-            let taken = match record.mailbox {
-                Mailbox::Mapped { rx: RxState::Filling, .. } | Mailbox::Changing => Err(Status::Denied),
-                Mailbox::Mapped { buffers, .. } => Ok(buffers),
-                Mailbox::Unmapped => Err(Status::InvalidParameters),
-            };
-            match taken {
-                Ok(buffers) => {
-                    record.mailbox = Mailbox::Changing;
-                    drop(state);
-                    buffers
-                }
-                Err(status) => {
-                    self.leave(hyp, state, vm);
-                    return Err(status);
-                }
+        let record = state.record(vm)?;
+        let (buffers, forwarded) = match record.mailbox {
+            Mailbox::Mapped { rx: RxState::Filling, .. } | Mailbox::Changing => return Err(Status::Denied),
+            Mailbox::Mapped { buffers, forwarded, .. } => (buffers, forwarded),
+            Mailbox::Unmapped => return Err(Status::InvalidParameters),
+        };
+        record.mailbox = Mailbox::Changing;
+        record.enter();
+        drop(state);
+        let unmapped = match forwarded {
+            Some(forwarded) => self.take_back(hyp, vm, forwarded),
+            None => {
+                release_both(hyp, vm.id(), &buffers);
+                Ok(())
             }
         };
-        hyp.release(vm.id(), buffers.tx);
-        hyp.release(vm.id(), buffers.rx);
         let mut state = self.lock();
         if let Ok(record) = state.record(vm) {
-            record.untrack_buffers();
-            record.mailbox = Mailbox::Unmapped;
+            record.mailbox = match unmapped {
+                Ok(()) => {
+                    record.untrack_buffers(forwarded.map(|forwarded| forwarded.mapped));
+                    Mailbox::Unmapped
+                }
+                Err(NotUnmapped { rx, forwarded, .. }) => {
+                    Mailbox::Mapped { buffers, rx, forwarded: Some(forwarded) }
+                }
+            };
         }
         self.leave(hyp, state, vm);
-        Ok(Reply::DONE)
-    }
-
-    pub(crate) fn rx_release(
-        &self,
-        mut state: Guard<'_, P, S>,
-        vm: VmKey,
-        release: RxRelease,
-    ) -> Result<Reply, Status> {
-        own_or_none(vm, release.endpoint)?;
-        match &mut state.record(vm)?.mailbox {
-            Mailbox::Mapped { rx, .. } if *rx == RxState::Owned => {
-                *rx = RxState::Free;
-                Ok(Reply::DONE)
-            }
-            _ => Err(Status::Denied),
-        }
+        unmapped.map(|()| Reply::DONE).map_err(|error| error.status)
     }
 }
 
+/// How often TX is looked at before a guest is told to come again.
+const PATIENCE: u32 = 1 << 14;
+
+/// What became of buffers that were to be given to the SPMC.
+enum Given {
+    Yes,
+    No(Status),
+    MaySo,
+}
+
+/// An unmapping that failed, and how things stand now.
+#[derive(Clone, Copy)]
+struct NotUnmapped {
+    status: Status,
+    rx: RxState,
+    forwarded: Forwarded,
+}
+
+/// Holds TX and RX, and gives the first physical range behind each.
+fn hold_both<P: Platform>(
+    hyp: &mut P,
+    vm: PartitionId,
+    buffers: &Buffers,
+    forwarded: Option<StandingId>,
+) -> Result<[Option<PhysRange>; 2], Status> {
+    let mut hold = |range| {
+        let mut first = None;
+        let note = |run: PhysRange| {
+            first.get_or_insert(run);
+        };
+        let held = match forwarded {
+            Some(standing) => hyp.hold_for(standing.pages(), vm, range, Access::ReadWrite, note),
+            None => hyp.hold(vm, range, Access::ReadWrite, note),
+        };
+        held.map(|()| first).map_err(|error| match error {
+            PageError::NotOwned { .. } => Status::InvalidParameters,
+            PageError::NoResources => Status::NoMemory,
+        })
+    };
+    let tx = hold(buffers.tx)?;
+    let rx = hold(buffers.rx);
+    if rx.is_err() && !forwarded.is_some_and(|standing| hyp.release_share(vm, standing.pages())) {
+        hyp.release(vm, buffers.tx);
+    }
+    Ok([tx, rx?])
+}
+
+/// Releases TX and RX that the SPMC does not have.
+pub(crate) fn release_both<P: Platform>(hyp: &mut P, vm: PartitionId, buffers: &Buffers) {
+    hyp.release(vm, buffers.tx);
+    hyp.release(vm, buffers.rx);
+}
+
 /// A guest may leave its ID out or name itself, as Linux before 7.0 does, but nobody else.
-fn own_or_none(vm: VmKey, endpoint: PartitionId) -> Result<(), Status> {
+pub(crate) fn own_or_none(vm: VmKey, endpoint: PartitionId) -> Result<(), Status> {
     if endpoint == PartitionId(0) || endpoint == vm.id() { Ok(()) } else { Err(Status::InvalidParameters) }
 }

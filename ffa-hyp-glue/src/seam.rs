@@ -202,7 +202,8 @@ pub trait Permissions {
 pub trait VirtualInterrupts {
     /// Makes the edge-triggered interrupt `intid`, one of [`Settings::interrupts`](crate::Settings::interrupts), pending
     /// at vCPU `vcpu` of `vm`, or with `None` at any one that is online. Says false, and does nothing, if that is
-    /// not online: the mediator then waits for [`vcpu_online`](crate::Mediator::vcpu_online).
+    /// not online: the mediator then waits for [`vcpu_online`](crate::Mediator::vcpu_online). The VM may have died and be
+    /// gone.
     ///
     /// A hypervisor whose settings have no interrupts is not asked.
     fn raise(&mut self, vm: PartitionId, vcpu: Option<u16>, intid: u32) -> bool {

@@ -3,6 +3,8 @@
 
 use ffa_abi::{Callers, Function, FunctionId, Properties, Version, Width};
 
+use crate::{Settings, Spmc};
+
 /// What must be there for a function to be served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Needs {
@@ -12,6 +14,10 @@ pub(crate) enum Needs {
     Spmc(Function),
     /// The SPMC has this function, in whatever width.
     SpmcAnyWidth(Function),
+    /// There is somebody to take indirect messages.
+    IndirectMessages,
+    /// Guests have interrupts for notifications, and there is somebody to signal them.
+    Notifications,
 }
 
 /// Every function that a guest may call, and what it needs.
@@ -24,22 +30,22 @@ const SERVED: &[(Function, Needs)] = &[
     (Function::RxRelease, Needs::Nothing),
     (Function::PartitionInfoGet, Needs::Nothing),
     (Function::MsgSendDirectReq, Needs::Spmc(Function::MsgSendDirectReq)),
+    (Function::MsgSendDirectReq2, Needs::Spmc(Function::MsgSendDirectReq2)),
     // OP-TEE serves FFA_RUN without saying so; whoever takes direct requests can be resumed.
     (Function::Run, Needs::SpmcAnyWidth(Function::MsgSendDirectReq)),
     // We forward in the one width that the SPMC has.
     (Function::MemShare, Needs::SpmcAnyWidth(Function::MemShare)),
     (Function::MemReclaim, Needs::SpmcAnyWidth(Function::MemShare)),
+    (Function::MsgSend2, Needs::IndirectMessages),
+    (Function::NotificationBind, Needs::Notifications),
+    (Function::NotificationUnbind, Needs::Notifications),
+    (Function::NotificationSet, Needs::Notifications),
+    (Function::NotificationGet, Needs::Notifications),
+    (Function::NotificationInfoGet, Needs::Notifications),
 ];
 
 /// What the hypervisor alone needs to know of an SP.
 const HYPERVISORS_BUSINESS: Properties = Properties::WANTS_VM_CREATED.or(Properties::WANTS_VM_DESTROYED);
-
-/// What an SP has to offer that takes a function of its own: a guest may not be told of it without that function.
-const REACHED_BY: [(Properties, FunctionId); 3] = [
-    (Properties::INDIRECT_MESSAGES, FunctionId::smc32(Function::MsgSend2)),
-    (Properties::RECEIVES_NOTIFICATIONS, FunctionId::smc32(Function::NotificationBind)),
-    (Properties::RECEIVES_DIRECT_REQUESTS2, FunctionId::smc64(Function::MsgSendDirectReq2)),
-];
 
 const _: () = {
     let mut row = 0;
@@ -83,11 +89,49 @@ impl Abilities {
     }
 }
 
-/// What there is for guests of each version, worked out once from the table and the SPMC.
+/// What there is for guests of each version, worked out once from the table, the SPMC and the settings.
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
     /// For guests of 1.0, 1.1 and 1.2.
     by_version: [Offer; 3],
+    spmc_notifies: bool,
+    forwards_buffers: bool,
+}
+
+/// What there is to serve guests with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Means {
+    spmc: Abilities,
+    /// Guests can hear of notifications.
+    interrupts: bool,
+    /// The SPMC keeps notifications for guests, and tells when there are some.
+    spmc_notifies: bool,
+    /// The SPMC passes indirect messages on, for which it needs the buffers of VMs.
+    forwards_buffers: bool,
+    vm_to_vm: bool,
+}
+
+impl Means {
+    fn new(spmc: &Spmc, settings: &Settings) -> Self {
+        const NOTIFICATIONS: [FunctionId; 6] = [
+            FunctionId::smc32(Function::NotificationBitmapCreate),
+            FunctionId::smc32(Function::NotificationBitmapDestroy),
+            FunctionId::smc32(Function::NotificationBind),
+            FunctionId::smc32(Function::NotificationUnbind),
+            FunctionId::smc32(Function::NotificationGet),
+            FunctionId::smc64(Function::NotificationInfoGet),
+        ];
+        let interrupts = settings.interrupts.is_some();
+        let spmc_notifies = interrupts
+            && spmc.schedule_receiver_interrupt().is_some()
+            && NOTIFICATIONS.iter().all(|id| spmc.abilities().contains(*id));
+        let forwards_buffers = [Function::MsgSend2, Function::RxAcquire]
+            .map(FunctionId::smc32)
+            .iter()
+            .all(|id| spmc.abilities().contains(*id));
+        let vm_to_vm = settings.vm_to_vm;
+        Self { spmc: *spmc.abilities(), interrupts, spmc_notifies, forwards_buffers, vm_to_vm }
+    }
 }
 
 /// What there is for guests of one version.
@@ -100,28 +144,55 @@ struct Offer {
 }
 
 impl Offer {
-    fn new(version: Version, spmc: &Abilities) -> Self {
+    fn new(version: Version, means: &Means) -> Self {
         let mut functions = Abilities::default();
         for &(function, needs) in SERVED {
             let forms = [Width::Smc32, Width::Smc64].map(|width| FunctionId::new(function, width));
             for id in forms.into_iter().flatten() {
-                if id.exists_in(version) && needs.are_met(id, spmc) {
+                if id.exists_in(version) && needs.are_met(id, means) {
                     functions.insert(id);
                 }
             }
         }
-        let hidden = REACHED_BY
-            .iter()
-            .filter(|(_, function)| !functions.contains(*function))
-            .fold(HYPERVISORS_BUSINESS, |hidden, (property, _)| hidden.or(*property));
+        let reached = |id| functions.contains(id);
+        // What an SP has to offer that takes a function of its own: a guest is not told of it without that function.
+        let hidden = [
+            (
+                Properties::INDIRECT_MESSAGES,
+                means.forwards_buffers && reached(FunctionId::smc32(Function::MsgSend2)),
+            ),
+            (
+                Properties::RECEIVES_NOTIFICATIONS,
+                means.spmc_notifies && reached(FunctionId::smc32(Function::NotificationSet)),
+            ),
+            (Properties::RECEIVES_DIRECT_REQUESTS2, reached(FunctionId::smc64(Function::MsgSendDirectReq2))),
+        ]
+        .iter()
+        .filter(|(_, reached)| !reached)
+        .fold(HYPERVISORS_BUSINESS, |hidden, (property, _)| hidden.or(*property));
         Self { functions, properties: Properties(u32::MAX).known_to(version).without(hidden) }
     }
 }
 
 impl Served {
-    pub(crate) fn new(spmc: &Abilities) -> Self {
+    pub(crate) fn new(spmc: &Spmc, settings: &Settings) -> Self {
+        Self::with(&Means::new(spmc, settings))
+    }
+
+    fn with(means: &Means) -> Self {
         let versions = [Version::V1_0, Version::V1_1, Version::V1_2];
-        Self { by_version: versions.map(|version| Offer::new(version, spmc)) }
+        let by_version = versions.map(|version| Offer::new(version, means));
+        Self { by_version, spmc_notifies: means.spmc_notifies, forwards_buffers: means.forwards_buffers }
+    }
+
+    /// Whether the SPMC is given the buffers of guests.
+    pub(crate) fn forwards_buffers(&self) -> bool {
+        self.forwards_buffers
+    }
+
+    /// Whether the SPMC keeps notifications for guests.
+    pub(crate) fn spmc_notifies(&self) -> bool {
+        self.spmc_notifies
     }
 
     /// Whether a guest of `version` may call `id`.
@@ -143,13 +214,15 @@ impl Served {
 }
 
 impl Needs {
-    fn are_met(self, id: FunctionId, spmc: &Abilities) -> bool {
+    fn are_met(self, id: FunctionId, means: &Means) -> bool {
         match self {
             Self::Nothing => true,
             Self::Spmc(function) => {
-                FunctionId::new(function, id.width()).is_some_and(|needed| spmc.contains(needed))
+                FunctionId::new(function, id.width()).is_some_and(|needed| means.spmc.contains(needed))
             }
-            Self::SpmcAnyWidth(function) => spmc.any_width(function),
+            Self::SpmcAnyWidth(function) => means.spmc.any_width(function),
+            Self::IndirectMessages => means.forwards_buffers || means.vm_to_vm,
+            Self::Notifications => means.spmc_notifies || means.interrupts && means.vm_to_vm,
         }
     }
 }
@@ -158,9 +231,18 @@ impl Needs {
 pub(crate) const PROBED: &[FunctionId] = &[
     FunctionId::smc32(Function::MsgSendDirectReq),
     FunctionId::smc64(Function::MsgSendDirectReq),
+    FunctionId::smc64(Function::MsgSendDirectReq2),
     FunctionId::smc32(Function::Run),
     FunctionId::smc32(Function::MemShare),
     FunctionId::smc64(Function::MemShare),
+    FunctionId::smc32(Function::MsgSend2),
+    FunctionId::smc32(Function::RxAcquire),
+    FunctionId::smc32(Function::NotificationBitmapCreate),
+    FunctionId::smc32(Function::NotificationBitmapDestroy),
+    FunctionId::smc32(Function::NotificationBind),
+    FunctionId::smc32(Function::NotificationUnbind),
+    FunctionId::smc32(Function::NotificationGet),
+    FunctionId::smc64(Function::NotificationInfoGet),
 ];
 
 #[cfg(test)]
@@ -183,11 +265,11 @@ mod tests {
     fn what_needs_the_spmc_is_served_only_with_it() {
         let share = FunctionId::smc64(Function::MemShare);
         let reclaim = FunctionId::smc32(Function::MemReclaim);
-        let mut spmc = Abilities::default();
-        let serves = |id, spmc: &Abilities| Served::new(spmc).contains(id, Version::V1_1);
-        assert!(!serves(share, &spmc) && !serves(reclaim, &spmc));
-        spmc.insert(FunctionId::smc32(Function::MemShare));
-        assert!(serves(share, &spmc) && serves(reclaim, &spmc));
-        assert!(!serves(FunctionId::smc32(Function::MemLend), &spmc));
+        let mut means = Means::default();
+        let serves = |id, means: &Means| Served::with(means).contains(id, Version::V1_1);
+        assert!(!serves(share, &means) && !serves(reclaim, &means));
+        means.spmc.insert(FunctionId::smc32(Function::MemShare));
+        assert!(serves(share, &means) && serves(reclaim, &means));
+        assert!(!serves(FunctionId::smc32(Function::MemLend), &means));
     }
 }

@@ -12,6 +12,8 @@ pub struct Settings {
     pub pages_per_share: u32,
     /// Pages of 4 KiB in each RX or TX buffer of a guest, 1 to 63.
     pub rxtx_pages: u8,
+    /// Whether guests have to do with each other at all. If so, [`Permissions`](crate::Permissions) is asked who with whom.
+    pub vm_to_vm: bool,
     /// Interrupts by which guests hear of notifications, or `None` for guests without notifications.
     pub interrupts: Option<GuestInterrupts>,
     /// Secure calls that one tick makes at most.
@@ -21,12 +23,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// FF-A 1.2; 32 shares of 512 KiB per VM; RX and TX of up to 64 KiB; no notifications; 16 secure calls a tick.
+    /// FF-A 1.2; 32 shares of 512 KiB per VM; RX and TX of up to 64 KiB; guests that do not reach each other; no notifications; 16
+    /// secure calls a tick.
     pub const DEFAULT: Self = Self {
         version: Version::V1_2,
         shares_per_vm: 32,
         pages_per_share: 128,
         rxtx_pages: 16,
+        vm_to_vm: false,
         interrupts: None,
         budget: 16,
         teardown: Policy::DEFAULT,

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use ffa_abi::{
-    Answer, Call, FeatureQuery, FirmwareStatus, Function, FunctionId, PartitionId, PartitionInfo,
+    Answer, Call, FeatureId, FeatureQuery, FirmwareStatus, Function, FunctionId, PartitionId, PartitionInfo,
     PartitionInfoError, PartitionInfoGet, RecordFormat, Records, Regs, RxRelease, RxTxMap, RxTxUnmap, Uuid,
     Version, VersionError, Width, version_answer,
 };
@@ -19,6 +19,7 @@ const PARTITIONS: usize = 4096 / 24;
 pub struct Spmc {
     version: Version,
     abilities: Abilities,
+    schedule_receiver: Option<u32>,
     /// Secure ones only.
     partitions: ArrayVec<PartitionInfo, PARTITIONS>,
     pub(crate) subscribers: Subscribers<6>,
@@ -89,6 +90,11 @@ impl Spmc {
                 abilities.insert(id);
             }
         }
+        let query = FeatureQuery::Feature(FeatureId::ScheduleReceiverInterrupt);
+        let schedule_receiver = match ask(hyp, Call::Features(query)) {
+            Answer::Success(success) => Some(success.w2()),
+            _ => None,
+        };
         let (tx, rx) = hyp.addresses();
         let map = Call::RxTxMap(RxTxMap { width: Width::Smc64, tx, rx, pages: 1 });
         expect_success(Function::RxTxMap, &hyp.call(&map.to_regs())).map_err(unmapped)?;
@@ -98,7 +104,7 @@ impl Spmc {
                 for sp in &partitions {
                     subscribers.add(sp.id, sp.properties)?;
                 }
-                Ok(Self { version, abilities, partitions, subscribers })
+                Ok(Self { version, abilities, schedule_receiver, partitions, subscribers })
             })
             .map_err(|error| {
                 let unmap = Call::RxTxUnmap(RxTxUnmap { endpoint: PartitionId::HYPERVISOR });
@@ -117,6 +123,13 @@ impl Spmc {
     #[must_use]
     pub fn abilities(&self) -> &Abilities {
         &self.abilities
+    }
+
+    /// INTID of its schedule receiver interrupt, at which [`schedule_receivers`](crate::Mediator::schedule_receivers) is
+    /// to be called; `None` if it has none.
+    #[must_use]
+    pub fn schedule_receiver_interrupt(&self) -> Option<u32> {
+        self.schedule_receiver
     }
 
     /// Its secure partitions as it listed them; one with several UUIDs may stand here several times.

@@ -319,7 +319,8 @@ fn x_buffers() {
         world.refused("X02 map twice", VM1, [map, TX, RX, 1], DENIED);
         world.refused("X02 map elsewhere", VM1, [map, PAGES, PAGES + PAGE, 1], DENIED);
         world.refused("X05 unmap another's", VM1, [0x8400_0067, 2 << 16], INVALID);
-        world.refused("X07 release what is empty", VM1, [0x8400_0065, 0], DENIED);
+        // An SPMC that has the buffers may have filled RX, and it alone knows.
+        assert_eq!(world.call(VM1, [0x8400_0065]), Regs::error(DENIED), "X07 release what is empty");
         world.refused("X07 release another's", VM1, [0x8400_0065, 2], INVALID);
         assert_eq!(world.call(VM1, [0x8400_0068]).w::<0>(), 0x8400_0061);
         world.refused("X08 RX is full", VM1, [0x8400_0068, 0], Status::Busy);
@@ -376,7 +377,7 @@ fn x_messages() {
         // X17, X28, X29 and whatever else no guest may call.
         for number in [
             0x70, 0x6b, 0x6c, 0x62, 0x90, 0x7c, 0x87, 0x8c, 0x84, 0x7d, 0x7e, 0x8f, 0x88, 0x89, 0x8a, 0x60,
-            0x61, 0x85, 0x86, 0x72, 0x71, 0x74, 0x75, 0x76, 0x7b, 0x7a,
+            0x61, 0x85, 0x72, 0x71, 0x74, 0x75, 0x76, 0x7b, 0x7a,
         ] {
             for base in [0x8400_0000_u64, 0xc400_0000] {
                 world.refused("X17", VM1, [base | number, 1, 1], Status::NotSupported);

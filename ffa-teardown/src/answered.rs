@@ -92,7 +92,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             None => self.settle(vm.index, index, duty, verdict, last, now),
         };
-        if !matches!(decision, Decision::Confirmed { .. } | Decision::HandOver { .. }) {
+        if !matches!(
+            decision,
+            Decision::Confirmed { .. } | Decision::Returned { .. } | Decision::HandOver { .. }
+        ) {
             let (vm_slot, slot) = (&mut self.vms[vm.index.get()], &self.duties[index.get()]);
             vm_slot.in_flight = None;
             // The walk is past this duty. While the VM is being created, what is owed for its end does not count.
@@ -174,6 +177,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 slot.state = State::Returning { vm };
                 Decision::Confirmed { share: ShareId(index) }
             }
+            _ if done && duty.holds_pages() => {
+                slot.state = State::Returning { vm };
+                Decision::Returned { pages: ShareId(index) }
+            }
             Duty::Standing { what: Standing::Bitmap, .. } if done => {
                 self.arena.remove(&mut self.duties, &mut self.vms[vm.get()], index);
                 self.unbound_with_bitmap(vm);
@@ -185,7 +192,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             _ => {
                 slot.state = State::GivenUp { at: now };
-                let Some(Duty::Share { handed_over, .. }) = &mut slot.duty else {
+                let Some(handed_over) = slot.duty.as_mut().and_then(Duty::handed_over) else {
                     return Decision::GivenUp { share: None };
                 };
                 let share = ShareId(index);

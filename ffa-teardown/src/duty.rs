@@ -13,7 +13,7 @@ use crate::{AnswerClass, AnswerTable, Row, SecureCall, Time, Verdict};
 pub enum Standing {
     /// The VM owns its RX buffer as far as the SPMC knows: FFA_RX_RELEASE.
     RxOwned,
-    /// The VM's RX/TX buffers were forwarded: FFA_RXTX_UNMAP.
+    /// The VM's RX/TX buffers were forwarded: FFA_RXTX_UNMAP. Until then their pages are held like those of a share.
     RxTxMapped,
     /// The VM has a notification bitmap: FFA_NOTIFICATION_BITMAP_DESTROY.
     Bitmap,
@@ -33,8 +33,8 @@ pub(crate) enum Told {
 pub(crate) enum Duty {
     /// A direct request of vCPU `vcpu` to `sp` that has not ended.
     Call { vcpu: u16, sp: PartitionId },
-    /// See [`Standing`]. `drained`: see [`Duty::drained`].
-    Standing { what: Standing, drained: bool },
+    /// See [`Standing`]. `drained`: see [`Duty::drained`]. `handed_over`: as for a share.
+    Standing { what: Standing, drained: bool, handed_over: bool },
     /// `sp` may signal these notifications to the VM. `named`: the guest knows that it may.
     Bound { sp: PartitionId, bits: NotificationBitmap, named: bool, drained: bool },
     /// `sp` must hear of the VM's creation or end. `destroyed`: it wants VM_DESTROYED.
@@ -70,7 +70,9 @@ impl Duty {
     /// nor destroys while anything is. `None` if that is nothing to this duty.
     pub(crate) fn drained(&mut self) -> Option<&mut bool> {
         match self {
-            Self::Bound { drained, .. } | Self::Standing { what: Standing::Bitmap, drained } => Some(drained),
+            Self::Bound { drained, .. } | Self::Standing { what: Standing::Bitmap, drained, .. } => {
+                Some(drained)
+            }
             _ => None,
         }
     }
@@ -84,7 +86,7 @@ impl Duty {
             Self::Call { .. } => return None,
             Self::Standing { what: Standing::RxOwned, .. } => SecureCall::RxRelease { vm },
             Self::Standing { what: Standing::RxTxMapped, .. } => SecureCall::RxTxUnmap { vm },
-            Self::Standing { what: Standing::Bitmap, drained: false }
+            Self::Standing { what: Standing::Bitmap, drained: false, .. }
             | Self::Bound { drained: false, .. } => SecureCall::NotificationGet { vm },
             Self::Standing { what: Standing::Bitmap, .. } => SecureCall::BitmapDestroy { vm },
             Self::Bound { sp, bits, .. } => SecureCall::NotificationUnbind { sp, vm, bits },
@@ -99,6 +101,20 @@ impl Duty {
 
     pub(crate) const fn is_standing(&self) -> bool {
         matches!(self, Self::Standing { .. })
+    }
+
+    /// Whether pages are held until this duty is met.
+    pub(crate) const fn holds_pages(&self) -> bool {
+        matches!(self, Self::Share { .. } | Self::Standing { what: Standing::RxTxMapped, .. })
+    }
+
+    /// Whether the hypervisor has the pages on a list of its own. `None` if there are none.
+    pub(crate) fn handed_over(&mut self) -> Option<&mut bool> {
+        match self {
+            Self::Share { handed_over, .. }
+            | Self::Standing { what: Standing::RxTxMapped, handed_over, .. } => Some(handed_over),
+            _ => None,
+        }
     }
 
     /// A transaction that the guest is about to begin.

@@ -28,6 +28,14 @@ pub struct CallId(Index);
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct StandingId(Index);
 
+impl StandingId {
+    /// The name under which the pages of [`Standing::RxTxMapped`] are held and come back, as if it were a share.
+    #[must_use]
+    pub const fn pages(self) -> ShareId {
+        ShareId(self.0)
+    }
+}
+
 /// An obligation that is about to be incurred.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Begun<Id> {
@@ -313,12 +321,19 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         Ok(())
     }
 
+    /// The mediator holds something of the VM, whatever the secure world has of it. Returns whether to take the VM
+    /// reference now; it is given back as ever.
+    pub fn refer_to(&mut self, vm: VmKey) -> bool {
+        let lives = self.phase(vm) == Ok(Phase::Live);
+        lives && !core::mem::replace(&mut self.vms[vm.index.get()].reference, true)
+    }
+
     /// The mediator is about to make the SPMC keep something for a VM that lives or is being created.
     ///
     /// # Errors
     /// [`BeginError`]; nothing has changed.
     pub fn begin_standing(&mut self, vm: VmKey, standing: Standing) -> Result<Begun<StandingId>, BeginError> {
-        self.begin(vm, Duty::Standing { what: standing, drained: false })
+        self.begin(vm, Duty::Standing { what: standing, drained: false, handed_over: false })
             .map(|(index, take_reference)| Begun { id: StandingId(index), take_reference })
     }
 

@@ -72,6 +72,12 @@ pub enum Decision {
         /// The share.
         share: ShareId,
     },
+    /// The SPMC has unmapped the VM's buffers: give their pages back, then call
+    /// [`Engine::released`](crate::Engine::released).
+    Returned {
+        /// Their name.
+        pages: ShareId,
+    },
     /// What was pending for the VM is fetched: the call in whose way it stood is next.
     Drained,
     /// The same call, or FFA_RUN, is due again then.
@@ -79,9 +85,9 @@ pub enum Decision {
         /// When.
         until: Time,
     },
-    /// Given up. Told once; the pages of a share are now quarantined.
+    /// Given up. Told once; the pages of a share, or of buffers, are now quarantined.
     GivenUp {
-        /// The share, if it was one.
+        /// The share, or [`StandingId::pages`](crate::StandingId::pages), if there are pages.
         share: Option<ShareId>,
     },
     /// A share was given up under [`Disposal::HandOver`](crate::Disposal::HandOver), for the first time: hand its pages over,

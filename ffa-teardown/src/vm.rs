@@ -1,6 +1,6 @@
 use ffa_abi::PartitionId;
 
-use crate::duty::{Duty, DutySlot, LastAnswer, STAGE_SP, STAGES, State};
+use crate::duty::{DutySlot, LastAnswer, STAGE_SP, STAGES, State};
 use crate::index::Index;
 use crate::{Time, Unexpected};
 
@@ -167,7 +167,7 @@ impl VmSlot {
                 pass.earliest = Some(pass.earliest.map_or(until, |earliest| earliest.min(until)));
             }
             State::GivenUp { .. } => match slot.duty {
-                Some(Duty::Share { .. }) => pass.kept_share = true,
+                Some(duty) if duty.holds_pages() => pass.kept_share = true,
                 _ => pass.kept_other = true,
             },
         }

@@ -744,16 +744,17 @@ fn what_the_spmc_keeps_goes_in_its_order_and_before_vm_destroyed() {
     let mut engine = engine(1, 8, Policy::DEFAULT);
     let vm = live(&mut engine, VM, &[both(A)]);
     share(&mut engine, vm, 7);
-    for standing in [Standing::Bitmap, Standing::RxTxMapped, Standing::RxOwned] {
+    let [_, buffers, _] = [Standing::Bitmap, Standing::RxTxMapped, Standing::RxOwned].map(|standing| {
         let id = engine.begin_standing(vm, standing).expect("room").id;
         engine.standing_incurred(vm, id).expect("about to begin");
-    }
+        id
+    });
     let binding = engine.begin_bind(vm, A, NotificationBitmap(1)).expect("room").id;
     assert_eq!(engine.bind_answered(vm, binding, &success(0)), Ok(BindingOutcome::Done));
     engine.destroy(vm).expect("alive");
     let order = [
         (SecureCall::RxRelease { vm: VM }, Decision::Met),
-        (SecureCall::RxTxUnmap { vm: VM }, Decision::Met),
+        (SecureCall::RxTxUnmap { vm: VM }, Decision::Returned { pages: buffers.pages() }),
         (SecureCall::NotificationGet { vm: VM }, Decision::Drained),
         (SecureCall::NotificationUnbind { sp: A, vm: VM, bits: NotificationBitmap(1) }, Decision::Met),
         (SecureCall::NotificationGet { vm: VM }, Decision::Drained),
@@ -762,7 +763,41 @@ fn what_the_spmc_keeps_goes_in_its_order_and_before_vm_destroyed() {
     ];
     for (call, decision) in order {
         assert_eq!(answer(&mut engine, NOW, call, accept(call)), decision);
+        if let Decision::Returned { pages } = decision {
+            assert_eq!(idle(&mut engine, NOW), None, "their pages go back first");
+            assert_eq!(engine.released(vm, pages), Ok(()));
+        }
     }
     comes_back(&mut engine, NOW, 7);
     assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+}
+
+/// Their pages are the VM's: whoever cannot have them unmapped keeps the VM, or gets them on its list.
+#[test]
+fn buffers_that_are_not_unmapped_are_quarantined_like_a_share() {
+    for disposal in [Disposal::Zombie, Disposal::HandOver] {
+        let mut engine = engine(1, 8, Policy { disposal, ..Policy::DEFAULT });
+        let vm = live(&mut engine, VM, &[]);
+        let buffers = engine.begin_standing(vm, Standing::RxTxMapped).expect("room").id;
+        engine.standing_incurred(vm, buffers).expect("about to begin");
+        engine.destroy(vm).expect("alive");
+        let (call, pages) = (SecureCall::RxTxUnmap { vm: VM }, buffers.pages());
+        let decision = answer(&mut engine, NOW, call, error(Status::Aborted));
+        let end = match disposal {
+            Disposal::Zombie => {
+                assert_eq!(decision, Decision::GivenUp { share: Some(pages) });
+                End::Zombie
+            }
+            Disposal::HandOver => {
+                assert_eq!(decision, Decision::HandOver { share: pages });
+                engine.handed_over(vm, pages).expect("to be handed over");
+                End::Retired
+            }
+        };
+        assert_eq!(finished(&mut engine, NOW).0, end);
+        assert_eq!(engine.retry(vm), Ok(1));
+        assert_eq!(answer(&mut engine, NOW, call, accept(call)), Decision::Returned { pages });
+        engine.released(vm, pages).expect("on their way back");
+        assert_eq!(finished(&mut engine, NOW).0, End::Gone);
+    }
 }

@@ -187,6 +187,8 @@ pub struct Kept {
     /// FFA_NOTIFICATION_GET came before the call that is next.
     pub drained: bool,
     pub written_off: bool,
+    /// The hypervisor has the pages of buffers on a list of its own.
+    pub handed_over: bool,
     pub pace: Pace,
 }
 
@@ -398,7 +400,8 @@ impl Oracle {
         // One that has lost its handle cannot be asked for: teardown gives it up when it comes to it.
         let lost = |share: &Share| share.hold == Hold::Held && share.handle.is_none();
         let held = dead.shares.iter().any(|share| share.hold != Hold::Quarantined && !lost(share));
-        let kept_share = !dead.shares.is_empty();
+        let buffers = |kept: &Kept| kept.what == Standing::RxTxMapped && kept.written_off;
+        let kept_share = !dead.shares.is_empty() || dead.kept.iter().any(buffers);
         let expected = match (kept_share, terms.policy.disposal, terms.policy.id_reuse) {
             (true, Disposal::Zombie, _) => End::Zombie,
             (true, Disposal::HandOver, _) => End::Retired,
@@ -724,18 +727,35 @@ impl Oracle {
         let slow = bitmap && !running && reading::read(answer) == Reading::Error(reading::DENIED);
         self.judge(terms, &mut pace, may, slow, rest, decision);
         let one = &mut self.vms[vm];
-        if decision == Decision::Met {
+        // The pages of buffers are held until they are unmapped.
+        let buffers = what == Standing::RxTxMapped;
+        let id = one.kept[at].id.0.pages();
+        let met = if buffers { Decision::Returned { pages: id } } else { Decision::Met };
+        let returned = matches!(decision, Decision::Returned { .. });
+        if decision == met {
             one.kept.remove(at);
             if bitmap {
                 self.bitmap_gone(vm);
             }
             return;
         }
+        let handed_over = matches!(decision, Decision::HandOver { .. });
+        let given_up = handed_over || matches!(decision, Decision::GivenUp { .. });
         let kept = &mut one.kept[at];
+        let hand_over =
+            given_up && buffers && terms.policy.disposal == Disposal::HandOver && !kept.handed_over;
+        kept.handed_over |= hand_over;
         kept.pace = pace;
-        kept.written_off = matches!(decision, Decision::GivenUp { .. });
+        kept.written_off = given_up;
         kept.in_hand = Self::next_to_run(answer).is_some();
         kept.drained = bitmap && kept.in_hand;
+        let named = match decision {
+            Decision::GivenUp { share } => share,
+            Decision::HandOver { share } => Some(share),
+            _ => None,
+        };
+        self.demand(Rule::P3, hand_over == handed_over && named == (given_up && buffers).then_some(id));
+        self.demand(Rule::P1, !returned);
     }
 
     /// Compares a decision with what may follow, and keeps the pace.
@@ -752,7 +772,7 @@ impl Oracle {
         let policy = &terms.policy;
         let limited = may.again && may.end;
         match decision {
-            Decision::Confirmed { .. } => self.demand(Rule::P1Lying, may.confirm),
+            Decision::Confirmed { .. } | Decision::Returned { .. } => self.demand(Rule::P1Lying, may.confirm),
             Decision::Met | Decision::Told => self.demand(Rule::P10, may.confirm),
             Decision::Drained => self.demand(Rule::P30, false),
             Decision::TryAgain { until } => {
@@ -1119,6 +1139,7 @@ impl Oracle {
             in_hand: false,
             drained: false,
             written_off: false,
+            handed_over: false,
             pace: Pace::default(),
         });
     }

@@ -773,6 +773,10 @@ impl Search {
                 self.see(Seen::Recovered, world.oracle.vms[vm].ended.is_some());
                 self.release_unless_fine(world, vm, at);
             }
+            Decision::Returned { pages } => {
+                let released = world.engine.released(world.oracle.key(vm), pages);
+                world.oracle.demand(Rule::P15, released.is_ok());
+            }
             Decision::GivenUp { share } => {
                 self.see(Seen::Quarantined, share.is_some());
                 self.see(Seen::GaveUpTrying, true);

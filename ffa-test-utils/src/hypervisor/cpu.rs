@@ -282,7 +282,8 @@ impl VirtualInterrupts for Cpu {
     fn raise(&mut self, vm: PartitionId, vcpu: Option<u16>, intid: u32) -> bool {
         let world = &mut *self.world.borrow_mut();
         world.seam("VirtualInterrupts::raise");
-        match world.vm(vm, "VirtualInterrupts::raise").and_then(|vm| vm.online(vcpu)) {
+        // It may be gone by now: nothing keeps a VM for the sake of an interrupt.
+        match world.vms.get(&vm).and_then(|vm| vm.online(vcpu)) {
             Some(vcpu) => {
                 world.interrupts.push(Interrupt { vm, vcpu, intid });
                 true

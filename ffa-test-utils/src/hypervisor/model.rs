@@ -273,6 +273,7 @@ impl ModelHypervisor {
         self.enter_guest_call(vm);
         let outcome = self.mediator.guest_call(&mut cpu, Caller { vm: key, vcpu }, regs, &mut self.scratch);
         self.world.borrow_mut().drop_reference(vm);
+        self.take_secure_interrupt();
         Ok(outcome)
     }
 
@@ -287,9 +288,12 @@ impl ModelHypervisor {
     pub fn advance(&mut self, span: Span) {
         let end = self.now() + span;
         while self.tick_next(end) {}
-        let world = &mut *self.world.borrow_mut();
-        world.now = world.now.max(end);
-        world.spmc.advance(&mut world.frames, world.now);
+        {
+            let world = &mut *self.world.borrow_mut();
+            world.now = world.now.max(end);
+            world.spmc.advance(&mut world.frames, world.now);
+        }
+        self.take_secure_interrupt();
     }
 
     /// Lets time pass until nothing is left to do, `limit` at most. Returns whether nothing is.
@@ -297,6 +301,15 @@ impl ModelHypervisor {
         let end = self.now() + limit;
         while self.tick_next(end) {}
         self.deadline().is_none()
+    }
+
+    /// Takes the secure world's schedule receiver interrupt, if it is pending, as it would be taken when the normal world
+    /// is entered again.
+    fn take_secure_interrupt(&mut self) {
+        let pending = self.world.borrow_mut().spmc.take_sri().is_some();
+        if pending && self.mediator.spmc().schedule_receiver_interrupt().is_some() {
+            self.mediator.schedule_receivers(&mut self.cpu(0));
+        }
     }
 
     /// Moves to the next deadline, if it is not after `end`, and ticks. Returns whether it did.
@@ -354,11 +367,14 @@ impl ModelHypervisor {
     }
 
     /// A vCPU goes on- or offline. Every vCPU is online at first.
-    pub fn set_online(&mut self, vm: PartitionId, vcpu: u16, online: bool) {
-        if let Some(vm) = self.world.borrow_mut().vms.get_mut(&vm) {
+    pub fn set_online(&mut self, id: PartitionId, vcpu: u16, online: bool) {
+        if let Some(vm) = self.world.borrow_mut().vms.get_mut(&id) {
             if let Some(vcpu) = vm.vcpus.get_mut(usize::from(vcpu)) {
                 *vcpu = online;
             }
+        }
+        if let Some(key) = self.key(id).filter(|_| online) {
+            self.mediator.vcpu_online(&mut self.cpu(vcpu), key, vcpu);
         }
     }
 

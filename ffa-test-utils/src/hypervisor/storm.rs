@@ -151,7 +151,8 @@ impl Storm {
             settings: Settings { shares_per_vm: u32::from(self.shares).max(1), ..self.settings },
             frames: u32::from(self.vms) * (2 + 3 * u32::from(self.shares)) + 16,
             vms,
-            duties: vms * (GOOD.len() + 1 + shares),
+            // The SPs that it is told of, its buffers, its shares.
+            duties: vms * (GOOD.len() + 1 + 1 + shares),
             ranges: 2 + 2 * shares,
             log: 0,
             ..Machine::new(secure, sps)

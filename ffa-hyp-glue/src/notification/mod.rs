@@ -1,0 +1,273 @@
+//! Notifications: who may signal a VM, what it has been signalled, and how it hears of it.
+//!
+//! Those of SPs are the SPMC's: calls about them are passed on, once they are checked. Those of other VMs and of the
+//! mediator itself stand in the VM's [`Inbox`].
+
+mod bitmap;
+mod inbox;
+mod schedule;
+
+use ffa_abi::{
+    Answer, Call, NotificationBind, NotificationGet, NotificationSet, NotificationSources,
+    NotificationUnbind, PartitionId, PartitionInfo, PendingNotifications, Properties, Regs, Status,
+};
+use ffa_teardown::{BeginError, BindingOutcome, VmKey};
+
+use crate::dispatch::Reply;
+use crate::mediator::{Guard, State, refusal};
+use crate::{Mediator, Platform, Relation, Stores};
+
+pub(crate) use bitmap::Bitmap;
+pub(crate) use inbox::Inbox;
+pub use inbox::VcpuSlot;
+pub(crate) use schedule::Asked;
+
+/// What the SPMC has for a VM, of all that FFA_NOTIFICATION_GET can ask for.
+const SPMC: NotificationSources = NotificationSources::SPS.or(NotificationSources::SPM);
+
+impl<P: Platform, S: Stores<P>> Mediator<P, S> {
+    pub(crate) fn notification_bind(
+        &self,
+        hyp: &mut P,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        bind: NotificationBind,
+    ) -> Result<Reply, Status> {
+        let NotificationBind { sender, receiver, scope, bitmap } = bind;
+        if receiver != vm.id() || bitmap.is_empty() {
+            return Err(Status::InvalidParameters);
+        }
+        let partner = self.partner(hyp, &mut state, vm, sender)?;
+        let (engine, record) = state.engine_and_record(vm)?;
+        if let Partner::Vm(peer) = partner {
+            record.inbox.bind(sender, scope, bitmap)?;
+            state.record(peer)?.signals_vms = true;
+            return Ok(Reply::DONE);
+        }
+        if !record.bitmap.is_there() {
+            return Err(Status::Denied);
+        }
+        let begun = engine.begin_bind(vm, sender, bitmap).map_err(|error| status(&error))?;
+        record.enter();
+        drop(state);
+        self.take_reference(hyp, vm, begun.take_reference);
+        let mut call = bind.to_regs();
+        loop {
+            let answer = Answer::from_regs(&hyp.call(&call));
+            let mut state = self.lock();
+            let outcome = state.engine.bind_answered(vm, begun.id, &answer);
+            match self.bound(hyp, state, vm, outcome) {
+                Bound::Ask(target) => call = target,
+                Bound::Over(reply) => return reply,
+            }
+        }
+    }
+
+    pub(crate) fn notification_unbind(
+        &self,
+        hyp: &mut P,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        unbind: NotificationUnbind,
+    ) -> Result<Reply, Status> {
+        let NotificationUnbind { sender, receiver, bitmap } = unbind;
+        if receiver != vm.id() || bitmap.is_empty() {
+            return Err(Status::InvalidParameters);
+        }
+        let (engine, record) = state.engine_and_record(vm)?;
+        if !sender.is_secure() {
+            record.inbox.unbind(record.vcpus.as_mut(), sender, bitmap)?;
+            return Ok(Reply::DONE);
+        }
+        let id = engine.begin_unbind(vm, sender, bitmap).map_err(|error| status(&error))?;
+        record.enter();
+        drop(state);
+        let mut call = unbind.to_regs();
+        loop {
+            let answer = Answer::from_regs(&hyp.call(&call));
+            let mut state = self.lock();
+            let outcome = state.engine.unbind_answered(vm, id, &answer);
+            match self.bound(hyp, state, vm, outcome) {
+                Bound::Ask(target) => call = target,
+                Bound::Over(reply) => return reply,
+            }
+        }
+    }
+
+    fn bound(
+        &self,
+        hyp: &mut P,
+        state: Guard<'_, P, S>,
+        vm: VmKey,
+        outcome: Result<BindingOutcome, ffa_teardown::Unexpected>,
+    ) -> Bound {
+        let reply = match outcome {
+            Ok(BindingOutcome::Resume(target)) => return Bound::Ask(Call::Run(target).to_regs()),
+            Ok(BindingOutcome::Done) => Ok(Reply::DONE),
+            Ok(BindingOutcome::Refused(status)) => Err(status.for_guest()),
+            Ok(BindingOutcome::Unknown) => Err(Status::Aborted),
+            Err(_) => {
+                debug_assert!(false, "the engine was told of this call");
+                Err(Status::Aborted)
+            }
+        };
+        self.leave(hyp, state, vm);
+        Bound::Over(reply)
+    }
+
+    pub(crate) fn notification_set(
+        &self,
+        hyp: &mut P,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        set: NotificationSet,
+    ) -> Result<Reply, Status> {
+        let NotificationSet { sender, receiver, vcpu, delay_schedule_receiver, bitmap } = set;
+        // Only an SP keeps others from the processor, and can have them wait.
+        if sender != vm.id() || bitmap.is_empty() || delay_schedule_receiver {
+            return Err(Status::InvalidParameters);
+        }
+        let peer = match self.partner(hyp, &mut state, vm, receiver)? {
+            Partner::Vm(peer) => peer,
+            Partner::Sp(sp) if sp.properties.contains(Properties::RECEIVES_NOTIFICATIONS) => {
+                return self.pass_on(hyp, state, vm, &set.to_regs()).map(|_| Reply::DONE);
+            }
+            Partner::Sp(_) => return Err(Status::Denied),
+        };
+        let record = state.record(peer)?;
+        if !record.inbox.set(record.vcpus.as_mut(), sender, vcpu, bitmap)? {
+            return Ok(Reply::DONE);
+        }
+        drop(state);
+        self.notify(hyp, peer, vcpu);
+        Ok(Reply::DONE)
+    }
+
+    pub(crate) fn notification_get<'a>(
+        &'a self,
+        hyp: &mut P,
+        mut state: Guard<'a, P, S>,
+        vm: VmKey,
+        get: NotificationGet,
+        regs: &mut Regs,
+    ) -> Result<Reply, Status> {
+        let NotificationGet { receiver, vcpu, sources } = get;
+        let record = state.record(vm)?;
+        if receiver != vm.id() || usize::from(vcpu) >= record.vcpus.as_mut().len() {
+            return Err(Status::InvalidParameters);
+        }
+        let asked = sources.and(SPMC);
+        let mut pending = PendingNotifications::default();
+        if record.bitmap.is_there() && !asked.is_empty() {
+            // Whoever asks for all of it will know all of it.
+            let all = asked == SPMC;
+            if all {
+                record.inbox.ask_spmc(record.vcpus.as_mut(), vcpu);
+            }
+            let get = NotificationGet { sources: asked, ..get };
+            let answer = self.pass_on(hyp, state, vm, &get.to_regs());
+            state = self.lock();
+            let record = state.record(vm)?;
+            match answer {
+                Ok(answer) => match PendingNotifications::from_answer(&answer) {
+                    Ok(theirs) => pending = theirs.only(asked),
+                    Err(answer) => return Err(refusal(&answer)),
+                },
+                Err(status) => {
+                    if all {
+                        record.inbox.spmc_has(record.vcpus.as_mut(), Some(vcpu));
+                    }
+                    return Err(status);
+                }
+            }
+        }
+        let record = state.record(vm)?;
+        let own = record.inbox.take(record.vcpus.as_mut(), vcpu, sources);
+        drop(state);
+        pending.from_vms = own.from_vms;
+        pending.from_hypervisor = own.from_hypervisor;
+        *regs = pending.to_regs();
+        Ok(Reply::InPlace)
+    }
+
+    /// Makes a guest's call that the SPMC answers at once.
+    ///
+    /// # Errors
+    /// The status of any answer but FFA_SUCCESS.
+    fn pass_on(
+        &self,
+        hyp: &mut P,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        call: &Regs,
+    ) -> Result<Regs, Status> {
+        state.record(vm)?.enter();
+        drop(state);
+        let answer = hyp.call(call);
+        self.leave(hyp, self.lock(), vm);
+        match Answer::from_regs(&answer) {
+            Answer::Success(_) => Ok(answer),
+            other => Err(refusal(&other)),
+        }
+    }
+
+    /// The partition with this ID.
+    ///
+    /// # Errors
+    /// INVALID_PARAMETERS if there is none, or none that `vm` may exchange notifications with.
+    fn partner(
+        &self,
+        hyp: &mut P,
+        state: &mut State<P, S>,
+        vm: VmKey,
+        id: PartitionId,
+    ) -> Result<Partner<'_>, Status> {
+        let partner = if id.is_secure() {
+            self.spmc.partition(id).map(Partner::Sp)
+        } else {
+            state.peer(&self.settings, vm, id).map(Partner::Vm)
+        };
+        partner.filter(|_| hyp.permits(vm.id(), Relation::Notify, id)).ok_or(Status::InvalidParameters)
+    }
+
+    /// A VM is dying: it can signal nobody any more, and no VM that has its ID later can in its stead.
+    pub(crate) fn forget_sender(&self, vm: VmKey) {
+        /// VMs looked at under the lock at a time.
+        const BATCH: usize = 64;
+        let mut from = 0;
+        loop {
+            let mut state = self.lock();
+            let rest = state.records.as_mut().get_mut(from..).unwrap_or_default();
+            if rest.is_empty() {
+                return;
+            }
+            for record in rest.iter_mut().take(BATCH).flatten() {
+                record.inbox.sender_is_gone(vm.id());
+            }
+            from += BATCH;
+        }
+    }
+}
+
+/// Whom a VM exchanges notifications with.
+enum Partner<'a> {
+    Sp(&'a PartitionInfo),
+    Vm(VmKey),
+}
+
+/// How a guest's FFA_NOTIFICATION_BIND or _UNBIND stands.
+enum Bound {
+    /// To be asked again, with these registers.
+    Ask(Regs),
+    /// Answered.
+    Over(Result<Reply, Status>),
+}
+
+fn status(error: &BeginError) -> Status {
+    match error {
+        BeginError::NoRoom => Status::NoMemory,
+        BeginError::Busy => Status::Busy,
+        // Not bound, or the SPMC keeps no notifications for this VM.
+        _ => Status::Denied,
+    }
+}
