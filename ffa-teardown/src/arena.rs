@@ -24,6 +24,7 @@ impl Arena {
     }
 
     /// Takes a slot for `duty` in `state` and puts it into its stage's list of `vm`; `None` if none is vacant.
+    #[inline]
     pub(crate) fn add(
         &mut self,
         slots: &mut [DutySlot],

@@ -147,8 +147,15 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let slot = &mut self.duties[share.0.get()];
         slot.last = Some(LastAnswer::new(class, answer));
         let resumed = slot.resume.take().is_some();
-        let outcome = match (self.policy.answers.mem_send.verdict(class), handle) {
-            (Verdict::Done, Some(handle)) => SendOutcome::Sent(handle),
+        let verdict = self.policy.answers.mem_send.verdict(class);
+        if let (Verdict::Done, Some(handle)) = (verdict, handle) {
+            slot.tries = 0;
+            slot.duty = Some(Duty::Share { handle: Some(handle), named: true, handed_over: false });
+            slot.state = State::Owed;
+            self.wake(vm.index);
+            return Ok(SendOutcome::Sent(handle));
+        }
+        match (verdict, handle) {
             // After FFA_RUN an error may be FFA_RUN's own, and say nothing of the transaction.
             (Verdict::GiveUp | Verdict::Retry(_) | Verdict::Limited(_), None) if !resumed => {
                 slot.state = State::Returning { vm: vm.index };
@@ -159,19 +166,17 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                     (slot.resume, slot.tries) = (Some(target), slot.tries + 1);
                     return Ok(SendOutcome::Resume(target));
                 }
-                SendOutcome::Unknown { handle }
             }
-            _ => SendOutcome::Unknown { handle },
-        };
-        let named = matches!(outcome, SendOutcome::Sent(_));
+            _ => {}
+        }
         slot.tries = 0;
-        slot.duty = Some(Duty::Share { handle, named, handed_over: false });
+        slot.duty = Some(Duty::Share { handle, named: false, handed_over: false });
         slot.state = match handle {
             Some(_) => State::Owed,
             None => State::GivenUp { at: now },
         };
         self.wake(vm.index);
-        Ok(outcome)
+        Ok(SendOutcome::Unknown { handle })
     }
 
     /// A guest wants a share of its own back. Gives the SP to resume if an earlier reclaim was preempted, instead of
