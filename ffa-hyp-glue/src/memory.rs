@@ -3,10 +3,11 @@
 use core::sync::atomic::Ordering;
 
 use ffa_abi::{
-    Answer, Call, Handle, MemReclaim, MemSend, PartitionId, ReclaimFlags, Status, Transaction, Version,
+    Answer, Call, Handle, MemReclaim, MemSend, PartitionId, ReclaimFlags, Regs, RunTarget, Status,
+    Transaction, Version,
 };
 use ffa_mem::{BuildError, DataAccess, IpaRange, SendBuilder, SendDescriptor, SendHeader, SendRules};
-use ffa_teardown::{BeginError, Begun, Disposal, ReclaimOutcome, SendOutcome, ShareId, VmKey};
+use ffa_teardown::{BeginError, Begun, Disposal, ReclaimOutcome, SendOutcome, ShareId, Unexpected, VmKey};
 
 use crate::dispatch::Reply;
 use crate::mediator::{Guard, State, refusal};
@@ -165,10 +166,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         descriptor: &SendDescriptor<'_>,
     ) -> Result<Reply, Status> {
         if self.tx_busy.swap(true, Ordering::Acquire) {
-            // Another CPU's descriptor is in our TX page: this one was never sent.
-            self.release(hyp, vm, share);
-            self.abandon(hyp, vm, share);
-            return Err(Status::Busy);
+            return self.busy(hyp, vm, share);
         }
         hyp.write_tx(bytes);
         let call = MemSend {
@@ -187,7 +185,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             match state.engine.send_answered(vm, share, &answer, now) {
                 Ok(SendOutcome::Resume(target)) => {
                     drop(state);
-                    regs = hyp.call(&Call::Run(target).to_regs());
+                    regs = resume(hyp, target);
                 }
                 outcome => break (outcome, state),
             }
@@ -201,9 +199,34 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 let [low, high] = handle.words();
                 Ok(Reply::Success { w2: low as u32, w3: high as u32 })
             }
+            outcome => Err(self.not_sent(hyp, state, vm, share, outcome, pages)),
+        }
+    }
+
+    /// Another CPU's descriptor is in our TX page: this share was never sent.
+    #[cold]
+    fn busy<T>(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> Result<T, Status> {
+        self.release(hyp, vm, share);
+        self.abandon(hyp, vm, share);
+        Err(Status::Busy)
+    }
+
+    /// Ends the call for a share of `pages` that the secure world has not taken, or not certainly. Returns the status for
+    /// the guest.
+    #[cold]
+    fn not_sent(
+        &self,
+        hyp: &mut P,
+        state: Guard<'_, P, S>,
+        vm: VmKey,
+        share: ShareId,
+        outcome: Result<SendOutcome, Unexpected>,
+        pages: u32,
+    ) -> Status {
+        match outcome {
             Ok(SendOutcome::Refused(status)) => {
                 self.release_and_leave(hyp, state, vm, share);
-                Err(status.for_guest())
+                status.for_guest()
             }
             Ok(SendOutcome::Unknown { handle }) => {
                 drop(state);
@@ -215,11 +238,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     report(hyp, vm, None, EventKind::Quarantined { pages });
                 }
                 self.leave(hyp, self.lock(), vm);
-                Err(Status::Aborted)
+                Status::Aborted
             }
-            Ok(SendOutcome::Resume(_)) | Err(_) => {
+            Ok(SendOutcome::Sent(_) | SendOutcome::Resume(_)) | Err(_) => {
                 self.leave(hyp, state, vm);
-                Err(Status::Aborted)
+                Status::Aborted
             }
         }
     }
@@ -263,16 +286,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         let (engine, record) = state.engine_and_record(vm)?;
         let begun = engine.begin_reclaim(vm, reclaim.handle);
-        let (share, resume) = begun.map_err(|error| match error {
-            // A foreign handle and an unknown one look the same.
-            BeginError::NotFound => Status::InvalidParameters,
-            _ => status(&error),
-        })?;
+        let (share, resumed) = begun.map_err(|error| reclaim_status(&error))?;
         record.enter();
         drop(state);
-        let mut regs = match resume {
+        let mut regs = match resumed {
             None => hyp.call(&reclaim.to_regs()),
-            Some(target) => hyp.call(&Call::Run(target).to_regs()),
+            Some(target) => resume(hyp, target),
         };
         loop {
             let answer = Answer::from_regs(&regs);
@@ -285,7 +304,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 }
                 Ok(ReclaimOutcome::Resume(target)) => {
                     drop(state);
-                    regs = hyp.call(&Call::Run(target).to_regs());
+                    regs = resume(hyp, target);
                     continue;
                 }
                 Ok(ReclaimOutcome::Refused(status)) => status.for_guest(),
@@ -328,7 +347,24 @@ fn report<P: Platform>(hyp: &mut P, vm: VmKey, handle: Option<Handle>, kind: Eve
     hyp.event(&Event { handle, ..Event::new(vm.id(), kind) });
 }
 
+/// Lets the secure partition go on that was preempted in a call.
+#[cold]
+fn resume<P: Platform>(hyp: &mut P, target: RunTarget) -> Regs {
+    hyp.call(&Call::Run(target).to_regs())
+}
+
+/// What a guest is told of a share that it cannot reclaim.
+#[cold]
+fn reclaim_status(error: &BeginError) -> Status {
+    match error {
+        // A foreign handle and an unknown one look the same.
+        BeginError::NotFound => Status::InvalidParameters,
+        _ => status(error),
+    }
+}
+
 /// What a guest is told when what is physically behind its pages cannot be described to the SPMC.
+#[cold]
 fn build_status(error: &BuildError) -> Status {
     match error {
         BuildError::BufferFull => Status::NoMemory,
