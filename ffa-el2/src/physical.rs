@@ -25,6 +25,7 @@ pub unsafe fn read(address: usize, dst: &mut [u8]) {
 ///
 /// # Safety
 /// All of it is mapped memory, writable for this image, and no Rust reference to it exists.
+#[inline]
 pub unsafe fn write(address: usize, src: &[u8]) {
     let (head, rest) = src.split_at(bytes_to_word(address, src.len()));
     // SAFETY: As in `read`.
