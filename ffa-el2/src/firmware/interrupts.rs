@@ -1,4 +1,5 @@
-//! Hands the interrupts of the machine to the normal world, but for one by which CPUs wake each other here.
+//! Hands the interrupts of the machine to the normal world, but for one by which CPUs wake each other here. One of the normal
+//! world is sent from here: that the secure world has notifications for it.
 
 use core::arch::asm;
 use core::ptr::NonNull;
@@ -9,6 +10,7 @@ use arm_gic::gicv3::{
     SgiTarget, SgiTargetGroup,
 };
 use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
+use arm_sysregs::el1::accessors::read_mpidr_el1;
 use ffa_el2::machine::{GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS};
 
 /// One of the software-generated interrupts that by convention belong to the secure world: 8 to 15.
@@ -55,6 +57,14 @@ pub fn wake(cpu: usize) {
     // SAFETY: A barrier: whoever is woken sees what was written before.
     unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) }
     GicCpuInterface::send_sgi(WAKE, target, SgiTargetGroup::Group0).expect("it is an SGI");
+}
+
+/// Makes an SGI of the normal world pending on this CPU, as if the normal world had sent it.
+pub fn send_to_normal_world(sgi: u32) {
+    let this = 1 << (read_mpidr_el1().bits() & 0xff);
+    let target = SgiTarget::List { affinity3: 0, affinity2: 0, affinity1: 0, target_list: this };
+    // EL3 is secure, whatever it returns to.
+    GicCpuInterface::send_sgi(IntId::sgi(sgi), target, SgiTargetGroup::OtherGroup1).expect("it is an SGI");
 }
 
 fn start_redistributor(mut redistributor: GicRedistributor) {

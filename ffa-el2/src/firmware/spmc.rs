@@ -4,11 +4,12 @@ use ffa_abi::Regs;
 use ffa_teardown::Time;
 use ffa_test_utils::spmc::{Config, SpConfig, SpmcModel};
 
+use crate::interrupts;
 use crate::normal_memory::NormalMemory;
 use crate::secure_world::SecureWorld;
 use crate::smc::Registers;
 
-/// The model, which answers calls; its partitions write to the normal world's memory whenever one comes in.
+/// The model, which answers calls; its partitions write to the normal world's memory whenever one comes in, and signal VMs then.
 pub struct Spmc {
     model: SpmcModel,
     memory: NormalMemory,
@@ -26,5 +27,8 @@ impl SecureWorld for Spmc {
     fn call(&mut self, cpu: u16, now: u64, registers: &mut Registers) {
         let answer = self.model.call_on(cpu, &mut self.memory, Time::from_nanos(now), &Regs(*registers));
         *registers = answer.0;
+        if let Some(sgi) = self.model.take_sri() {
+            interrupts::send_to_normal_world(sgi);
+        }
     }
 }

@@ -25,7 +25,7 @@ pub fn run() -> Result<(), Failed> {
     println!("bench residue {}", residue());
     let id = VmId::of_slot(0);
     let Born::Live(key) = lifecycle::create(id, LOOSE_PAGES) else { return Err(Failed) };
-    vms::start(id, key, Program::Bench.into());
+    lifecycle::start(id, key, Program::Bench.into());
     scheduler::run(|| vms::stopped(id).is_some());
     let stop = vms::stopped(id);
     lifecycle::destroy(id);

@@ -1,10 +1,13 @@
-//! The interrupts that the hypervisor uses: its timer, a kick from another CPU, and that of the virtual CPU interface.
+//! The interrupts that the hypervisor uses: its timer, a kick from another CPU, that of the virtual CPU interface, and the one
+//! by which the secure world says that it has notifications for VMs.
 //!
 //! EL2 runs with interrupts masked. One that arrives while a guest runs ends the guest's turn, one that arrives while
 //! this CPU waits ends the wait; either way [`acknowledge`] is called next.
 
 use core::arch::asm;
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
 
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicV3, Group, SgiTarget, SgiTargetGroup};
@@ -13,7 +16,7 @@ use ffa_el2::lock::Mutex;
 use ffa_el2::machine::{GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS, MAX_CPUS};
 use ffa_el2::println;
 
-use crate::timer;
+use crate::{cpu, timer};
 
 /// PPI 10, interrupt 26: the EL2 physical timer. Arm BSA (DEN0094) section 3.8.
 const TIMER: IntId = IntId::ppi(10);
@@ -22,6 +25,11 @@ const KICK: IntId = IntId::sgi(0);
 const MAINTENANCE: IntId = IntId::ppi(9);
 const PRIORITY: u8 = 0x80;
 const LOWEST_PRIORITY: u8 = 0xff;
+
+/// INTID of the schedule receiver interrupt, or [`NONE`].
+static SCHEDULE_RECEIVER: AtomicU32 = AtomicU32::new(NONE);
+/// No interrupt is known by this number.
+const NONE: u32 = u32::MAX;
 
 static GIC: Mutex<Option<GicV3<'static>>> = Mutex::new(None);
 
@@ -43,25 +51,58 @@ pub fn start_cpu(cpu: usize) {
     let mut gic = GIC.lock();
     let gic = gic.as_mut().expect("the boot CPU found the GIC first");
     gic.init_cpu(cpu);
-    for interrupt in [TIMER, KICK, MAINTENANCE] {
-        gic.set_group(interrupt, Some(cpu), Group::Group1NS).expect("the CPU has a redistributor");
-        gic.set_interrupt_priority(interrupt, Some(cpu), PRIORITY).expect("the CPU has a redistributor");
-        gic.enable_interrupt(interrupt, Some(cpu), true).expect("the CPU has a redistributor");
+    for interrupt in [TIMER, KICK, MAINTENANCE].into_iter().chain(schedule_receiver()) {
+        enable(gic, cpu, interrupt);
     }
     GicCpuInterface::set_priority_mask(LOWEST_PRIORITY);
     GicCpuInterface::enable_group1(true);
 }
 
-/// Takes note of every interrupt that is pending. That they came is all there is to know: whoever calls this looks for
-/// work next.
-pub fn acknowledge() {
+/// Has `intid` be the schedule receiver interrupt, on this CPU from now on, on another when it starts. Returns whether it
+/// can be: it must be an SGI or PPI that is not in use.
+pub fn start_schedule_receiver(intid: u32) -> bool {
+    let is_in_use = [TIMER, KICK, MAINTENANCE].map(IntId::raw_value).contains(&intid);
+    let Some(interrupt) = private(intid).filter(|_| !is_in_use) else { return false };
+    SCHEDULE_RECEIVER.store(intid, Relaxed);
+    let mut gic = GIC.lock();
+    enable(gic.as_mut().expect("the boot CPU found the GIC first"), cpu::current(), interrupt);
+    true
+}
+
+/// What came, as far as it makes a difference: whoever takes note of interrupts looks for work next in any case.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[must_use]
+pub struct Arrived {
+    pub schedule_receiver: bool,
+}
+
+/// Takes note of every interrupt that is pending.
+pub fn acknowledge() -> Arrived {
+    let mut arrived = Arrived::default();
     while GicCpuInterface::handle_interrupt(InterruptGroup::Group1, |interrupt| match interrupt {
         TIMER => timer::disarm(),
         KICK | MAINTENANCE => {}
+        other if Some(other) == schedule_receiver() => arrived.schedule_receiver = true,
         other => println!("unexpected interrupt {other:?} ignored"),
     }) {}
     // SAFETY: A barrier: what is looked at next is not read before the interrupt was.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) }
+    arrived
+}
+
+fn schedule_receiver() -> Option<IntId> {
+    private(SCHEDULE_RECEIVER.load(Relaxed))
+}
+
+/// The SGI or PPI with this INTID.
+fn private(intid: u32) -> Option<IntId> {
+    IntId::private().find(|interrupt| interrupt.raw_value() == intid)
+}
+
+fn enable(gic: &mut GicV3, cpu: usize, interrupt: IntId) {
+    gic.set_group(interrupt, Some(cpu), Group::Group1NS).expect("the CPU has a redistributor");
+    gic.set_interrupt_priority(interrupt, Some(cpu), PRIORITY).expect("the CPU has a redistributor");
+    gic.enable_interrupt(interrupt, Some(cpu), true).expect("the CPU has a redistributor");
 }
 
 /// Lets the other CPUs look for work.

@@ -3,6 +3,7 @@
 use ffa_hyp_glue::Creation;
 use ffa_teardown::VmKey;
 
+use crate::guest::Task;
 use crate::vm_id::VmId;
 use crate::{ffa, scheduler, vms};
 
@@ -39,6 +40,14 @@ pub fn create(id: VmId, loose_pages: usize) -> Born {
             vms::destroy(id);
             Born::Failed
         }
+    }
+}
+
+/// Lets the VM's guest begin with `task`. It gets the interrupt that nobody was there for.
+pub fn start(id: VmId, key: Option<VmKey>, task: Task) {
+    vms::start(id, key, task);
+    if let Some(key) = key {
+        ffa::vcpu_online(key);
     }
 }
 

@@ -26,6 +26,7 @@ mod interrupts;
 mod lifecycle;
 mod memory_functions;
 mod no_heap;
+mod notification_test;
 mod scenario;
 mod scheduler;
 mod self_test;
@@ -76,7 +77,14 @@ fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
         Err(error) => println!("hypervisor: started, without PSCI: {error}"),
     }
     match ffa::start() {
-        Ok(mediator) => println!("hypervisor: FF-A {}", mediator.spmc().version()),
+        Ok(mediator) => {
+            println!("hypervisor: FF-A {}", mediator.spmc().version());
+            if let Some(intid) = mediator.spmc().schedule_receiver_interrupt()
+                && !interrupts::start_schedule_receiver(intid)
+            {
+                println!("hypervisor: no notifications of SPs, since interrupt {intid} cannot be theirs");
+            }
+        }
         Err(failure) => println!("hypervisor: no FF-A: {failure}"),
     }
     cpu::start_second(second_main);

@@ -51,7 +51,9 @@ pub fn run_until(limit: u64, done: impl Fn() -> bool) {
             None if ticks => {} // Perhaps that was what is waited for.
             None => wait(limit),
         }
-        interrupts::acknowledge();
+        if interrupts::acknowledge().schedule_receiver {
+            ffa::schedule_receivers();
+        }
     }
     timer::disarm();
 }

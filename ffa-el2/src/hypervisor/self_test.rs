@@ -10,7 +10,7 @@ use crate::lifecycle::{self, Born};
 use crate::scenario::Failed;
 use crate::vcpu::Stop;
 use crate::vm_id::{MAX_VMS, VmId};
-use crate::{cpu, ffa, interrupt_test, interrupts, scheduler, violations, vms};
+use crate::{cpu, ffa, interrupt_test, interrupts, notification_test, scheduler, violations, vms};
 
 const LOOSE_PAGES: usize = 4;
 /// How long a teardown may take in which every SP does as it should, in nanoseconds.
@@ -99,6 +99,7 @@ pub fn run() -> Result<(), Failed> {
         verdict("a held page outlives its VM", hold_a_page()),
         verdict("a VM can be destroyed while it runs", destroy_while_it_runs()),
         interrupt_test::run(),
+        notification_test::run(),
         verdict(
             "all pages are free and zero in the end",
             free == FRAMES.lock().count().free && frames::soiled() == 0,
@@ -165,7 +166,7 @@ fn is_forgotten(id: VmId) -> bool {
 /// Makes a VM that does `task` at the next opportunity.
 pub fn begin(id: VmId, task: impl Into<Task>) {
     let Born::Live(key) = lifecycle::create(id, LOOSE_PAGES) else { panic!("{id} cannot be created") };
-    vms::start(id, key, task.into());
+    lifecycle::start(id, key, task.into());
 }
 
 /// Destroys a VM and waits until nothing is left of it.

@@ -52,7 +52,7 @@ impl Stage for El2Stage {
         let position = position.expect("guests find the scenario among all") as u8;
         let ids = || guests.iter().map(|&guest| vm_id(scenario.guests[usize::from(guest)].vm));
         for (&guest, id) in guests.iter().zip(ids()) {
-            vms::start(id, self.keys[id.slot()], Task::Play { scenario: position, guest });
+            lifecycle::start(id, self.keys[id.slot()], Task::Play { scenario: position, guest });
         }
         interrupts::kick_others();
         scheduler::run(|| ids().all(|id| vms::stopped(id).is_some()));

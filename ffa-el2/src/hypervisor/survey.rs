@@ -26,7 +26,7 @@ pub fn run() -> Result<(), Failed> {
     let id = VmId::of_slot(0);
     match lifecycle::create(id, LOOSE_PAGES) {
         Born::Live(key) => {
-            vms::start(id, key, Program::Survey.into());
+            lifecycle::start(id, key, Program::Survey.into());
             interrupts::kick_others();
             scheduler::run(|| vms::stopped(id).is_some());
             println!("hypervisor: {id} is destroyed");

@@ -121,6 +121,20 @@ pub fn destroy_vm(id: VmId) {
     }
 }
 
+/// The secure world has notifications for VMs.
+pub fn schedule_receivers() {
+    if let Some(mediator) = mediator() {
+        with_cpu(|cpu| mediator.schedule_receivers(&mut cpu.platform));
+    }
+}
+
+/// The VM's vCPU takes interrupts from now on.
+pub fn vcpu_online(vm: VmKey) {
+    if let Some(mediator) = mediator() {
+        with_cpu(|cpu| mediator.vcpu_online(&mut cpu.platform, vm, 0));
+    }
+}
+
 /// Goes on with teardown.
 pub fn tick() {
     if let Some(mediator) = mediator() {

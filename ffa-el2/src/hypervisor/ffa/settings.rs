@@ -1,12 +1,13 @@
 //! What this hypervisor decides about its mediator.
 
-use ffa_hyp_glue::Settings;
+use ffa_hyp_glue::{GuestInterrupts, Settings};
 
 #[cfg(not(feature = "broken-release-on-denied"))]
 pub const SETTINGS: Settings = OURS;
 
-/// A guest may share a whole block at once.
-const OURS: Settings = Settings { pages_per_share: 512, ..Settings::DEFAULT };
+/// A guest may share a whole block at once, and is interrupted by notifications.
+const OURS: Settings =
+    Settings { pages_per_share: 512, interrupts: Some(GuestInterrupts::SGI), ..Settings::DEFAULT };
 
 /// Breaks the first promise, so that a test can see it noticed: an SP that refuses to let go loses its pages.
 #[cfg(feature = "broken-release-on-denied")]

@@ -151,7 +151,7 @@ pub fn call(regs: &Regs) -> Answer {
 }
 
 /// All of x0 goes with it, also what no function ID has.
-fn raw_call(regs: &Regs) -> Regs {
+pub fn raw_call(regs: &Regs) -> Regs {
     let mut registers: AllRegisters = [0; 31];
     registers[..regs.0.len()].copy_from_slice(&regs.0);
     // SAFETY: The hypervisor writes to RX at most, where no Rust object lives.

@@ -12,6 +12,7 @@ mod interrupt_checks;
 mod interrupts;
 pub mod layout;
 mod memory;
+mod notifications;
 mod play;
 mod programs;
 mod rogue;
@@ -22,6 +23,7 @@ mod task;
 use core::panic::PanicInfo;
 
 pub use interrupts::take as take_interrupts;
+pub use notifications::SIGNALLED;
 pub use programs::Program;
 pub use rogue::ACTS;
 pub use task::Task;

@@ -12,7 +12,7 @@ use smccc::arch::SMCCC_VERSION;
 use smccc::psci::PSCI_VERSION;
 
 use super::conduit::{self, AllRegisters, Conduit, HVC, SMC};
-use super::{bench, console, ffa, interrupt_checks, layout, memory, survey, system_registers};
+use super::{bench, console, ffa, interrupt_checks, layout, memory, notifications, survey, system_registers};
 use crate::hypercall::{GIVE_BACK, SLEEP, YIELD};
 
 pub const PASSED: u64 = 0;
@@ -73,9 +73,17 @@ pub enum Program {
     InterruptsWhileWaiting,
     /// Takes the notification pending interrupt at the end of a long sleep.
     InterruptAfterSleep,
+    /// Asks an SP to signal it, and finds the notification.
+    NotifiedByRequest,
+    /// Waits until an SP signals it, and finds the notification.
+    NotifiedWhileWaiting,
+    /// Lets an SP signal it.
+    Bind,
+    /// Finds the notification that came when nothing ran.
+    FindNotification,
 }
 
-const PROGRAMS: [(Program, fn() -> u64); 23] = [
+const PROGRAMS: [(Program, fn() -> u64); 27] = [
     (Program::Registers, registers),
     (Program::Memory, fill_memory),
     (Program::Busy, busy),
@@ -99,6 +107,10 @@ const PROGRAMS: [(Program, fn() -> u64); 23] = [
     (Program::InterruptWhileBusy, interrupt_checks::while_busy),
     (Program::InterruptsWhileWaiting, interrupt_checks::while_waiting),
     (Program::InterruptAfterSleep, interrupt_checks::after_sleep),
+    (Program::NotifiedByRequest, notifications::by_request),
+    (Program::NotifiedWhileWaiting, notifications::while_waiting),
+    (Program::Bind, notifications::bind),
+    (Program::FindNotification, notifications::find),
 ];
 
 /// Runs the program and returns its status.

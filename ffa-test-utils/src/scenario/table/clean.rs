@@ -49,7 +49,7 @@ const FIRST: &[GuestOp] = &[
     GuestOp::IdGet,
     GuestOp::Features(FunctionId::smc64(Function::MemShare), true),
     GuestOp::Features(FunctionId::smc64(Function::MemLend), false),
-    GuestOp::Features(FunctionId::smc32(Function::NotificationBind), false),
+    GuestOp::Features(FunctionId::smc32(Function::NotificationBitmapCreate), false),
     GuestOp::Map,
     GuestOp::List,
     GuestOp::Request(SP1, 0),
