@@ -69,7 +69,11 @@ impl MemSend {
     #[inline]
     pub fn to_regs(&self) -> Regs {
         // All three exist in both widths.
-        let base = FunctionId::smc32(self.transaction.function()).w0();
+        let base = match self.transaction {
+            Transaction::Share => const { FunctionId::smc32(Function::MemShare).w0() },
+            Transaction::Lend => const { FunctionId::smc32(Function::MemLend).w0() },
+            Transaction::Donate => const { FunctionId::smc32(Function::MemDonate).w0() },
+        };
         let w0 = match self.width {
             Width::Smc32 => base,
             Width::Smc64 => base | 1 << 30,
