@@ -180,7 +180,7 @@ impl Frames {
 
     /// Holds the pages of `run` for the share at this position. That nobody holds them yet is not looked up page by page:
     /// a page is mapped in one VM only, and the mediator lets no page of a VM be in two shares.
-    #[inline]
+    #[inline(always)] // for every range that is shared
     pub fn hold_for(&mut self, share: usize, run: Run) {
         let pages = pages_of(run);
         debug_assert!(pages.clone().all(|page| !self.is_held(page)), "{run:x?} is held twice");

@@ -14,6 +14,7 @@ use crate::vm_id::VmId;
 use crate::{guest_memory, vms};
 
 impl GuestMemory for Platform {
+    #[inline]
     fn read(&mut self, vm: PartitionId, address: u64, dst: &mut [u8]) -> Result<(), GuestFault> {
         with_memory(vm, |stage2| {
             let mut rest = dst;
