@@ -50,6 +50,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 let over = engine.standing_over(vm, standing);
                 debug_assert_eq!(over, Ok(()));
             }
+            // What the engine counts as taken is taken, whatever it was for.
+            record.enter();
+            drop(state);
+            self.take_reference(hyp, vm, take_reference);
+            self.leave(hyp, self.lock(), vm);
             return Err(match error {
                 InsertError::Full(_) => Status::NoMemory,
                 // With each other or with what is shared.

@@ -364,3 +364,21 @@ fn the_oracle_sees_a_page_that_is_released_too_early_and_one_that_is_released_tw
     let used = Violation::UsedAfterFree { vm: ffa_abi::PartitionId(99), seam: "Pages::release" };
     assert!(world.hypervisor.violations().contains(&used));
 }
+
+/// P14: a mapping that fails after the engine has counted the VM's reference as taken has taken it.
+#[test]
+fn the_reference_is_taken_even_if_the_buffers_are_not() {
+    every_preset(|preset| {
+        let settings = Settings { vm_to_vm: true, ..Settings::DEFAULT };
+        let mut world = World::boot(Machine { settings, ..machine(preset, good_sps()) });
+        assert_eq!(world.hypervisor.create(VM1, &REGIONS), Ok(ffa_hyp_glue::Creation::Live));
+        world.negotiate(VM1, Version::V1_1);
+        assert_eq!(world.call(VM1, [0xc400_0066, TX, TX, 1]), Regs::error(Status::InvalidParameters));
+        world.map(VM1);
+        world.share(VM1, SP1, &[(PAGES, 2)]);
+        assert!(world.hypervisor.report(VM1).unwrap().referenced, "{}", preset.name());
+        world.destroy(VM1);
+        assert!(world.hypervisor.settle(LONG));
+        world.check_all_gone();
+    });
+}
