@@ -249,6 +249,36 @@ fn a_guest_that_only_schedules_is_told_to() {
     all_gone(&mut world);
 }
 
+/// H-31: an SPMC that has more to tell for ever, or is never ready to tell, gets a bounded number of calls at a time.
+#[test]
+fn h31_an_spmc_that_never_ends_telling_delays_nobody() {
+    let info_get = CallKind::function(ffa_abi::Function::NotificationInfoGet);
+    for action in [FaultAction::Pending(VM1), FaultAction::Refuse(Status::Busy.into())] {
+        let plan = FaultPlan::new([Fault { call: info_get, when: When::Every, action }]);
+        let mut world = with_plan(Preset::Strict, plan);
+        assert_eq!(world.call(VM1, [BIND, from_sp1(VM1), 0, 1]), DONE);
+        let calls = |world: &mut World| {
+            world.hypervisor.take_smcs().iter().filter(|smc| smc.regs[0] == INFO_GET).count()
+        };
+        calls(&mut world);
+        let ids = NotificationBitmap(1);
+        world.hypervisor.spmc_mut().set_notification(SP1, VM1, ids, None).expect("it is bound");
+        // With the interrupt first as many as a tick may make; later one in each tick.
+        world.hypervisor.advance(Span::from_nanos(1));
+        let first = calls(&mut world);
+        assert!((1..=Settings::DEFAULT.budget as usize).contains(&first), "{first}");
+        world.hypervisor.advance(Span::from_millis(100));
+        let later = calls(&mut world);
+        assert!((90..=101).contains(&later), "{later}");
+        // Nobody else is kept from anything.
+        world.share(VM2, SP1, &[(PAGES, 1)]);
+        world.destroy(VM2);
+        world.hypervisor.advance(Span::from_secs(5));
+        assert_eq!(world.hypervisor.report(VM2), None);
+        world.check();
+    }
+}
+
 /// H-16: a bitmap that the SPMC does not destroy at once is an obligation like any other.
 #[test]
 fn h16_notifications_of_a_dead_vm_are_taken_unbound_and_destroyed() {

@@ -41,6 +41,13 @@ pub(crate) struct Inbox {
     told: bool,
 }
 
+/// What the SPMC says that is pending.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FromSpmc {
+    to_all: bool,
+    to_vcpu: bool,
+}
+
 impl Inbox {
     pub(crate) const EMPTY: Self = Self {
         senders: [PartitionId(0); 64],
@@ -154,11 +161,21 @@ impl Inbox {
         true
     }
 
-    /// The guest is about to ask the SPMC for all that is pending for `vcpu`: what the SPMC says from now on is new.
-    pub(crate) fn ask_spmc(&mut self, vcpus: &mut [VcpuSlot], vcpu: u16) {
-        self.from_spmc = false;
+    /// The guest is about to ask the SPMC for all that is pending for `vcpu`: what the SPMC says from now on is new. Gives
+    /// what it has said, for [`not_told`](Self::not_told) if it does not answer.
+    pub(crate) fn ask_spmc(&mut self, vcpus: &mut [VcpuSlot], vcpu: u16) -> FromSpmc {
+        let slot = vcpus.get_mut(usize::from(vcpu));
+        FromSpmc {
+            to_all: core::mem::take(&mut self.from_spmc),
+            to_vcpu: slot.is_some_and(|slot| core::mem::take(&mut slot.from_spmc)),
+        }
+    }
+
+    /// The SPMC did not answer what it was [asked](Self::ask_spmc).
+    pub(crate) fn not_told(&mut self, vcpus: &mut [VcpuSlot], vcpu: u16, before: FromSpmc) {
+        self.from_spmc |= before.to_all;
         if let Some(slot) = vcpus.get_mut(usize::from(vcpu)) {
-            slot.from_spmc = false;
+            slot.from_spmc |= before.to_vcpu;
         }
     }
 

@@ -161,9 +161,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if record.bitmap.is_there() && !asked.is_empty() {
             // Whoever asks for all of it will know all of it.
             let all = asked == SPMC;
-            if all {
-                record.inbox.ask_spmc(record.vcpus.as_mut(), vcpu);
-            }
+            let before = all.then(|| record.inbox.ask_spmc(record.vcpus.as_mut(), vcpu));
             let get = NotificationGet { sources: asked, ..get };
             let answer = self.pass_on(hyp, state, vm, &get.to_regs());
             state = self.lock();
@@ -174,8 +172,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     Err(answer) => return Err(refusal(&answer)),
                 },
                 Err(status) => {
-                    if all {
-                        record.inbox.spmc_has(record.vcpus.as_mut(), Some(vcpu));
+                    if let Some(before) = before {
+                        record.inbox.not_told(record.vcpus.as_mut(), vcpu, before);
                     }
                     return Err(status);
                 }

@@ -19,8 +19,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// ([`Spmc::schedule_receiver_interrupt`](crate::Spmc::schedule_receiver_interrupt)): notifications of SPs are pending for
     /// VMs. Makes [`Settings::budget`](crate::Settings::budget) secure calls at most; ticks do the rest.
     pub fn schedule_receivers(&self, hyp: &mut P) {
-        let more = (0..self.settings.budget).all(|_| self.schedule_some(hyp));
-        if more {
+        let more =
+            (0..self.settings.budget).map(|_| self.schedule_some(hyp)).find(|left| *left != Left::More);
+        if more != Some(Left::Nothing) {
             self.schedule_soon(hyp);
         }
     }
@@ -35,21 +36,22 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         state.schedule_at = None;
         drop(state);
-        if self.schedule_some(hyp) {
+        if self.schedule_some(hyp) != Left::Nothing {
             self.schedule_soon(hyp);
         }
         true
     }
 
-    /// Asks the SPMC for receivers and interrupts them. Returns whether there may be more.
-    fn schedule_some(&self, hyp: &mut P) -> bool {
+    /// Asks the SPMC for receivers and interrupts them.
+    fn schedule_some(&self, hyp: &mut P) -> Left {
         let answer = hyp.call(&NotificationInfoGet { width: Width::Smc64 }.to_regs());
         let info = match NotificationInfo::from_answer(&answer) {
             Ok(info) => info,
             Err(NotificationInfoError::NotSuccess(Answer::Error(FirmwareStatus::Known(status)))) => {
-                return matches!(status, Status::Busy | Status::Retry | Status::Interrupted);
+                let passes = matches!(status, Status::Busy | Status::Retry | Status::Interrupted);
+                return if passes { Left::Later } else { Left::Nothing };
             }
-            Err(_) => return false,
+            Err(_) => return Left::Nothing,
         };
         for PendingReceiver { endpoint, vcpu } in info.receivers() {
             let mut state = self.lock();
@@ -61,7 +63,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 self.notify(hyp, vm, vcpu);
             }
         }
-        info.more_pending
+        if info.more_pending { Left::More } else { Left::Nothing }
     }
 
     fn schedule_soon(&self, hyp: &mut P) {
@@ -112,6 +114,15 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         *regs = info.to_regs();
         Ok(Reply::InPlace)
     }
+}
+
+/// What the SPMC has yet to tell of.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Left {
+    Nothing,
+    More,
+    /// Nobody knows: it did not answer for now.
+    Later,
 }
 
 /// Which of its interrupts a guest has asked for with FFA_FEATURES.
