@@ -24,7 +24,12 @@ const RECORD_REGISTERS: usize = 15;
 const RECORD_BYTES: usize = RECORD_REGISTERS * size_of::<u64>();
 
 impl PartitionInfoGetRegs {
-    pub(crate) const fn from_regs(regs: &Regs) -> Self {
+    /// Records of 1.2 that one answer holds.
+    pub const RECORDS: usize = RECORD_BYTES / RecordFormat::V1_1.size();
+
+    /// Decodes the registers of the call. The upper half of x3 is ignored.
+    #[must_use]
+    pub const fn from_regs(regs: &Regs) -> Self {
         let x3 = regs.x::<3>();
         let uuid = Uuid::from_halves([regs.x::<1>(), regs.x::<2>()]);
         Self { uuid, start: x3 as u16, tag: (x3 >> 16) as u16 }
