@@ -1,21 +1,27 @@
-//! FFA_FEATURES and FFA_PARTITION_INFO_GET.
+//! FFA_FEATURES, FFA_PARTITION_INFO_GET and FFA_PARTITION_INFO_GET_REGS.
 
-use core::ptr;
+use core::ops::ControlFlow;
 
+use arrayvec::ArrayVec;
 use ffa_abi::{
-    FeatureId, FeatureQuery, Function, FunctionId, PartitionInfo, PartitionInfoGet, RecordFormat, Status,
-    Uuid, Version, buffer_size,
+    FeatureId, FeatureQuery, Function, FunctionId, PartitionInfo, PartitionInfoGet, PartitionInfoGetRegs,
+    RecordFormat, Regs, Status, Uuid, Version, buffer_size,
 };
 use ffa_teardown::VmKey;
 
 use crate::dispatch::Reply;
 use crate::mediator::Guard;
 use crate::notification::Asked;
-use crate::{Mediator, Platform, Relation, Scratch, Stores};
+use crate::visible::View;
+use crate::{Mediator, Platform, Scratch, Stores};
+
+/// Records in one answer of FFA_PARTITION_INFO_GET_REGS.
+const WINDOW: usize = PartitionInfoGetRegs::RECORDS;
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn features(
         &self,
+        hyp: &mut P,
         mut state: Guard<'_, P, S>,
         vm: VmKey,
         version: Version,
@@ -26,6 +32,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 let properties = match id.function() {
                     Function::RxTxMap if version >= Version::V1_2 => {
                         buffer_size::word(buffer_size::MIN_4K, u16::from(self.settings.rxtx_pages))
+                    }
+                    Function::PartitionInfoGetRegs if !self.fits_one_window(hyp, state, vm, version) => {
+                        return Err(Status::NotSupported);
                     }
                     _ => 0,
                 };
@@ -67,12 +76,30 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::InvalidParameters);
         }
         let format = RecordFormat::for_version(version);
-        let list = self.visible(hyp, vm, version, get.uuid);
-        let (count, len) = if get.count_only {
-            (list.count() as u32, 0)
-        } else {
-            write_records(list, format, &mut scratch.output)?
-        };
+        let view = View { vm, version, uuid: get.uuid };
+        let (mut count, mut len) = (0, 0);
+        let mut page = &mut scratch.output[..];
+        let mut fits = true;
+        let state = self.each_visible(hyp, state, view, |record| {
+            count += 1;
+            if get.count_only {
+                return ControlFlow::Continue(());
+            }
+            match record.write(format, core::mem::take(&mut page)) {
+                Ok(rest) => {
+                    page = rest;
+                    len += format.size();
+                    ControlFlow::Continue(())
+                }
+                Err(_) => {
+                    fits = false;
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        if !fits {
+            return Err(Status::NoMemory);
+        }
         if count == 0 && !get.uuid.is_nil() {
             return Err(Status::InvalidParameters);
         }
@@ -88,48 +115,49 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         Ok(Reply::Success { w2: count, w3: format.size_word() })
     }
 
-    /// The records that `vm`, a guest of `version`, sees for `uuid`, nil for all.
-    #[inline]
-    fn visible<'a>(
-        &'a self,
-        hyp: &'a mut P,
+    pub(crate) fn partition_info_get_regs(
+        &self,
+        hyp: &mut P,
+        state: Guard<'_, P, S>,
         vm: VmKey,
         version: Version,
-        uuid: Uuid,
-    ) -> impl Iterator<Item = PartitionInfo> + 'a {
-        let all = uuid.is_nil();
-        let shown = self.served.properties(version);
-        let asked = move |sp: &&PartitionInfo| all || sp.uuid == uuid;
-        // A guest of 1.0 sees no UUIDs, hence each SP once.
-        let is_first = move |sp: &&PartitionInfo| {
-            let first = self.spmc.partitions().filter(asked).find(|first| first.id == sp.id);
-            first.is_some_and(|first| ptr::eq(first, *sp))
-        };
-        let seen = self.spmc.partitions().filter(asked);
-        let seen = seen.filter(move |sp| hyp.permits(vm.id(), Relation::See, sp.id));
-        seen.filter(move |sp| version >= Version::V1_1 || is_first(sp)).map(move |sp| PartitionInfo {
-            properties: sp.properties.and(shown),
-            uuid: if all { sp.uuid } else { Uuid::NIL },
-            ..*sp
-        })
+        get: PartitionInfoGetRegs,
+        regs: &mut Regs,
+    ) -> Result<Reply, Status> {
+        let tag = state.list;
+        match (get.start, get.tag) {
+            (0, 0) => {}
+            (0, _) => return Err(Status::InvalidParameters),
+            (_, theirs) if theirs != tag.get() => return Err(Status::Retry),
+            _ => {}
+        }
+        let mut window = ArrayVec::<PartitionInfo, WINDOW>::new();
+        let mut total = 0;
+        let view = View { vm, version, uuid: get.uuid };
+        let state = self.each_visible(hyp, state, view, |record| {
+            if total >= u32::from(get.start) {
+                let _beyond_the_window = window.try_push(record);
+            }
+            total += 1;
+            ControlFlow::Continue(())
+        });
+        if state.list != tag {
+            return Err(Status::Retry);
+        }
+        drop(state);
+        let total = u16::try_from(total).map_err(|_| Status::NoMemory)?;
+        *regs = get.answer(tag.get(), total, window).ok_or(Status::InvalidParameters)?;
+        Ok(Reply::InPlace)
     }
-}
 
-/// Writes `records` to the start of `page`, and returns how many they are and how many bytes they take.
-///
-/// # Errors
-/// NO_MEMORY if they do not fit.
-#[inline]
-fn write_records(
-    records: impl Iterator<Item = PartitionInfo>,
-    format: RecordFormat,
-    page: &mut [u8],
-) -> Result<(u32, usize), Status> {
-    let len = page.len();
-    let (mut count, mut rest) = (0, page);
-    for record in records {
-        rest = record.write(format, rest).map_err(|_| Status::NoMemory)?;
-        count += 1;
+    /// Whether all that a guest sees fits one answer of FFA_PARTITION_INFO_GET_REGS. Linux 6.12 loses its way in a second
+    /// one, but takes an RX buffer if it is not told of this call.
+    fn fits_one_window(&self, hyp: &mut P, state: Guard<'_, P, S>, vm: VmKey, version: Version) -> bool {
+        let mut total = 0;
+        self.each_visible(hyp, state, View { vm, version, uuid: Uuid::NIL }, |_| {
+            total += 1;
+            if total > WINDOW { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        total <= WINDOW
     }
-    Ok((count, len - rest.len()))
 }

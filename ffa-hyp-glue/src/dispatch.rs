@@ -2,8 +2,8 @@
 
 use ffa_abi::{
     DirectRequest2, FeatureQuery, Function, FunctionId, MemReclaim, MemSend, MsgSend2, NotificationBind,
-    NotificationGet, NotificationInfoGet, NotificationSet, NotificationUnbind, PartitionInfoGet, Regs,
-    RunTarget, RxRelease, RxTxMap, RxTxUnmap, Status, version_answer,
+    NotificationGet, NotificationInfoGet, NotificationSet, NotificationUnbind, PartitionInfoGet,
+    PartitionInfoGetRegs, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, Status, version_answer,
 };
 
 use crate::{Caller, Mediator, Platform, Scratch, Stores};
@@ -46,12 +46,19 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if record.dying {
             return Err(Status::Denied);
         }
-        let version = record.negotiation.fix()?;
+        let version = match record.negotiation.version() {
+            Some(version) => version,
+            None => {
+                let version = record.negotiation.fix()?;
+                state.vms_changed(&self.settings);
+                version
+            }
+        };
         if !self.served.contains(id, version) {
             return Err(Status::NotSupported);
         }
         match id.function() {
-            Function::Features => self.features(state, vm, version, FeatureQuery::from_regs(regs)),
+            Function::Features => self.features(hyp, state, vm, version, FeatureQuery::from_regs(regs)),
             Function::IdGet => Ok(Reply::Success { w2: u32::from(vm.id().0), w3: 0 }),
             Function::RxTxMap => self.rxtx_map(hyp, state, vm, RxTxMap::from_regs(id, regs)?),
             Function::RxTxUnmap => self.rxtx_unmap(hyp, state, vm, RxTxUnmap::from_regs(id, regs)?),
@@ -59,6 +66,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Function::PartitionInfoGet => {
                 let get = PartitionInfoGet::from_regs(id, regs)?;
                 self.partition_info_get(hyp, state, vm, version, get, scratch)
+            }
+            Function::PartitionInfoGetRegs => {
+                let get = PartitionInfoGetRegs::from_regs(regs);
+                self.partition_info_get_regs(hyp, state, vm, version, get, regs)
             }
             // Passed on nearly as it is, so not decoded.
             Function::MsgSendDirectReq => self.direct_request(hyp, state, caller, version, id, regs),

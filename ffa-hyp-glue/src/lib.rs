@@ -21,6 +21,7 @@ mod smc;
 mod spmc;
 #[cfg(feature = "tracing")]
 mod trace;
+mod visible;
 
 pub use event::{Event, EventKind};
 pub use lifecycle::Creation;

@@ -102,6 +102,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         record.dying = true;
         let (shares, calls) = (record.shares, record.calls);
+        state.vms_changed(&self.settings);
         if calls == 0 {
             self.begin_teardown(hyp, state, vm);
         } else {

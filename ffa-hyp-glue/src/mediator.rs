@@ -13,6 +13,7 @@ use crate::dispatch::Reply;
 use crate::record::{Mailbox, Record, RxState, tag};
 use crate::served::Served;
 use crate::spmc::Spmc;
+use crate::visible::ListTag;
 use crate::{Event, EventKind, Platform, Settings, VcpuSlot, VmReferences};
 
 /// The memory that a hypervisor lends to its [`Mediator`].
@@ -88,6 +89,8 @@ pub(crate) struct State<P: Platform, S: Stores<P>> {
     pub(crate) records: S::Records,
     /// When to ask the SPMC for more receivers of notifications.
     pub(crate) schedule_at: Option<Time>,
+    /// Of the partitions that guests see.
+    pub(crate) list: ListTag,
     pub(crate) platform: PhantomData<fn(&mut P)>,
 }
 
@@ -144,7 +147,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// but that every record is `None`.
     pub fn new(spmc: Spmc, settings: Settings, vms: S::Vms, duties: S::Duties, records: S::Records) -> Self {
         let engine = Engine::new(vms, duties, settings.teardown);
-        let state = State { engine, records, schedule_at: None, platform: PhantomData };
+        let state = State { engine, records, schedule_at: None, list: ListTag::FIRST, platform: PhantomData };
         let served = Served::new(&spmc, &settings);
         Self { spmc, settings, served, tx_busy: AtomicBool::new(false), state: SpinMutex::new(state) }
     }

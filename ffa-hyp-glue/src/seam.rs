@@ -191,7 +191,8 @@ pub trait Permissions {
     /// Whether `vm` may have that to do with `partner`, an SP or another VM, which need not exist.
     ///
     /// The default: every SP, and no VM. Answered at once and from what is at hand, since it may be called under the
-    /// mediator's lock; the answer may change from call to call.
+    /// mediator's lock; the answer may change from call to call. A guest that reads the list of partitions in pieces
+    /// does not notice when it changes in between: the list's tag tells of partitions that come and go, no more.
     fn permits(&mut self, vm: PartitionId, relation: Relation, partner: PartitionId) -> bool {
         let _ = (vm, relation);
         partner.is_secure()

@@ -29,6 +29,8 @@ const SERVED: &[(Function, Needs)] = &[
     (Function::RxTxUnmap, Needs::Nothing),
     (Function::RxRelease, Needs::Nothing),
     (Function::PartitionInfoGet, Needs::Nothing),
+    // FFA_FEATURES keeps silent about it while the list is long.
+    (Function::PartitionInfoGetRegs, Needs::Nothing),
     (Function::MsgSendDirectReq, Needs::Spmc(Function::MsgSendDirectReq)),
     (Function::MsgSendDirectReq2, Needs::Spmc(Function::MsgSendDirectReq2)),
     // OP-TEE serves FFA_RUN without saying so; whoever takes direct requests can be resumed.
