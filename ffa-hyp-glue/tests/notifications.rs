@@ -347,3 +347,17 @@ fn a_bitmap_that_is_refused_or_in_doubt_is_not_used() {
         }
     }
 }
+
+/// OP-TEE keeps nothing for a VM that it has not been told of, and may have to be told more than once.
+#[test]
+fn a_bitmap_is_created_when_every_partition_has_taken_note() {
+    let created = CallKind::vm_message(ffa_abi::VmAvailability::Created).of(VM1);
+    for preset in SERVE {
+        let action = FaultAction::Refuse(Status::Busy.into());
+        let fault = Fault { call: created, when: When::First(2), action };
+        let mut world = with_plan(preset, FaultPlan::new([fault]));
+        assert_eq!(world.hypervisor.plan_mut().fired(0), 2);
+        assert_eq!(world.call(VM1, [BIND, from_sp1(VM1), 0, 1]), DONE, "{}", preset.name());
+        all_gone(&mut world);
+    }
+}

@@ -1,7 +1,7 @@
 //! Where the SPMC keeps what SPs have signalled a VM.
 
 use ffa_abi::{Answer, NotificationBitmapCreate};
-use ffa_teardown::{Standing, VmKey};
+use ffa_teardown::{Phase, Standing, VmKey};
 
 use crate::{Event, EventKind, Mediator, Platform, Stores};
 
@@ -36,7 +36,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn create_bitmap(&self, hyp: &mut P, vm: VmKey) {
         let mut state = self.lock();
         let Ok((engine, record)) = state.engine_and_record(vm) else { return };
-        if record.bitmap != Bitmap::NotYet {
+        // Whoever finds that the last one has taken note comes here once more.
+        if record.bitmap != Bitmap::NotYet || engine.phase(vm) != Ok(Phase::Live) {
             return;
         }
         record.bitmap = Bitmap::None;
