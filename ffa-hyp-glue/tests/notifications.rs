@@ -308,6 +308,7 @@ fn what_is_bound_to_a_dead_vm_is_bound_to_nobody() {
     assert!(world.hypervisor.settle(LONG));
     world.live(VM2, Version::V1_1);
     assert_eq!(world.call(VM2, [SET, pair(VM2, VM1), 0, 2]), Regs::error(Status::Denied));
+    assert_eq!(world.call(VM1, [BIND, pair(VM2, VM1), 0, 7]), Regs::error(Status::Denied), "still pending");
     assert_eq!(world.call(VM1, [GET, 1, 2]), Regs::new([0x8400_0061, 0, 0, 0, 1]));
     assert_eq!(world.call(VM1, [BIND, pair(VM2, VM1), 0, 7]), DONE);
     all_gone(&mut world);

@@ -61,14 +61,16 @@ impl Inbox {
     /// Lets `sender` signal `bitmap`.
     ///
     /// # Errors
-    /// DENIED if one of them is bound already.
+    /// DENIED if one of them is bound already, or is pending: from a sender that is no more.
     pub(crate) fn bind(
         &mut self,
+        vcpus: &[VcpuSlot],
         sender: PartitionId,
         scope: NotificationScope,
         bitmap: NotificationBitmap,
     ) -> Result<(), Status> {
-        if numbers(bitmap).any(|number| self.senders[number] != PartitionId(0)) {
+        let bound = numbers(bitmap).any(|number| self.senders[number] != PartitionId(0));
+        if bound || self.any_pending(vcpus, bitmap) {
             return Err(Status::Denied);
         }
         numbers(bitmap).for_each(|number| self.senders[number] = sender);
@@ -88,8 +90,7 @@ impl Inbox {
         sender: PartitionId,
         bitmap: NotificationBitmap,
     ) -> Result<(), Status> {
-        let pending = vcpus.iter().fold(self.pending, |pending, vcpu| pending.or(vcpu.pending));
-        if !self.is_bound(sender, bitmap) || !pending.and(bitmap).is_empty() {
+        if !self.is_bound(sender, bitmap) || self.any_pending(vcpus, bitmap) {
             return Err(Status::Denied);
         }
         self.forget(bitmap);
@@ -232,6 +233,12 @@ impl Inbox {
         numbers(bitmap).all(|number| self.senders[number] == sender)
     }
 
+    /// Whether one of `bitmap` is pending, for whatever vCPU.
+    fn any_pending(&self, vcpus: &[VcpuSlot], bitmap: NotificationBitmap) -> bool {
+        let pending = vcpus.iter().fold(self.pending, |pending, vcpu| pending.or(vcpu.pending));
+        !pending.and(bitmap).is_empty()
+    }
+
     fn forget(&mut self, bitmap: NotificationBitmap) {
         numbers(bitmap).for_each(|number| self.senders[number] = PartitionId(0));
         self.per_vcpu = self.per_vcpu.without(bitmap);
@@ -253,9 +260,9 @@ mod tests {
     const VMS: NotificationSources = NotificationSources::VMS;
 
     fn bound(scope: NotificationScope) -> (Inbox, [VcpuSlot; 2]) {
-        let mut inbox = Inbox::EMPTY;
-        inbox.bind(A, scope, BITS).unwrap();
-        (inbox, [VcpuSlot::IDLE; 2])
+        let (mut inbox, vcpus) = (Inbox::EMPTY, [VcpuSlot::IDLE; 2]);
+        inbox.bind(&vcpus, A, scope, BITS).unwrap();
+        (inbox, vcpus)
     }
 
     fn told(inbox: &mut Inbox, vcpus: &mut [VcpuSlot]) -> (bool, [Option<Option<u16>>; 4]) {
@@ -271,13 +278,19 @@ mod tests {
     #[test]
     fn what_is_bound_is_bound_once() {
         let (mut inbox, vcpus) = bound(NotificationScope::Global);
-        assert_eq!(inbox.bind(B, NotificationScope::Global, NotificationBitmap(3)), Err(Status::Denied));
-        assert_eq!(inbox.bind(A, NotificationScope::Global, NotificationBitmap(1)), Err(Status::Denied));
-        assert_eq!(inbox.bind(B, NotificationScope::Global, NotificationBitmap(2)), Ok(()));
+        assert_eq!(
+            inbox.bind(&vcpus, B, NotificationScope::Global, NotificationBitmap(3)),
+            Err(Status::Denied)
+        );
+        assert_eq!(
+            inbox.bind(&vcpus, A, NotificationScope::Global, NotificationBitmap(1)),
+            Err(Status::Denied)
+        );
+        assert_eq!(inbox.bind(&vcpus, B, NotificationScope::Global, NotificationBitmap(2)), Ok(()));
         assert_eq!(inbox.bound_to(A), BITS);
         assert_eq!(inbox.unbind(&vcpus, B, NotificationBitmap(3)), Err(Status::Denied));
         assert_eq!(inbox.unbind(&vcpus, A, BITS), Ok(()));
-        assert_eq!(inbox.bind(B, NotificationScope::PerVcpu, BITS), Ok(()));
+        assert_eq!(inbox.bind(&vcpus, B, NotificationScope::PerVcpu, BITS), Ok(()));
         assert_eq!(inbox.bound_to(B), NotificationBitmap(BITS.0 | 2));
     }
 
@@ -325,12 +338,12 @@ mod tests {
     #[test]
     fn the_bindings_of_a_sender_that_is_gone_are_nobodys() {
         let (mut inbox, mut vcpus) = bound(NotificationScope::PerVcpu);
-        inbox.bind(B, NotificationScope::Global, NotificationBitmap(2)).unwrap();
+        inbox.bind(&vcpus, B, NotificationScope::Global, NotificationBitmap(2)).unwrap();
         inbox.set(&mut vcpus, A, Some(0), BITS).unwrap();
         inbox.sender_is_gone(A);
         assert_eq!(inbox.set(&mut vcpus, A, Some(0), BITS), Err(Status::Denied));
         assert_eq!(inbox.take(&mut vcpus, 0, VMS).from_vms, BITS);
-        assert_eq!(inbox.bind(B, NotificationScope::Global, BITS), Ok(()));
+        assert_eq!(inbox.bind(&vcpus, B, NotificationScope::Global, BITS), Ok(()));
         assert_eq!(inbox.set(&mut vcpus, B, None, NotificationBitmap(BITS.0 | 2)), Ok(true));
     }
 }

@@ -40,7 +40,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let partner = self.partner(hyp, &mut state, vm, sender)?;
         let (engine, record) = state.engine_and_record(vm)?;
         if let Partner::Vm(peer) = partner {
-            record.inbox.bind(sender, scope, bitmap)?;
+            record.inbox.bind(record.vcpus.as_mut(), sender, scope, bitmap)?;
             state.record(peer)?.signals_vms = true;
             return Ok(Reply::DONE);
         }
