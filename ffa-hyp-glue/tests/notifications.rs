@@ -163,6 +163,7 @@ fn x18_to_x22_what_is_refused() {
             ("X18 bound to another", VM1, [BIND, pair(VM2, VM1), 0, 5, 0], Status::Denied),
             ("X19 not bound", VM2, [UNBIND, pair(VM1, VM2), 0, 1, 0], Status::Denied),
             ("X19 not the sender's", VM1, [UNBIND, from_sp1(VM1), 0, 1, 0], Status::Denied),
+            ("X19 nobody's", VM1, [UNBIND, pair(PartitionId(0), VM1), 0, 8, 0], Status::Denied),
             ("X19 flags", VM1, [UNBIND, pair(VM2, VM1), 1, 2, 0], INVALID),
             ("X20 in another's name", VM1, [SET, set, 0, 1, 0], INVALID),
             ("X20 nobody", VM2, [SET, pair(VM2, PartitionId(0x8055)), 0, 1, 0], INVALID),

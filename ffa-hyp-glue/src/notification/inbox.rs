@@ -230,7 +230,7 @@ impl Inbox {
     }
 
     fn is_bound(&self, sender: PartitionId, bitmap: NotificationBitmap) -> bool {
-        numbers(bitmap).all(|number| self.senders[number] == sender)
+        sender != PartitionId(0) && numbers(bitmap).all(|number| self.senders[number] == sender)
     }
 
     /// Whether one of `bitmap` is pending, for whatever vCPU.
