@@ -130,7 +130,14 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let peer = match self.partner(hyp, &mut state, vm, receiver)? {
             Partner::Vm(peer) => peer,
             Partner::Sp(sp) if sp.properties.contains(Properties::RECEIVES_NOTIFICATIONS) => {
-                return self.pass_on(hyp, state, vm, &set.to_regs()).map(|_| Reply::DONE);
+                state.record(vm)?.enter();
+                drop(state);
+                let answer = Answer::from_regs(&hyp.call(&set.to_regs()));
+                self.leave(hyp, self.lock(), vm);
+                return match answer {
+                    Answer::Success(_) => Ok(Reply::DONE),
+                    answer => Err(refusal(&answer)),
+                };
             }
             Partner::Sp(_) => return Err(Status::Denied),
         };
@@ -157,56 +164,35 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::InvalidParameters);
         }
         let asked = sources.and(SPMC);
-        let mut pending = PendingNotifications::default();
         if record.bitmap.is_there() && !asked.is_empty() {
             // Whoever asks for all of it will know all of it.
-            let all = asked == SPMC;
-            let before = all.then(|| record.inbox.ask_spmc(record.vcpus.as_mut(), vcpu));
+            let before = (asked == SPMC).then(|| record.inbox.ask_spmc(record.vcpus.as_mut(), vcpu));
+            record.enter();
+            drop(state);
             let get = NotificationGet { sources: asked, ..get };
-            let answer = self.pass_on(hyp, state, vm, &get.to_regs());
+            let pending = PendingNotifications::from_answer(&hyp.call(&get.to_regs()));
             state = self.lock();
             let record = state.record(vm)?;
-            match answer {
-                Ok(answer) => match PendingNotifications::from_answer(&answer) {
-                    Ok(theirs) => pending = theirs.only(asked),
-                    Err(answer) => return Err(refusal(&answer)),
-                },
-                Err(status) => {
+            let taken = match pending {
+                Ok(pending) => {
+                    let PendingNotifications { from_vms, from_hypervisor, .. } =
+                        record.inbox.take(record.vcpus.as_mut(), vcpu, sources);
+                    Ok(PendingNotifications { from_vms, from_hypervisor, ..pending.only(asked) })
+                }
+                Err(answer) => {
                     if let Some(before) = before {
                         record.inbox.not_told(record.vcpus.as_mut(), vcpu, before);
                     }
-                    return Err(status);
+                    Err(refusal(&answer))
                 }
-            }
+            };
+            // Not before: the VM may end here, and another one have its ID.
+            self.leave(hyp, state, vm);
+            *regs = taken?.to_regs();
+        } else {
+            *regs = record.inbox.take(record.vcpus.as_mut(), vcpu, sources).to_regs();
         }
-        let record = state.record(vm)?;
-        let own = record.inbox.take(record.vcpus.as_mut(), vcpu, sources);
-        drop(state);
-        pending.from_vms = own.from_vms;
-        pending.from_hypervisor = own.from_hypervisor;
-        *regs = pending.to_regs();
         Ok(Reply::InPlace)
-    }
-
-    /// Makes a guest's call that the SPMC answers at once.
-    ///
-    /// # Errors
-    /// The status of any answer but FFA_SUCCESS.
-    fn pass_on(
-        &self,
-        hyp: &mut P,
-        mut state: Guard<'_, P, S>,
-        vm: VmKey,
-        call: &Regs,
-    ) -> Result<Regs, Status> {
-        state.record(vm)?.enter();
-        drop(state);
-        let answer = hyp.call(call);
-        self.leave(hyp, self.lock(), vm);
-        match Answer::from_regs(&answer) {
-            Answer::Success(_) => Ok(answer),
-            other => Err(refusal(&other)),
-        }
     }
 
     /// The partition with this ID.
