@@ -110,7 +110,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let records = scratch.output.get(..len).ok_or(Status::NoMemory)?;
         let rx = self.begin_filling(hyp, state, vm)?;
         let filled = hyp.write(vm.id(), rx.base(), records);
-        self.end_filling(hyp, vm, filled.is_ok());
+        self.end_filling(hyp, self.lock(), vm, filled.is_ok());
         filled.map_err(|_| Status::Aborted)?;
         Ok(Reply::Success { w2: count, w3: format.size_word() })
     }

@@ -117,12 +117,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         // It may have been mapped anew meanwhile, and smaller.
         let fits = rx.bytes() >= len as u64;
         let filled = fits && hyp.write(receiver, rx.base(), out).is_ok();
-        if filled {
-            if let Ok(record) = self.lock().record(peer) {
-                record.inbox.rx_is_full();
-            }
+        let mut state = self.lock();
+        // At the same moment as RX is the receiver's: a vCPU that finds this does not wait for an interrupt.
+        if let Some(record) = state.record(peer).ok().filter(|_| filled) {
+            record.inbox.rx_is_full();
         }
-        self.end_filling(hyp, peer, filled);
+        self.end_filling(hyp, state, peer, filled);
         if !filled {
             return Err(if fits { Status::Aborted } else { Status::NoMemory });
         }

@@ -122,8 +122,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 
     /// RX is the guest's, if it was `filled`, or goes back to whom it was taken from.
-    pub(crate) fn end_filling(&self, hyp: &mut P, vm: VmKey, filled: bool) {
-        let mut state = self.lock();
+    pub(crate) fn end_filling<'a>(
+        &'a self,
+        hyp: &mut P,
+        mut state: Guard<'a, P, S>,
+        vm: VmKey,
+        filled: bool,
+    ) {
         let forwarded = state.record(vm).ok().and_then(|record| match record.mailbox {
             Mailbox::Mapped { forwarded, .. } => forwarded,
             _ => None,
