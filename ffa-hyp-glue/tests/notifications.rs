@@ -363,3 +363,19 @@ fn a_bitmap_is_created_when_every_partition_has_taken_note() {
         all_gone(&mut world);
     }
 }
+
+/// What an SPMC that was interrupted has not told of is not lost: it raises its interrupt once.
+#[test]
+fn an_spmc_that_is_interrupted_is_asked_again() {
+    let call = CallKind::function(ffa_abi::Function::NotificationInfoGet);
+    for action in [FaultAction::Interrupt(1), FaultAction::Yield(1, Span::from_millis(3))] {
+        let plan = FaultPlan::new([Fault { call, when: When::Nth(1), action }]);
+        let mut world = with_plan(Preset::Strict, plan);
+        assert_eq!(world.call(VM1, [BIND, from_sp1(VM1), 0, 1]), DONE);
+        signal(&mut world, VM1, 1);
+        assert_eq!(world.hypervisor.plan_mut().fired(0), 1);
+        world.hypervisor.advance(Span::from_millis(10));
+        assert_eq!(world.hypervisor.take_interrupts(), [interrupt(VM1, 0)], "{action:?}");
+        all_gone(&mut world);
+    }
+}

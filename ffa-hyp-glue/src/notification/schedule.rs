@@ -51,6 +51,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 let passes = matches!(status, Status::Busy | Status::Retry | Status::Interrupted);
                 return if passes { Left::Later } else { Left::Nothing };
             }
+            Err(NotificationInfoError::NotSuccess(Answer::Interrupt(_) | Answer::Yield { .. })) => {
+                return Left::Later;
+            }
             Err(_) => return Left::Nothing,
         };
         for PendingReceiver { endpoint, vcpu } in info.receivers() {
