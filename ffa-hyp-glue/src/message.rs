@@ -110,8 +110,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         self.spmc.partition(target.endpoint).ok_or(Status::InvalidParameters)?;
         // Also for an SP that works for another VM: what it does is none of this guest's business.
         let (engine, record) = state.engine_and_record(caller.vm)?;
-        let call = engine.begin_run(caller.vm, caller.vcpu, target);
-        let call = call.map_err(|error| status(&error))?;
+        let call = engine.begin_run(caller.vm, caller.vcpu, target).map_err(|error| {
+            // What it has begun it may see to its end. Else an SP that is hidden looks like none.
+            let seen = hyp.permits(caller.vm.id(), Relation::Message, target.endpoint);
+            if seen { status(&error) } else { Status::InvalidParameters }
+        })?;
         record.enter();
         drop(state);
         let answer = hyp.call(&Call::Run(target).to_regs());

@@ -400,3 +400,22 @@ fn e30_across_vms_the_same_addresses_are_other_pages() {
     assert!(world.hypervisor.settle(LONG));
     world.check_all_gone();
 }
+
+/// X16: FFA_RUN tells a guest no more of an SP that is hidden from it than of one that is not there.
+#[test]
+fn x16_a_hidden_partition_is_run_as_one_that_is_not_there() {
+    every_preset(|preset| {
+        let mut world = World::new(preset);
+        world.hypervisor.permit(|_, _, partner| partner == SP1);
+        for nobody in [SP2, PartitionId(0x8055)] {
+            let run = [0x8400_006d, u64::from(nobody.0) << 16];
+            world.refused("RUN", VM1, run, Status::InvalidParameters);
+        }
+        world.refused(
+            "RUN of one that does not work for it",
+            VM1,
+            [0x8400_006d, 0x8001_0000],
+            Status::Denied,
+        );
+    });
+}
