@@ -113,7 +113,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         IndirectMessage::new(format, vm.id(), receiver, message.uuid(), message.payload_size(), room)?
             .write(header)?;
         // No buffer of the sender's is locked while the receiver's is: two that send to each other wait for nobody.
-        let rx = self.begin_filling(hyp, self.lock(), peer)?;
+        let mut state = self.lock();
+        // Another VM may have come to have its ID and its slot, and reads another version.
+        if state.record(peer)?.negotiation.version() != Some(version) {
+            return Err(Status::Busy);
+        }
+        let rx = self.begin_filling(hyp, state, peer)?;
         // It may have been mapped anew meanwhile, and smaller.
         let fits = rx.bytes() >= len as u64;
         let filled = fits && hyp.write(receiver, rx.base(), out).is_ok();

@@ -10,10 +10,10 @@ use ffa_abi::{
     Function, FunctionId, IndirectFormat, IndirectMessage, PartitionId, Properties, Regs, Status, Uuid,
     Version,
 };
-use ffa_hyp_glue::{Caller, Creation, GuestInterrupts, Relation, Scratch, Settings};
+use ffa_hyp_glue::{Caller, Creation, GuestInterrupts, Relation, Scratch, Settings, VcpuSlot};
 use ffa_teardown::Phase;
 use ffa_test_utils::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
-use ffa_test_utils::hypervisor::{Interrupt, Machine, Moment};
+use ffa_test_utils::hypervisor::{Interrupt, Machine, Moment, VecRanges};
 use ffa_test_utils::spmc::{Control, Preset, Receive, RxOwner, Script, SpConfig};
 
 const SEND2: u64 = 0x8400_0086;
@@ -536,6 +536,39 @@ fn h15_a_receiver_that_dies_meanwhile_is_torn_down_after_the_write() {
             world.check();
             all_gone(&mut world);
         }
+    });
+}
+
+/// A VM that comes to have the receiver's ID while a message is on its way gets nothing that was made for that one.
+#[test]
+fn a_message_to_a_vm_that_is_replaced_meanwhile_is_not_misread() {
+    every_preset(|preset| {
+        let mut world = world(preset);
+        let mediator = Rc::clone(world.hypervisor.mediator());
+        world.hypervisor.set_interloper(Some(Box::new(move |cpu, moment| {
+            // The header is read first, the payload once the receiver is known.
+            if !matches!(moment, Moment::Read(copy) if copy.vm == VM1 && copy.address > TX) {
+                return;
+            }
+            let old = mediator.find(VM2).unwrap();
+            mediator.destroy_vm(cpu, old).unwrap();
+            while mediator.find(VM2).is_some() {
+                mediator.tick(cpu);
+            }
+            let created = mediator.create_vm(cpu, VM2, VecRanges::new(8), vec![VcpuSlot::IDLE; 2]);
+            assert_eq!(created, Ok((old, Creation::Live)));
+            for regs in [[0x8400_0063, 0x1_0000, 0, 0], [MAP, TX, RX, 1]] {
+                let caller = Caller { vm: old, vcpu: 0 };
+                let _ = mediator.guest_call(cpu, caller, &mut Regs::new(regs), &mut Scratch::new());
+            }
+        })));
+        let answer = send(&mut world, VM1, &new(VM1, VM2, b"x"));
+        assert_eq!(answer, Regs::error(Status::Busy), "{}", preset.name());
+        world.hypervisor.set_interloper(None);
+        // 1.0 has no such messages.
+        let mut rx = [0; 64];
+        world.hypervisor.read(VM2, RX, &mut rx);
+        assert_eq!(rx, [0; 64], "{}", preset.name());
     });
 }
 
