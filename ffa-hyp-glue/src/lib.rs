@@ -32,7 +32,7 @@ pub use seam::{
     Access, Conduit, GuestFault, GuestMemory, Observer, PageError, Pages, Permissions, Platform, Relation,
     SpmcBuffers, Timer, VirtualInterrupts, VmReferences,
 };
-pub use served::Abilities;
+pub use served::{Abilities, Needs, SERVICES, Service};
 pub use settings::{GuestInterrupts, Settings};
 pub use smc::Smccc;
 pub use spmc::{ProbeError, ProbeFailure, Spmc};

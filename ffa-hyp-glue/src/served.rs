@@ -1,13 +1,16 @@
 //! The one table of what guests may call. Dispatch, FFA_FEATURES and FFA_PARTITION_INFO_GET read it, so what is
 //! advertised works and nothing else does.
 
+use core::fmt;
+
 use ffa_abi::{Callers, Function, FunctionId, Properties, Version, Width};
 
 use crate::{Settings, Spmc};
 
 /// What must be there for a function to be served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Needs {
+#[non_exhaustive]
+pub enum Needs {
     /// Nothing: the mediator answers by itself.
     Nothing,
     /// The SPMC has this function, in the width in which it is called.
@@ -20,30 +23,85 @@ pub(crate) enum Needs {
     Notifications,
 }
 
-/// Every function that a guest may call, and what it needs.
-const SERVED: &[(Function, Needs)] = &[
-    (Function::Version, Needs::Nothing),
-    (Function::Features, Needs::Nothing),
-    (Function::IdGet, Needs::Nothing),
-    (Function::RxTxMap, Needs::Nothing),
-    (Function::RxTxUnmap, Needs::Nothing),
-    (Function::RxRelease, Needs::Nothing),
-    (Function::PartitionInfoGet, Needs::Nothing),
+/// A function that guests may call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// The function, in every width that it has.
+    pub function: Function,
+    /// What there must be for it; the guest is answered NOT_SUPPORTED without.
+    pub needs: Needs,
+    /// What the mediator does, in a few words.
+    pub does: &'static str,
+}
+
+const fn service(function: Function, needs: Needs, does: &'static str) -> Service {
+    Service { function, needs, does }
+}
+
+/// Every function that a guest may call.
+pub const SERVICES: &[Service] = &[
+    service(Function::Version, Needs::Nothing, "negotiates for each VM; fixed by its first other call"),
+    service(Function::Features, Needs::Nothing, "answers from this table"),
+    service(Function::IdGet, Needs::Nothing, "answers"),
+    service(
+        Function::RxTxMap,
+        Needs::Nothing,
+        "holds the pages, and gives them to an SPMC that passes messages on",
+    ),
+    service(Function::RxTxUnmap, Needs::Nothing, "takes the pages back"),
+    service(Function::RxRelease, Needs::Nothing, "takes RX back, and gives it to an SPMC that has it mapped"),
+    service(
+        Function::PartitionInfoGet,
+        Needs::Nothing,
+        "writes to RX what the guest may see, in records of its version",
+    ),
     // FFA_FEATURES keeps silent about it while the list is long.
-    (Function::PartitionInfoGetRegs, Needs::Nothing),
-    (Function::MsgSendDirectReq, Needs::Spmc(Function::MsgSendDirectReq)),
-    (Function::MsgSendDirectReq2, Needs::Spmc(Function::MsgSendDirectReq2)),
+    service(
+        Function::PartitionInfoGetRegs,
+        Needs::Nothing,
+        "answers with what the guest may see, five records at a time",
+    ),
+    service(
+        Function::MsgSendDirectReq,
+        Needs::Spmc(Function::MsgSendDirectReq),
+        "checks, passes on, and keeps account of who was preempted",
+    ),
+    service(
+        Function::MsgSendDirectReq2,
+        Needs::Spmc(Function::MsgSendDirectReq2),
+        "checks, passes on, and keeps account of who was preempted",
+    ),
     // OP-TEE serves FFA_RUN without saying so; whoever takes direct requests can be resumed.
-    (Function::Run, Needs::SpmcAnyWidth(Function::MsgSendDirectReq)),
+    service(
+        Function::Run,
+        Needs::SpmcAnyWidth(Function::MsgSendDirectReq),
+        "resumes an SP that works for this vCPU",
+    ),
     // We forward in the one width that the SPMC has.
-    (Function::MemShare, Needs::SpmcAnyWidth(Function::MemShare)),
-    (Function::MemReclaim, Needs::SpmcAnyWidth(Function::MemShare)),
-    (Function::MsgSend2, Needs::IndirectMessages),
-    (Function::NotificationBind, Needs::Notifications),
-    (Function::NotificationUnbind, Needs::Notifications),
-    (Function::NotificationSet, Needs::Notifications),
-    (Function::NotificationGet, Needs::Notifications),
-    (Function::NotificationInfoGet, Needs::Notifications),
+    service(
+        Function::MemShare,
+        Needs::SpmcAnyWidth(Function::MemShare),
+        "checks, holds the pages, and passes a descriptor of its own on",
+    ),
+    service(
+        Function::MemReclaim,
+        Needs::SpmcAnyWidth(Function::MemShare),
+        "passes on for the VM that shared, and releases the pages if it succeeds",
+    ),
+    service(Function::MsgSend2, Needs::IndirectMessages, "copies to another VM, or passes on to an SP"),
+    service(Function::NotificationBind, Needs::Notifications, "keeps for VMs, passes on for SPs"),
+    service(Function::NotificationUnbind, Needs::Notifications, "keeps for VMs, passes on for SPs"),
+    service(Function::NotificationSet, Needs::Notifications, "signals a VM, or passes on to an SP"),
+    service(
+        Function::NotificationGet,
+        Needs::Notifications,
+        "gives what VMs have signalled, and what the SPMC has of SPs",
+    ),
+    service(
+        Function::NotificationInfoGet,
+        Needs::Notifications,
+        "names the guest's vCPUs for which something is pending",
+    ),
 ];
 
 /// What the hypervisor alone needs to know of an SP.
@@ -51,8 +109,8 @@ const HYPERVISORS_BUSINESS: Properties = Properties::WANTS_VM_CREATED.or(Propert
 
 const _: () = {
     let mut row = 0;
-    while row < SERVED.len() {
-        assert!(SERVED[row].0.info().callers.contains(Callers::VM));
+    while row < SERVICES.len() {
+        assert!(SERVICES[row].function.info().callers.contains(Callers::VM));
         row += 1;
     }
 };
@@ -148,7 +206,7 @@ struct Offer {
 impl Offer {
     fn new(version: Version, means: &Means) -> Self {
         let mut functions = Abilities::default();
-        for &(function, needs) in SERVED {
+        for &Service { function, needs, .. } in SERVICES {
             let forms = [Width::Smc32, Width::Smc64].map(|width| FunctionId::new(function, width));
             for id in forms.into_iter().flatten() {
                 if id.exists_in(version) && needs.are_met(id, means) {
@@ -212,6 +270,23 @@ impl Served {
     #[inline]
     fn offer(&self, version: Version) -> Option<&Offer> {
         self.by_version.get(usize::from(version.minor()))
+    }
+}
+
+impl fmt::Display for Needs {
+    /// As a table shows it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Spmc(function) => write!(f, "{function} at the SPMC, in the same width"),
+            Self::SpmcAnyWidth(function) => write!(f, "{function} at the SPMC"),
+            Self::IndirectMessages => {
+                f.write_str("an SPMC that passes messages on, or VMs that reach each other")
+            }
+            Self::Notifications => f.write_str(
+                "interrupts for guests, and an SPMC that keeps notifications or VMs that reach each other",
+            ),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 #[macro_use]
 mod print;
 
+mod abi;
 mod bench;
 mod demo;
 mod el2_bench;
@@ -58,6 +59,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the functions of FF-A and those that guests have, as docs/abi.md.
+    Abi,
     /// Build the firmware and the hypervisor for the bare machine.
     Build {
         /// Build as it is measured, optimised.
@@ -111,6 +114,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test => return gate::run(),
         Command::Bench { el2: true, json } => return el2_bench::run(json),
         Command::Bench { el2: false, json } => return bench::run(json),
+        Command::Abi => print!("{}", abi::Document),
         Command::Build { release } => {
             let images = image::build(Profile::from_flag(release))?;
             println!("{}\n{}", images.firmware.display(), images.hypervisor.display());

@@ -8,6 +8,13 @@ macro_rules! println {
     }};
 }
 
+macro_rules! print {
+    ($($argument:tt)*) => {{
+        use std::io::Write;
+        _ = write!(std::io::stdout(), $($argument)*);
+    }};
+}
+
 macro_rules! eprintln {
     ($($argument:tt)*) => {{
         use std::io::Write;
