@@ -21,6 +21,8 @@ pub struct Record<P: VmReferences, R, C> {
     pub(crate) vm: VmKey,
     pub(crate) negotiation: Negotiation,
     pub(crate) mailbox: Mailbox,
+    /// The SPMC may have buffers that the guest has not. Until the VM is dead it is given no others.
+    pub(crate) buffers_in_doubt: bool,
     /// Pages that are RX, TX or shared. Whatever else the guest offers must not touch them.
     pub(crate) ranges: RangeSet<R>,
     /// What SPs have signalled it is the SPMC's to keep.
@@ -47,6 +49,7 @@ impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
             vm,
             negotiation: Negotiation::default(),
             mailbox: Mailbox::Unmapped,
+            buffers_in_doubt: false,
             ranges: RangeSet::new(ranges),
             bitmap: Bitmap::NotYet,
             inbox: Inbox::EMPTY,

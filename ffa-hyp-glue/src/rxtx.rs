@@ -35,7 +35,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::Denied);
         }
         // One page is what every SPMC takes, and one physical range.
-        let (forwarded, take_reference) = if self.served.forwards_buffers() && map.pages == 1 {
+        let forwards = self.served.forwards_buffers() && !record.buffers_in_doubt;
+        let (forwarded, take_reference) = if forwards && map.pages == 1 {
             let begun = engine.begin_standing(vm, Standing::RxTxMapped).map_err(|error| match error {
                 BeginError::NoRoom => Status::NoMemory,
                 _ => Status::Denied,
@@ -123,7 +124,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let (engine, record) = state.engine_and_record(vm)?;
         let (noted, result) = match given {
             Given::Yes => (engine.standing_incurred(vm, standing), Ok(())),
-            Given::MaySo => (engine.standing_incurred(vm, standing), Err(Status::Aborted)),
+            Given::MaySo => {
+                record.buffers_in_doubt = true;
+                (engine.standing_incurred(vm, standing), Err(Status::Aborted))
+            }
             Given::No(status) => {
                 record.untrack_buffers(Some(standing));
                 (engine.standing_over(vm, standing), Err(status))

@@ -572,6 +572,29 @@ fn a_message_to_a_vm_that_is_replaced_meanwhile_is_not_misread() {
     });
 }
 
+/// Buffers that the SPMC may or may not have stay held. A guest that goes on mapping others holds no more of them.
+#[test]
+fn buffers_are_in_doubt_once() {
+    let call = CallKind::function(Function::RxTxMap);
+    for preset in SERVE {
+        let action = FaultAction::Refuse(Status::Aborted.into());
+        // All but the mediator's own.
+        let mut world = booted(preset, FaultPlan::new([Fault { call, when: When::After(1), action }]));
+        assert_eq!(world.hypervisor.create(VM1, &REGIONS), Ok(Creation::Live));
+        world.negotiate(VM1, Version::V1_1);
+        assert_eq!(world.call(VM1, [MAP, TX, RX, 1]), Regs::error(Status::Aborted));
+        let smcs = world.hypervisor.smcs();
+        assert_eq!(world.call(VM1, [MAP, TX, RX, 1]), Regs::error(INVALID), "these are held");
+        for n in 0..3 {
+            let others = PAGES + 2 * n * PAGE;
+            assert_eq!(world.call(VM1, [MAP, others, others + PAGE, 1]), DONE, "{}", preset.name());
+            assert_eq!(world.call(VM1, [UNMAP]), DONE);
+        }
+        assert_eq!(world.hypervisor.smcs(), smcs, "the secure world is not asked again");
+        world.check();
+    }
+}
+
 /// Whatever the SPMC says to a message, the sender is told, and nothing is left over.
 #[test]
 fn a_message_that_the_secure_world_refuses_or_loses() {
