@@ -267,10 +267,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         for obligation in state.engine.obligations(vm) {
             let given_up = matches!(obligation.progress, Progress::GivenUp(_));
             open += u32::from(!given_up);
-            if let Subject::Share { .. } = obligation.subject {
-                shares += 1;
-                quarantined += u32::from(given_up);
-            }
+            shares += u32::from(matches!(obligation.subject, Subject::Share { .. }));
+            quarantined += u32::from(given_up && obligation.subject.pages().is_some());
         }
         let record = state.record(vm).ok()?;
         let referenced = record.reference.is_some();
@@ -278,16 +276,14 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         Some(VmReport { vm, phase, shares, pages, quarantined, open, referenced })
     }
 
-    /// The quarantined share after the first `skip` ones; `None` after the last.
+    /// The quarantined share or pair of buffers after the first `skip` ones; `None` after the last.
     pub fn quarantined(&self, skip: usize) -> Option<Quarantined> {
         let mut state = self.lock();
         let Obligation { vm, subject, progress, last } = state.engine.quarantined().nth(skip)?;
-        let (Subject::Share { share, handle }, Progress::GivenUp(since)) = (subject, progress) else {
-            return None;
-        };
-        let ranges = state.record(vm).ok()?.ranges.ranges(tag(share));
+        let Progress::GivenUp(since) = progress else { return None };
+        let ranges = state.record(vm).ok()?.ranges.ranges(tag(subject.pages()?));
         let pages = ranges.map(|range| u64::from(range.pages())).sum();
-        Some(Quarantined { vm: vm.id(), share, handle, pages, last, since })
+        Some(Quarantined { vm: vm.id(), subject, pages, last, since })
     }
 }
 

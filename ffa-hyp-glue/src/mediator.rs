@@ -5,7 +5,9 @@ use core::sync::atomic::AtomicBool;
 use arrayvec::ArrayVec;
 use ffa_abi::{Answer, FunctionId, PartitionId, Regs, Status};
 use ffa_mem::{IpaRange, RangeStore, TrackedRange};
-use ffa_teardown::{DutySlot, Engine, LastAnswer, Phase, ShareId, StandingId, Storage, Time, VmKey, VmSlot};
+use ffa_teardown::{
+    DutySlot, Engine, LastAnswer, Phase, ShareId, StandingId, Storage, Subject, Time, VmKey, VmSlot,
+};
 use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
@@ -373,9 +375,9 @@ pub struct VmReport {
     pub phase: ffa_teardown::Phase,
     /// Memory transactions that are not over, quarantined ones included.
     pub shares: u32,
-    /// 4 KiB pages of all these.
+    /// 4 KiB pages of all these, and of the RX and TX of a dead VM that the SPMC still has.
     pub pages: u64,
-    /// How many of `shares` are quarantined.
+    /// How many of `shares` are quarantined, and one more if RX and TX are.
     pub quarantined: u32,
     /// Obligations of every kind that are neither met nor given up.
     pub open: u32,
@@ -383,15 +385,13 @@ pub struct VmReport {
     pub referenced: bool,
 }
 
-/// A quarantined share.
+/// Pages that are quarantined together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Quarantined {
-    /// Whose it was.
+    /// Whose they are.
     pub vm: PartitionId,
-    /// Its name in the tables.
-    pub share: ShareId,
-    /// Its name in the secure world, if known.
-    pub handle: Option<ffa_abi::Handle>,
+    /// A share with its names, or RX and TX that the SPMC did not unmap.
+    pub subject: Subject,
     /// 4 KiB pages.
     pub pages: u64,
     /// The last answer of the secure world.

@@ -26,7 +26,7 @@ pub struct CallId(Index);
 
 /// Names one [`Standing`] of a VM.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct StandingId(Index);
+pub struct StandingId(pub(crate) Index);
 
 impl StandingId {
     /// The name under which the pages of [`Standing::RxTxMapped`] are held and come back, as if it were a share.

@@ -3,7 +3,7 @@ use ffa_abi::{Handle, NotificationBitmap, PartitionId};
 use crate::duty::{Duty, DutySlot, LastAnswer, STAGE_SHARE, State};
 use crate::index::Index;
 use crate::vm::{VmKey, VmSlot};
-use crate::{Engine, ShareId, Span, Standing, Storage, Time};
+use crate::{Engine, ShareId, Span, Standing, StandingId, Storage, Time};
 
 /// What an obligation is about.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -11,7 +11,12 @@ pub enum Subject {
     /// A direct request to this SP that has not ended.
     Call(PartitionId),
     /// Something that the SPMC keeps for the VM.
-    Standing(Standing),
+    Standing {
+        /// Its name in the mediator's tables.
+        id: StandingId,
+        /// What it is.
+        what: Standing,
+    },
     /// Notifications that this SP may signal.
     Binding {
         /// The SP.
@@ -30,6 +35,18 @@ pub enum Subject {
     },
 }
 
+impl Subject {
+    /// The name under which pages are held until this is met, if there are any: those of a share, or of RX and TX.
+    #[must_use]
+    pub const fn pages(&self) -> Option<ShareId> {
+        match *self {
+            Self::Share { share, .. } => Some(share),
+            Self::Standing { id, what: Standing::RxTxMapped } => Some(id.pages()),
+            Self::Standing { .. } | Self::Call(_) | Self::Binding { .. } | Self::Sp(_) => None,
+        }
+    }
+}
+
 /// Where an obligation stands.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Progress {
@@ -39,7 +56,7 @@ pub enum Progress {
     InFlight,
     /// To be tried again then.
     Waiting(Time),
-    /// Given up then. A share given up is quarantined.
+    /// Given up then. What holds [pages](Subject::pages) is quarantined.
     GivenUp(Time),
 }
 
@@ -74,11 +91,11 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         self.list(vm, head)
     }
 
-    /// The quarantine: every share, of whatever VM, that was given up.
+    /// The quarantine: all that holds pages, of whatever VM, and was given up.
     pub fn quarantined(&self) -> impl Iterator<Item = Obligation> + '_ {
-        self.vms()
-            .flat_map(|vm| self.shares(vm))
-            .filter(|share| matches!(share.progress, Progress::GivenUp(_)))
+        self.vms().flat_map(|vm| self.obligations(vm)).filter(|obligation| {
+            obligation.subject.pages().is_some() && matches!(obligation.progress, Progress::GivenUp(_))
+        })
     }
 
     /// Takes note that the hypervisor's clock was set back by `by`: every deadline moves with it, at most to the
@@ -104,7 +121,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             let slot = &self.duties[index.get()];
             let subject = match slot.duty? {
                 Duty::Call { sp, .. } => Subject::Call(sp),
-                Duty::Standing { what, .. } => Subject::Standing(what),
+                Duty::Standing { what, .. } => Subject::Standing { id: StandingId(index), what },
                 Duty::Bound { sp, bits, .. } => Subject::Binding { sp, bits },
                 Duty::Sp { sp, .. } => Subject::Sp(sp),
                 Duty::Share { handle, .. } => Subject::Share { share: ShareId(index), handle },

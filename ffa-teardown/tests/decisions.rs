@@ -795,7 +795,10 @@ fn buffers_that_are_not_unmapped_are_quarantined_like_a_share() {
             }
         };
         assert_eq!(finished(&mut engine, NOW).0, end);
+        let listed: Vec<_> = engine.quarantined().map(|kept| (kept.vm, kept.subject.pages())).collect();
+        assert_eq!(listed, [(vm, Some(pages))]);
         assert_eq!(engine.retry(vm), Ok(1));
+        assert_eq!(engine.quarantined().count(), 0);
         assert_eq!(answer(&mut engine, NOW, call, accept(call)), Decision::Returned { pages });
         engine.released(vm, pages).expect("on their way back");
         assert_eq!(finished(&mut engine, NOW).0, End::Gone);

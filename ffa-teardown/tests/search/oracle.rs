@@ -192,6 +192,12 @@ pub struct Kept {
     pub pace: Pace,
 }
 
+impl Kept {
+    fn holds_pages(&self) -> bool {
+        self.what == Standing::RxTxMapped
+    }
+}
+
 /// The engine's call for a VM.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Smc {
@@ -400,7 +406,7 @@ impl Oracle {
         // One that has lost its handle cannot be asked for: teardown gives it up when it comes to it.
         let lost = |share: &Share| share.hold == Hold::Held && share.handle.is_none();
         let held = dead.shares.iter().any(|share| share.hold != Hold::Quarantined && !lost(share));
-        let buffers = |kept: &Kept| kept.what == Standing::RxTxMapped && kept.written_off;
+        let buffers = |kept: &Kept| kept.holds_pages() && kept.written_off;
         let kept_share = !dead.shares.is_empty() || dead.kept.iter().any(buffers);
         let expected = match (kept_share, terms.policy.disposal, terms.policy.id_reuse) {
             (true, Disposal::Zombie, _) => End::Zombie,
@@ -574,7 +580,7 @@ impl Oracle {
                 .iter()
                 .position(|request| request.sp == sp && !request.written_off)
                 .map(About::Request),
-            Subject::Standing(what) => {
+            Subject::Standing { what, .. } => {
                 owner.kept.iter().position(|kept| kept.what == what && !kept.written_off).map(About::Kept)
             }
             Subject::Binding { bits, .. } => owner
@@ -1176,6 +1182,7 @@ impl Oracle {
                 given_up == (share.hold == Hold::Quarantined) || share.handle.is_none()
             });
             listed += one.shares.iter().filter(|share| share.hold == Hold::Quarantined).count();
+            listed += one.kept.iter().filter(|kept| kept.holds_pages() && kept.written_off).count();
             let calls = one.requests.iter().filter(|request| request.in_flight).count()
                 + one.kept.iter().filter(|kept| kept.in_flight).count()
                 + one.bindings.iter().filter(|binding| binding.asked.is_some()).count()

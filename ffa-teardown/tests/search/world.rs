@@ -642,11 +642,15 @@ impl Search {
                     (SecureCall::MemReclaim { handle }, Subject::Share { handle: named, .. }) => {
                         named == Some(handle)
                     }
-                    (SecureCall::RxRelease { .. }, Subject::Standing(what)) => what == Standing::RxOwned,
-                    (SecureCall::RxTxUnmap { .. }, Subject::Standing(what)) => what == Standing::RxTxMapped,
+                    (SecureCall::RxRelease { .. }, Subject::Standing { what, .. }) => {
+                        what == Standing::RxOwned
+                    }
+                    (SecureCall::RxTxUnmap { .. }, Subject::Standing { what, .. }) => {
+                        what == Standing::RxTxMapped
+                    }
                     (
                         SecureCall::BitmapDestroy { .. } | SecureCall::NotificationGet { .. },
-                        Subject::Standing(what),
+                        Subject::Standing { what, .. },
                     ) => what == Standing::Bitmap,
                     (SecureCall::NotificationGet { .. }, Subject::Binding { .. }) => true,
                     (SecureCall::NotificationUnbind { sp, bits, .. }, subject) => {
@@ -929,7 +933,7 @@ impl Search {
     pub fn calls_to_end(&self, world: &World, vm: VmKey) -> usize {
         let calls = |subject| match subject {
             // What is pending is fetched first, and what is in doubt may have to be denied.
-            Subject::Binding { .. } | Subject::Standing(Standing::Bitmap) => 4,
+            Subject::Binding { .. } | Subject::Standing { what: Standing::Bitmap, .. } => 4,
             _ => 1,
         };
         world.engine.obligations(vm).map(|obligation| calls(obligation.subject)).sum()
