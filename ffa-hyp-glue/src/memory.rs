@@ -107,12 +107,16 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         descriptor: &SendDescriptor<'_>,
     ) -> Result<(Begun<ShareId>, Result<(), Status>), Status> {
         let (engine, record) = state.engine_and_record(vm)?;
-        if record.shares >= self.settings.shares_per_vm {
+        let pages = record.pages + u64::from(descriptor.total_pages());
+        if record.shares >= self.settings.shares_per_vm || pages > u64::from(self.settings.pages_per_vm) {
             return Err(Status::NoMemory);
         }
         let begun = engine.begin_send(vm).map_err(|error| status(&error))?;
         record.shares += 1;
         let tracked = record.ranges.insert(tag(begun.id), descriptor.ranges());
+        if tracked.is_ok() {
+            record.pages = pages;
+        }
         Ok((begun, tracked.map_err(|error| error.status())))
     }
 

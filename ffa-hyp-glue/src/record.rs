@@ -39,6 +39,8 @@ pub struct Record<P: VmReferences, R, C> {
     pub(crate) calls: u32,
     /// Memory transactions, those that are being sent or reclaimed included.
     pub(crate) shares: u32,
+    /// Pages of all these. Each share has no more than the limit of all, so the sum does not wrap.
+    pub(crate) pages: u64,
     /// The VM is dead; no new call begins.
     pub(crate) dying: bool,
 }
@@ -59,6 +61,7 @@ impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
             reference: None,
             calls: 0,
             shares: 0,
+            pages: 0,
             dying: false,
         }
     }
@@ -82,7 +85,9 @@ impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
     #[inline(always)] // ends every share
     pub(crate) fn forget(&mut self, share: ShareId) -> u32 {
         self.shares = self.shares.saturating_sub(1);
-        self.ranges.remove(tag(share)) as u32 // no more than one share may have
+        let pages = self.ranges.remove(tag(share));
+        self.pages = self.pages.saturating_sub(pages);
+        pages as u32 // no more than one share may have
     }
 
     /// Enters RX and TX among the tracked ranges, both or none.

@@ -10,6 +10,8 @@ pub struct Settings {
     pub shares_per_vm: u32,
     /// Pages of 4 KiB in one memory transaction.
     pub pages_per_share: u32,
+    /// Pages of 4 KiB in all memory transactions that a VM has open. RX and TX do not count.
+    pub pages_per_vm: u32,
     /// Pages of 4 KiB in each RX or TX buffer of a guest, 1 to 63.
     pub rxtx_pages: u8,
     /// Whether guests have to do with each other at all. If so, [`Permissions`](crate::Permissions) is asked who with whom.
@@ -23,12 +25,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// FF-A 1.2; 32 shares of 512 KiB per VM; RX and TX of up to 64 KiB; guests that do not reach each other; no notifications; 16
+    /// FF-A 1.2; 32 shares of 512 KiB per VM, and so 16 MiB; RX and TX of up to 64 KiB; guests that do not reach each other; no notifications; 16
     /// secure calls a tick.
     pub const DEFAULT: Self = Self {
         version: Version::V1_2,
         shares_per_vm: 32,
         pages_per_share: 128,
+        pages_per_vm: 32 * 128,
         rxtx_pages: 16,
         vm_to_vm: false,
         interrupts: None,

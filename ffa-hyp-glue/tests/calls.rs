@@ -266,6 +266,43 @@ fn what_is_no_call_of_ffa_is_left_to_the_hypervisor() {
 }
 
 #[test]
+fn pages_of_all_shares_together_have_a_limit() {
+    every_preset(|preset| {
+        let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::GOOD)];
+        let mut boot = machine(preset, sps);
+        boot.settings = Settings { pages_per_vm: 10, ..Settings::DEFAULT };
+        let mut world = World::with(boot);
+        world.live(VM2, Version::V1_1);
+        let page = |n: u64| PAGES + n * PAGE;
+        let first = world.share(VM1, SP1, &[(page(0), 4)]);
+        let of = |pages: u32| descriptor(Version::V1_1, VM1, SP1, &[(page(10), 1), (page(20), pages - 1)]);
+        let no_memory = Regs::error(Status::NoMemory);
+        assert_eq!(world.send(VM1, &of(7)), no_memory, "{}", preset.name());
+        // What is refused for another reason does not count.
+        for _ in 0..3 {
+            let overlaps = descriptor(Version::V1_1, VM1, SP1, &[(page(0), 6)]);
+            assert_eq!(world.send(VM1, &overlaps), Regs::error(Status::Denied));
+            let not_owned = descriptor(Version::V1_1, VM1, SP1, &[(page(10), 5), (DEVICE, 1)]);
+            assert_eq!(world.send(VM1, &not_owned), Regs::error(Status::Denied));
+        }
+        let rest = handle_of(&world.send(VM1, &of(6))).expect("exactly as many as there may be");
+        world.write_tx(VM1, &descriptor(Version::V1_1, VM1, SP1, &[(page(40), 1)]));
+        assert_eq!(world.call(VM1, [MEM_SHARE, 96, 96]), no_memory);
+        world.share(VM2, SP2, &[(page(0), 10)]);
+        // What is back can be shared again.
+        assert_eq!(world.reclaim(VM1, first), Regs::success(0, 0));
+        assert_eq!(world.call(VM1, [MEM_SHARE, 96, 96])[0], 0x8400_0061, "{}", preset.name());
+        assert_eq!(world.reclaim(VM1, rest), Regs::success(0, 0));
+        assert_eq!(world.hypervisor.report(VM1).unwrap().pages, 1);
+        for vm in [VM1, VM2] {
+            world.destroy(vm);
+        }
+        assert!(world.hypervisor.settle(LONG));
+        world.check_all_gone();
+    });
+}
+
+#[test]
 fn limits_are_those_of_the_settings() {
     let sps = vec![SpConfig::new(SP1, Script::LAZY)];
     let settings = Settings { shares_per_vm: 3, pages_per_share: 4, rxtx_pages: 2, ..Settings::DEFAULT };

@@ -148,7 +148,11 @@ impl Storm {
         let vms = usize::from(self.vms);
         let shares = usize::from(self.shares);
         Machine {
-            settings: Settings { shares_per_vm: u32::from(self.shares).max(1), ..self.settings },
+            settings: Settings {
+                shares_per_vm: u32::from(self.shares).max(1),
+                pages_per_vm: u32::MAX,
+                ..self.settings
+            },
             frames: u32::from(self.vms) * (2 + 3 * u32::from(self.shares)) + 16,
             vms,
             // The SPs that it is told of, its buffers, its shares.

@@ -6,8 +6,12 @@ use ffa_hyp_glue::{GuestInterrupts, Settings};
 pub const SETTINGS: Settings = OURS;
 
 /// A guest may share a whole block at once, and is interrupted by notifications.
-const OURS: Settings =
-    Settings { pages_per_share: 512, interrupts: Some(GuestInterrupts::SGI), ..Settings::DEFAULT };
+const OURS: Settings = Settings {
+    pages_per_share: 512,
+    pages_per_vm: 32 * 512,
+    interrupts: Some(GuestInterrupts::SGI),
+    ..Settings::DEFAULT
+};
 
 /// Breaks the first promise, so that a test can see it noticed: an SP that refuses to let go loses its pages.
 #[cfg(feature = "broken-release-on-denied")]
