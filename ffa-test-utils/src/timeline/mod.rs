@@ -113,8 +113,13 @@ fn write_event(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
     match event.kind {
         EventKind::Creating => f.write_str(" then=VM is being created"),
         EventKind::Live => f.write_str(" then=VM lives"),
+        EventKind::WithoutNotifications => {
+            f.write_str(" then=no notifications: the secure world keeps none for the VM")
+        }
         EventKind::CreationFailed => f.write_str(" then=creation failed: what was done is undone"),
-        EventKind::Destroyed { shares } => write!(f, " then=VM is dead, {shares} shares open"),
+        EventKind::Destroyed { shares } => {
+            write!(f, " then=VM is dead, {shares} {} open", if shares == 1 { "share" } else { "shares" })
+        }
         EventKind::GuestCall { function, status } => {
             match FunctionId::from_w0(function) {
                 Ok(id) => write!(f, " call={}", id.function())?,

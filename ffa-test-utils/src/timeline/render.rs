@@ -91,7 +91,7 @@ fn entry_line(entry: &Entry) -> String {
 }
 
 fn columns(time: &str, vm: &str, whom: &str, call: &str, answer: &str, then: &str) -> String {
-    let line = format!("{time:>12} {vm:>4}  {whom:<15} {call:<28} {answer:<18} {then}");
+    let line = format!("{time:>12} {vm:>4}  {whom:<15} {call:<32} {answer:<18} {then}");
     line.trim_end().into()
 }
 
@@ -125,12 +125,15 @@ mod tests {
 
     #[test]
     fn columns_line_up_with_and_without_colours() {
-        let line = "@ffa t=3000250000 by=us vm=2 sp=8001 call=VM_DESTROYED answer=RETRY then=again at 3.01 s";
-        let parsed = Parsed::from_line(line).unwrap().unwrap();
-        let plain = render(&parsed, Colours::None);
         let decision = columns("", "", "", "", "", "decision").find("decision").unwrap();
-        assert_eq!(plain.find("again at"), Some(decision), "{plain}");
-        assert_eq!(render(&parsed, Colours::Ansi), format!("\x1b[33m{plain}\x1b[0m"));
-        assert!(plain.contains("3.000250") && plain.contains("SP 8001"));
+        for call in ["VM_DESTROYED", "FFA_NOTIFICATION_BITMAP_DESTROY"] {
+            let line =
+                format!("@ffa t=3000250000 by=us vm=2 sp=8001 call={call} answer=RETRY then=again at 3.01 s");
+            let parsed = Parsed::from_line(&line).unwrap().unwrap();
+            let plain = render(&parsed, Colours::None);
+            assert_eq!(plain.find("again at"), Some(decision), "{plain}");
+            assert_eq!(render(&parsed, Colours::Ansi), format!("\x1b[33m{plain}\x1b[0m"));
+            assert!(plain.contains("3.000250") && plain.contains("SP 8001"));
+        }
     }
 }
