@@ -1,7 +1,10 @@
 //! Every scenario ends as it must on the modelled hypervisor.
 
+use std::collections::BTreeSet;
+
+use ffa_abi::Function;
 use ffa_hyp_glue::Settings;
-use ffa_test_utils::fault::FaultPlan;
+use ffa_test_utils::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
 use ffa_test_utils::hypervisor::{Footprint, Machine, Storm, play_on_host};
 use ffa_test_utils::scenario::Scenario;
 use ffa_test_utils::spmc::Preset;
@@ -29,6 +32,66 @@ fn every_scenario_ends_so_over_every_secure_world() {
             assert!(outcome.is_good(), "{}: {}\n{}", preset.name(), scenario.name, lines.join("\n"));
         }
     }
+}
+
+/// Calls that were made and not refused in `talk`, by guests or by the mediator for those that are dead.
+fn answered_calls(preset: Preset, of_guests: bool) -> BTreeSet<String> {
+    let mut calls = BTreeSet::new();
+    let line = |line: &str| {
+        if let Some(Parsed::Entry(entry)) = Parsed::from_line(line).unwrap() {
+            let good = matches!(entry.answer.as_deref(), Some("ok" | "SUCCESS"));
+            calls.extend(entry.call.filter(|_| good && entry.by_guest == of_guests));
+        }
+    };
+    let talk = Scenario::find("talk").unwrap();
+    let _ = play_on_host(talk, FaultPlan::none(), |machine| machine.secure = preset.config(), line).unwrap();
+    calls
+}
+
+/// What guests do only where it is offered is offered, and what they leave pending is pending.
+#[test]
+fn guests_talk_in_every_way_that_a_secure_world_has() {
+    let everywhere = [
+        Function::PartitionInfoGetRegs,
+        Function::Run,
+        Function::MsgSendDirectReq,
+        Function::MsgSendDirectReq2,
+        Function::MsgSend2,
+        Function::NotificationBind,
+        Function::NotificationUnbind,
+        Function::NotificationSet,
+        Function::NotificationGet,
+        Function::NotificationInfoGet,
+    ];
+    let notifies =
+        [Function::NotificationGet, Function::NotificationUnbind, Function::NotificationBitmapDestroy];
+    let writes = [Function::RxRelease, Function::RxTxUnmap];
+    for (preset, of_sps, left) in [
+        (Preset::Strict, true, [&notifies[..], &writes].concat()),
+        (Preset::Hafnium, true, [&notifies[..], &writes].concat()),
+        (Preset::Optee, true, notifies.to_vec()),
+        (Preset::TfaEl3, false, vec![]),
+    ] {
+        let (by_guests, by_us) = (answered_calls(preset, true), answered_calls(preset, false));
+        for function in everywhere {
+            assert!(by_guests.contains(&function.to_string()), "{}: {function}", preset.name());
+        }
+        for function in left {
+            assert!(by_us.contains(&function.to_string()), "{}: {function}", preset.name());
+        }
+        assert_eq!(by_us.contains(&Function::NotificationUnbind.to_string()), of_sps, "{}", preset.name());
+    }
+}
+
+#[test]
+fn what_the_secure_world_keeps_for_a_vm_that_is_gone_is_a_violation() {
+    let call = CallKind::function(Function::NotificationBitmapDestroy);
+    let plan = FaultPlan::new([Fault { call, when: When::Nth(1), action: FaultAction::Pretend }]);
+    let mut lines = Vec::new();
+    let talk = Scenario::find("talk").unwrap();
+    let outcome = play_on_host(talk, plan, |_| {}, |line| lines.push(line.to_owned())).unwrap();
+    assert!(!outcome.is_good() && outcome.summary.violations > 0, "{}", lines.join("\n"));
+    assert!(lines.iter().any(|line| line.contains("keeps something for VM")), "{}", lines.join("\n"));
 }
 
 #[test]

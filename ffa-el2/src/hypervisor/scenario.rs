@@ -2,18 +2,30 @@
 //!
 //! `opt/ffa/scenario` names it; without a name it is a survey of whatever firmware there is.
 
+use ffa_el2::lock::Yield;
 use ffa_el2::{fw_cfg, println};
 use ffa_test_utils::scenario::Scenario;
 
+use spin::once::Once;
+
 use crate::{bench, self_test, stage, survey};
+
+const NAME: &str = "opt/ffa/scenario";
 
 /// Something was not as it must be. What, was said when it was seen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Failed;
 
+static PLAYED: Once<Option<&'static Scenario>, Yield> = Once::new();
+
+/// The scenario that this run plays, if it plays one.
+pub fn played() -> Option<&'static Scenario> {
+    *PLAYED.call_once(|| fw_cfg::text(NAME, &mut [0; 64]).and_then(Scenario::find))
+}
+
 /// Does what QEMU was told.
 pub fn run() -> Result<(), Failed> {
-    match fw_cfg::text("opt/ffa/scenario", &mut [0; 64]) {
+    match fw_cfg::text(NAME, &mut [0; 64]) {
         None => survey::run(),
         Some("self-test") => self_test::run(),
         Some("bench") => bench::run(),

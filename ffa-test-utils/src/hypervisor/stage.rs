@@ -1,13 +1,15 @@
 use core::fmt;
 use std::string::ToString;
+use std::vec::Vec;
 
 use ffa_abi::{PartitionId, Regs};
-use ffa_hyp_glue::{Creation, ProbeFailure};
+use ffa_hyp_glue::{Creation, GuestInterrupts, ProbeFailure, Settings};
 use ffa_teardown::{Span, Time};
 
 use super::frames::PAGE;
 use super::model::{Machine, ModelHypervisor};
 use super::vm::Region;
+use super::world::Interrupt;
 use crate::fault::FaultPlan;
 use crate::scenario::{
     Born, Guest, GuestCpu, Instruction, Layout, Outcome, Scenario, Stage, Tally, play, run_guest,
@@ -17,9 +19,14 @@ use crate::timeline::Line;
 /// Where guests of scenarios find their memory here.
 const LAYOUT: Layout = Layout { block: 0x4000_0000, loose: 0x7000_0000 };
 
+/// How often a guest that waits for an interrupt looks whether it came.
+const LOOK: Span = Span::from_millis(1);
+
 /// A scenario on the modelled hypervisor.
 struct HostStage<'a> {
     hypervisor: ModelHypervisor,
+    /// Those that no guest has waited for yet.
+    interrupts: Vec<Interrupt>,
     line: &'a mut dyn FnMut(&str),
 }
 
@@ -34,14 +41,25 @@ pub fn play_on_host(
     change: impl FnOnce(&mut Machine),
     mut line: impl FnMut(&str),
 ) -> Result<Outcome, ProbeFailure> {
-    let mut machine = Machine { plan, ..Machine::new(scenario.preset, scenario.partitions()) };
+    let settings = Settings {
+        interrupts: Some(GuestInterrupts::SGI),
+        vm_to_vm: scenario.has_acquaintances(),
+        ..Settings::DEFAULT
+    };
+    let mut machine = Machine { plan, settings, ..Machine::new(scenario.preset, scenario.partitions()) };
     change(&mut machine);
-    let hypervisor = ModelHypervisor::new(machine)?;
+    let mut hypervisor = ModelHypervisor::new(machine)?;
+    let played = *scenario;
+    hypervisor.permit(move |vm, _, partner| partner.is_secure() || played.acquaints(vm, partner));
     line(&Line::Begin(scenario).to_string());
-    let mut stage = HostStage { hypervisor, line: &mut line };
+    let mut stage = HostStage { hypervisor, interrupts: Vec::new(), line: &mut line };
     let outcome = play(scenario, &mut stage);
     stage.flush();
     let now = stage.hypervisor.now();
+    for vm in stage.survivors() {
+        let text = format_args!("the secure world keeps something for VM {vm}, which is gone");
+        (stage.line)(&Line::Wrong(now, text).to_string());
+    }
     for violation in stage.hypervisor.violations() {
         (stage.line)(&Line::Wrong(now, format_args!("{violation}")).to_string());
     }
@@ -57,6 +75,12 @@ impl HostStage<'_> {
         }
     }
 
+    /// VMs that are gone and for which the secure world keeps something all the same.
+    fn survivors(&self) -> Vec<PartitionId> {
+        let kept = self.hypervisor.spmc().kept().map(|kept| kept.vm).collect::<Vec<_>>();
+        kept.into_iter().filter(|vm| self.hypervisor.report(*vm).is_none()).collect()
+    }
+
     fn say(&mut self, line: impl FnOnce(Time) -> std::string::String) {
         self.flush();
         let now = self.hypervisor.now();
@@ -66,6 +90,7 @@ impl HostStage<'_> {
 
 impl Stage for HostStage<'_> {
     fn create(&mut self, guest: &Guest) -> Born {
+        self.interrupts.retain(|interrupt| interrupt.vm != guest.vm);
         let regions = [
             Region::block(LAYOUT.block, guest.block_pages.into()),
             Region::loose(LAYOUT.loose, guest.loose_pages.into()),
@@ -143,7 +168,7 @@ impl Stage for HostStage<'_> {
     fn violations(&mut self) -> u64 {
         // Counts the pages once more.
         let _ = self.hypervisor.violations();
-        self.hypervisor.violation_count()
+        self.hypervisor.violation_count() + self.survivors().len() as u64
     }
 
     fn note(&mut self, text: fmt::Arguments<'_>) {
@@ -186,6 +211,21 @@ impl GuestCpu for HostGuest<'_, '_> {
     fn sleep(&mut self, span: Span) {
         let until = self.stage.hypervisor.now() + span;
         self.stage.pass(until);
+    }
+
+    fn interrupted(&mut self, intid: u32, within: Span) -> bool {
+        let limit = self.stage.hypervisor.now() + within;
+        loop {
+            self.stage.interrupts.append(&mut self.stage.hypervisor.take_interrupts());
+            let of_ours = |interrupt: &Interrupt| (interrupt.vm, interrupt.intid) == (self.vm, intid);
+            let before = self.stage.interrupts.len();
+            self.stage.interrupts.retain(|interrupt| !of_ours(interrupt));
+            let came = self.stage.interrupts.len() < before;
+            if came || self.stage.hypervisor.now() >= limit {
+                return came;
+            }
+            self.sleep(LOOK);
+        }
     }
 
     fn wrong(&mut self, what: fmt::Arguments<'_>) {

@@ -199,7 +199,7 @@ impl Storm {
                 other => wrong.push(format!("VM {vm}: {other:?}")),
             }
             let program = if vm.0 % ONE_STUCK_IN == 1 { stuck } else { usual };
-            let guest = Guest { vm, block_pages: pages as u16, loose_pages: 0, program };
+            let guest = Guest { vm, block_pages: pages as u16, loose_pages: 0, acquainted: &[], program };
             let mut cpu = Lightweight { hypervisor, vm, wrong };
             run_guest(&mut cpu, LAYOUT, &guest);
             if vm.0 % 64 == 0 {
@@ -343,6 +343,10 @@ impl GuestCpu for Lightweight<'_> {
 
     fn sleep(&mut self, span: Span) {
         self.hypervisor.advance(span);
+    }
+
+    fn interrupted(&mut self, _: u32, _: Span) -> bool {
+        false
     }
 
     fn wrong(&mut self, what: core::fmt::Arguments<'_>) {

@@ -1,11 +1,15 @@
 //! The guests' side: interprets a program with nothing but calls and memory.
 
+mod messages;
+mod notifications;
+mod requests;
+
 use core::fmt;
 
 use ffa_abi::{
-    Call, DirectRequest, FeatureQuery, Function, FunctionId, Handle, MemReclaim, MemSend, Message,
-    PartitionId, PartitionInfoGet, ReclaimFlags, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, Status,
-    Transaction, Uuid, Version, Width,
+    Call, FeatureQuery, Function, FunctionId, Handle, MemReclaim, MemSend, PartitionId, PartitionInfoGet,
+    PartitionInfoGetRegs, PartitionInfoWindow, Properties, ReclaimFlags, Regs, RxRelease, RxTxMap, RxTxUnmap,
+    Status, Transaction, Uuid, Version, Width,
 };
 use ffa_mem::{
     IpaRange, MemoryAttributes, PAGE_SIZE, Permissions, Receiver, SendBuilder, SendFlags, SendHeader,
@@ -14,6 +18,9 @@ use ffa_teardown::Span;
 
 use super::attack::{Arg, Attack, Means, WORST};
 use super::{Area, Guest, GuestOp, Pages};
+
+pub use messages::FIRST_BYTE;
+use requests::Form;
 
 /// The instruction by which a guest calls.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,6 +44,9 @@ pub trait GuestCpu {
 
     /// Does nothing for a while; others run meanwhile.
     fn sleep(&mut self, span: Span);
+
+    /// Waits for an interrupt, at most so long. Whether it came since the last time that it was waited for.
+    fn interrupted(&mut self, intid: u32, within: Span) -> bool;
 
     /// Something was not as it must be. The program goes on.
     fn wrong(&mut self, what: fmt::Arguments<'_>);
@@ -63,6 +73,7 @@ pub fn run_guest(cpu: &mut impl GuestCpu, layout: Layout, guest: &Guest) -> u32 
         shares: [None; MAX_SHARES],
         count: 0,
         requests: 0,
+        listed: [NOBODY; MAX_LISTED],
         wrong: 0,
     };
     for op in guest.program {
@@ -71,6 +82,10 @@ pub fn run_guest(cpu: &mut impl GuestCpu, layout: Layout, guest: &Guest) -> u32 
     interpreter.wrong
 }
 
+/// No entry of a list.
+const NOBODY: (PartitionId, Properties) = (PartitionId(0), Properties(0));
+/// Partitions of a list that are remembered.
+const MAX_LISTED: usize = 8;
 /// Shares of one program.
 const MAX_SHARES: usize = 32;
 /// Bytes that a program's descriptors take at most.
@@ -88,6 +103,8 @@ struct Interpreter<'a, C> {
     shares: [Option<Handle>; MAX_SHARES],
     count: usize,
     requests: u32,
+    /// What the last list says of whom.
+    listed: [(PartitionId, Properties); MAX_LISTED],
     wrong: u32,
 }
 
@@ -113,15 +130,26 @@ impl<C: GuestCpu> Interpreter<'_, C> {
 
     /// Makes a call and sees that nothing is left in registers that its answer does not define.
     fn call(&mut self, what: &str, regs: &Regs) -> Regs {
+        let function = |regs: &Regs| FunctionId::from_w0(regs.w::<0>()).map(FunctionId::function);
+        let asked = function(regs);
         let mut after = *regs;
-        for x in after.0.iter_mut().skip(8) {
-            *x = POISON;
+        if asked != Ok(Function::MsgSendDirectReq2) {
+            after.0[8..].fill(POISON);
         }
         self.cpu.call(self.by, &mut after);
-        let defined: &[usize] = match FunctionId::from_w0(after.w::<0>()).map(FunctionId::function) {
-            _ if regs.w::<0>() == FunctionId::smc32(Function::Version).w0() => &[0],
+        let defined: &[usize] = match function(&after) {
+            _ if asked == Ok(Function::Version) => &[0],
             Ok(Function::Error) => &[0, 2],
+            Ok(Function::Success)
+                if matches!(asked, Ok(Function::NotificationGet | Function::NotificationInfoGet)) =>
+            {
+                &[0, 2, 3, 4, 5, 6, 7]
+            }
+            Ok(Function::Success) if asked == Ok(Function::PartitionInfoGetRegs) => {
+                &[0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]
+            }
             Ok(Function::Success) => &[0, 2, 3],
+            Ok(Function::MsgSendDirectResp2) => &[0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
             Ok(Function::Interrupt) => &[0, 1],
             Ok(Function::Yield) => &[0, 1, 2, 3],
             Ok(Function::MsgSendDirectResp) => &[0, 1, 2, 3, 4, 5, 6, 7],
@@ -192,9 +220,9 @@ impl<C: GuestCpu> Interpreter<'_, C> {
             }
             GuestOp::List => {
                 self.list();
-                let release = RxRelease { endpoint: PartitionId(0) };
-                self.succeed("FFA_RX_RELEASE", &Call::RxRelease(release).to_regs());
+                self.release_rx();
             }
+            GuestOp::ListInRegisters => self.list_in_registers(),
             GuestOp::LeaveRxOwned => self.list(),
             GuestOp::Fill(pages) => self.each_word(pages, |cpu, address| {
                 cpu.write(address, pattern(address));
@@ -222,12 +250,28 @@ impl<C: GuestCpu> Interpreter<'_, C> {
                 }
             }
             GuestOp::ReclaimForeign => self.reclaim_foreign(),
-            GuestOp::Request(sp, preempted) => self.request(sp, preempted),
-            GuestOp::StayInCall(sp) => {
-                let answer = self.call("a direct request", &self.request_regs(sp, 1));
-                let interrupted = answer.w::<0>() == FunctionId::smc32(Function::Interrupt).w0();
-                self.expect(interrupted, format_args!("SP {sp} was not preempted: {:#x}", answer[0]));
+            GuestOp::Request(sp, preempted) => self.request(Form::Direct(Width::Smc32), sp, preempted),
+            GuestOp::Request64(sp, preempted) => self.request(Form::Direct(Width::Smc64), sp, preempted),
+            GuestOp::Request2(sp, preempted) => self.request(Form::Direct2, sp, preempted),
+            GuestOp::StayInCall(sp) => self.stay_in_call(sp),
+            GuestOp::If(partition, properties, program) => {
+                if self.listed.iter().any(|(id, has)| *id == partition && has.contains(properties)) {
+                    program.iter().for_each(|op| self.step(op));
+                }
             }
+            GuestOp::Ask(sp, control) => {
+                let done = self.ask(sp, control).is_some();
+                self.expect(done, format_args!("SP {sp} did not do {control:?}"));
+            }
+            GuestOp::Bind(from, ids) => self.bind(from, ids),
+            GuestOp::Unbind(from, ids) => self.unbind(from, ids),
+            GuestOp::Signal(to, ids) => self.signal(to, ids),
+            GuestOp::Interrupted => self.wait_for_interrupt(),
+            GuestOp::Informed => self.inform(),
+            GuestOp::Get(pending) => self.take(pending),
+            GuestOp::Send(to, bytes) => self.send_message(to, bytes),
+            GuestOp::Delivered(sp, bytes) => self.see_delivered(sp, bytes),
+            GuestOp::Receive(from, bytes) => self.receive(from, bytes),
             GuestOp::Attack(attack) => self.attack(attack),
             GuestOp::Worst => WORST.iter().for_each(|attack| self.attack(attack)),
             GuestOp::Sleep(span) => self.cpu.sleep(span),
@@ -287,11 +331,31 @@ impl<C: GuestCpu> Interpreter<'_, C> {
             _ => (24, 24),
         };
         self.expect(size == said, format_args!("partition records have {size} bytes"));
+        self.listed = [NOBODY; MAX_LISTED];
         for number in 0..count {
             // Records need not begin at a multiple of 8, but all of these do.
-            let id = self.cpu.read(self.rx() + number * stride) as u16;
-            self.expect(PartitionId(id).is_secure(), format_args!("a list with partition {id:#x} in it"));
+            let head = self.cpu.read(self.rx() + number * stride);
+            let id = PartitionId(head as u16);
+            let known = id.is_secure() || self.guest.acquainted.contains(&id);
+            self.expect(known, format_args!("a list with partition {id} in it"));
+            if let Some(listed) = self.listed.get_mut(number as usize) {
+                *listed = (id, Properties((head >> 32) as u32));
+            }
         }
+    }
+
+    fn list_in_registers(&mut self) {
+        let get = PartitionInfoGetRegs { uuid: Uuid::NIL, start: 0, tag: 0 };
+        let answer = self.call("FFA_PARTITION_INFO_GET_REGS", &get.to_regs());
+        let listed = self.listed.into_iter().filter(|listed| *listed != NOBODY);
+        let good = PartitionInfoWindow::from_answer(get, &answer)
+            .is_ok_and(|window| window.records().map(|record| (record.id, record.properties)).eq(listed));
+        self.expect(good, format_args!("FFA_PARTITION_INFO_GET_REGS says {:x?}", answer.0));
+    }
+
+    fn release_rx(&mut self) {
+        let release = RxRelease { endpoint: PartitionId(0) };
+        self.succeed("FFA_RX_RELEASE", &Call::RxRelease(release).to_regs());
     }
 
     /// Writes a descriptor into `bytes`; its length.
@@ -358,33 +422,6 @@ impl<C: GuestCpu> Interpreter<'_, C> {
                 );
             }
         }
-    }
-
-    fn request_regs(&self, sp: PartitionId, word: u32) -> Regs {
-        let payload = [u64::from(word), 0x1111, 0x2222, 0x3333, 0x4444];
-        let message = Message::Partition(payload);
-        DirectRequest { width: Width::Smc32, sender: self.id, receiver: sp, message }.to_regs()
-    }
-
-    fn request(&mut self, sp: PartitionId, preempted: u8) {
-        self.requests += 1;
-        let word = 0x5e9_0000 + self.requests;
-        let mut answer = self.call("a direct request", &self.request_regs(sp, word));
-        for _ in 0..preempted {
-            let target = RunTarget::from_word(answer.w::<1>());
-            let interrupted = answer.w::<0>() == FunctionId::smc32(Function::Interrupt).w0();
-            if !interrupted || target.endpoint != sp {
-                return self.fail(format_args!("SP {sp} was not preempted: {:#x}", answer[0]));
-            }
-            answer = self.call("FFA_RUN", &Call::Run(target).to_regs());
-        }
-        let [x0, x1, x2, x3, x4, x5, x6, x7, ..] = answer.0;
-        let response = u64::from(FunctionId::smc32(Function::MsgSendDirectResp).w0());
-        let ids = u64::from(PartitionId::pair(sp, self.id));
-        // Only a partition of this run knows its mark, which a stub that echoes would not add.
-        let marked = x7 != 0 && x3 == u64::from(word.wrapping_add(x7 as u32));
-        let good = (x0, x1, x2) == (response, ids, 0) && marked && [x4, x5, x6] == [0x1111, 0x2222, 0x3333];
-        self.expect(good, format_args!("SP {sp} answered {:x?}", &answer.0[..8]));
     }
 
     fn attack(&mut self, attack: &Attack) {

@@ -10,15 +10,15 @@ mod play;
 mod table;
 mod tally;
 
-use ffa_abi::{FunctionId, PartitionId, Properties, Version};
+use ffa_abi::{FunctionId, NotificationBitmap, PartitionId, PendingNotifications, Properties, Version};
 use ffa_teardown::Span;
 
 pub use attack::{Arg, Attack, Means, WORST};
-pub use guest::{GuestCpu, Instruction, Layout, run_guest};
+pub use guest::{FIRST_BYTE, GuestCpu, Instruction, Layout, run_guest};
 pub use play::{Born, Outcome, Stage, play};
 pub use tally::{Tally, Told};
 
-use crate::spmc::{Preset, Script};
+use crate::spmc::{Control, Preset, Script};
 
 /// One demonstration.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,8 @@ pub struct Scenario {
     pub preset: Preset,
     /// Its partitions, in order.
     pub sps: &'static [SpSpec],
-    /// The VMs that come and go. Several may have the same ID, one after another.
+    /// The VMs that come and go. Several may have the same ID, one after another, and are the same VM if only the first
+    /// of them is created.
     pub guests: &'static [Guest],
     /// What the hypervisor and its operator do.
     pub steps: &'static [Step],
@@ -61,6 +62,8 @@ pub struct Guest {
     pub block_pages: u16,
     /// Pages of physically scattered memory.
     pub loose_pages: u16,
+    /// Other VMs that it may reach.
+    pub acquainted: &'static [PartitionId],
     /// What it does, in order. Then it stops.
     pub program: &'static [GuestOp],
 }
@@ -122,8 +125,10 @@ pub enum GuestOp {
     Map,
     /// FFA_RXTX_UNMAP.
     Unmap,
-    /// FFA_PARTITION_INFO_GET: the count, then the list, then FFA_RX_RELEASE.
+    /// FFA_PARTITION_INFO_GET: the count, then the list, then FFA_RX_RELEASE. It has SPs and [`Guest::acquainted`] VMs.
     List,
+    /// FFA_PARTITION_INFO_GET_REGS: the same as in the last list.
+    ListInRegisters,
     /// FFA_PARTITION_INFO_GET without FFA_RX_RELEASE.
     LeaveRxOwned,
     /// Fills pages with a pattern.
@@ -145,8 +150,35 @@ pub enum GuestOp {
     /// A direct request, which must come back as the partition's echo; so many times it is preempted first and resumed
     /// with FFA_RUN.
     Request(PartitionId, u8),
+    /// The same with the function of 64 bits.
+    Request64(PartitionId, u8),
+    /// The same with FFA_MSG_SEND_DIRECT_REQ2.
+    Request2(PartitionId, u8),
     /// A direct request that is preempted, and is left so.
     StayInCall(PartitionId),
+    /// Goes on with these if the last list shows these properties of a partition.
+    If(PartitionId, Properties, &'static [Self]),
+    /// Has a partition do something, by a direct request.
+    Ask(PartitionId, Control),
+    /// FFA_NOTIFICATION_BIND: this partition may signal these from now on, globally.
+    Bind(PartitionId, NotificationBitmap),
+    /// FFA_NOTIFICATION_UNBIND.
+    Unbind(PartitionId, NotificationBitmap),
+    /// FFA_NOTIFICATION_SET. An SP is asked to allow it first, and afterwards what it got; one that cannot allow it is
+    /// of a secure world where this is NOT_SUPPORTED.
+    Signal(PartitionId, NotificationBitmap),
+    /// The notification pending interrupt comes, or has come since the last time.
+    Interrupted,
+    /// FFA_NOTIFICATION_INFO_GET: something is pending for the VM as a whole, and nothing else.
+    Informed,
+    /// FFA_NOTIFICATION_GET: exactly these are pending.
+    Get(PendingNotifications),
+    /// FFA_MSG_SEND2 of so many bytes.
+    Send(PartitionId, u32),
+    /// An SP read what [`Send`](Self::Send) sent it, so many bytes.
+    Delivered(PartitionId, u32),
+    /// RX has a message of this partition, so many bytes; then FFA_RX_RELEASE.
+    Receive(PartitionId, u32),
     /// Something that must be refused.
     Attack(&'static Attack),
     /// All of [`WORST`].
@@ -211,6 +243,18 @@ pub struct Expected {
 impl Scenario {
     /// Every scenario that runs everywhere, in the order of a whole run.
     pub const ALL: &'static [Self] = table::ALL;
+
+    /// Whether `vm` may reach the VM `other`.
+    #[must_use]
+    pub fn acquaints(&self, vm: PartitionId, other: PartitionId) -> bool {
+        self.guests.iter().any(|guest| guest.vm == vm && guest.acquainted.contains(&other))
+    }
+
+    /// Whether any VM may reach another.
+    #[must_use]
+    pub fn has_acquaintances(&self) -> bool {
+        self.guests.iter().any(|guest| !guest.acquainted.is_empty())
+    }
 
     /// The scenario of this name.
     #[must_use]

@@ -27,7 +27,7 @@ use crate::frames;
 use crate::vm_id::{MAX_VMS, VmId};
 use platform::Platform;
 use ranges::LentRanges;
-use settings::SETTINGS;
+use settings::settings;
 
 /// Obligations that all VMs together can have: shares, SPs to be told, calls in progress.
 const DUTIES: usize = frames::SHARES;
@@ -81,11 +81,12 @@ impl PerCpu {
 /// # Errors
 /// [`ProbeFailure`]: guests will find no FF-A.
 pub fn start() -> Result<&'static FfaMediator, ProbeFailure> {
-    let spmc = with_cpu(|cpu| Spmc::probe(&mut cpu.platform, SETTINGS.version, &mut cpu.scratch))?;
+    let settings = settings();
+    let spmc = with_cpu(|cpu| Spmc::probe(&mut cpu.platform, settings.version, &mut cpu.scratch))?;
     // The mediator keeps the memory that is lent to it, so the locks stay locked.
     Ok(MEDIATOR.call_once(|| {
         let (vms, duties) = (MutexGuard::leak(VMS.lock()), MutexGuard::leak(DUTY_SLOTS.lock()));
-        Mediator::new(spmc, SETTINGS, vms, duties, MutexGuard::leak(RECORDS.lock()))
+        Mediator::new(spmc, settings, vms, duties, MutexGuard::leak(RECORDS.lock()))
     }))
 }
 

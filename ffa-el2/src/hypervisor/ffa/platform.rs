@@ -6,7 +6,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use ffa_abi::{PartitionId, Regs};
 use ffa_el2::clock;
 use ffa_hyp_glue::{
-    Conduit, Event, Observer, Permissions, Smccc, SpmcBuffers, Timer, VirtualInterrupts, VmReferences,
+    Conduit, Event, Observer, Permissions, Relation, Smccc, SpmcBuffers, Timer, VirtualInterrupts,
+    VmReferences,
 };
 use ffa_teardown::Time;
 use smccc::Smc;
@@ -15,7 +16,7 @@ use super::buffers::{RX, TX};
 use super::watch;
 use crate::alarm::{self, NEVER};
 use crate::vm_id::VmId;
-use crate::{cpu, vms};
+use crate::{cpu, scenario, vms};
 
 /// SMCs made so far, by CPU, so that none waits for another's count.
 static SMCS: [AtomicU64; cpu::MAX] = [const { AtomicU64::new(0) }; cpu::MAX];
@@ -89,8 +90,13 @@ impl SpmcBuffers for Platform {
     }
 }
 
-/// Guests reach every SP, and no guest.
-impl Permissions for Platform {}
+/// Guests reach every SP, and the guests that the scenario acquaints them with.
+impl Permissions for Platform {
+    #[inline]
+    fn permits(&mut self, vm: PartitionId, _: Relation, partner: PartitionId) -> bool {
+        partner.is_secure() || scenario::played().is_some_and(|scenario| scenario.acquaints(vm, partner))
+    }
+}
 
 impl VirtualInterrupts for Platform {
     fn raise(&mut self, vm: PartitionId, vcpu: Option<u16>, intid: u32) -> bool {

@@ -48,6 +48,11 @@ pub fn taken(intid: u32) -> u64 {
     memory::read(word_of(intid))
 }
 
+/// Counts `intid` from zero again.
+pub fn forget(intid: u32) {
+    memory::write(word_of(intid), 0);
+}
+
 /// How many interrupts were taken.
 pub fn all_taken() -> u64 {
     memory::words(layout::INTERRUPTS).map(memory::read).sum()

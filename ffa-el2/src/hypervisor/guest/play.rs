@@ -7,17 +7,19 @@ use ffa_teardown::Span;
 use ffa_test_utils::scenario::{GuestCpu, Instruction, Layout, Scenario, run_guest};
 
 use super::conduit::{self, AllRegisters, HVC, SMC};
-use super::{console, layout, memory};
+use super::{console, interrupts, layout, memory};
 use crate::hypercall::{SLEEP, YIELD};
 
 const LAYOUT: Layout = Layout { block: layout::DATA.start, loose: layout::LOOSE_PAGES.start };
 /// How often a call that came to nothing because another CPU was in the way is made again.
 const PATIENCE: u32 = 1000;
+const NANOS_PER_MICRO: u64 = 1000;
 /// The first register that no call changes.
 const PRESERVED: usize = 18;
 
 /// Plays the guest, both named by position. Returns how many things were wrong.
 pub fn run(scenario: u8, guest: u8) -> u64 {
+    interrupts::start();
     let scenario = &Scenario::ALL[usize::from(scenario)];
     run_guest(&mut Cpu, LAYOUT, &scenario.guests[usize::from(guest)]).into()
 }
@@ -61,6 +63,12 @@ impl GuestCpu for Cpu {
 
     fn sleep(&mut self, span: Span) {
         conduit::hvc(SLEEP, &[span.as_nanos()]);
+    }
+
+    fn interrupted(&mut self, intid: u32, within: Span) -> bool {
+        let came = interrupts::wait_for(intid, 1, within.as_nanos() / NANOS_PER_MICRO);
+        interrupts::forget(intid);
+        came
     }
 
     fn wrong(&mut self, what: Arguments) {

@@ -7,6 +7,7 @@ mod hostile;
 mod lost;
 mod preempted;
 mod stuck;
+mod talk;
 
 use ffa_abi::{PartitionId, Properties, Version};
 use ffa_teardown::Span;
@@ -22,6 +23,7 @@ pub const ALL: &[Scenario] = &[
     preempted::SCENARIO,
     half_born::SCENARIO,
     hostile::SCENARIO,
+    talk::SCENARIO,
 ];
 
 const SP1: PartitionId = PartitionId(0x8001);
@@ -48,7 +50,7 @@ const TAKES_REQUESTS: Properties = Properties::RECEIVES_DIRECT_REQUESTS.or(Prope
 
 /// A VM of the usual size.
 const fn guest(vm: PartitionId, program: &'static [GuestOp]) -> Guest {
-    Guest { vm, block_pages: 32, loose_pages: 8, program }
+    Guest { vm, block_pages: 32, loose_pages: 8, acquainted: &[], program }
 }
 
 /// A VM that comes after another one: its memory must be zero and stay so, however long a partition goes on writing
