@@ -330,6 +330,14 @@ fn a_vm_that_may_not_be_reached_is_as_one_that_is_not_there() {
     });
 }
 
+/// Where VMs alone signal each other, SPs are signalled by nobody, and the secure world is not asked.
+#[test]
+fn an_sp_is_not_signalled_through_an_spmc_without_notifications() {
+    let mut world = world(Preset::TfaEl3);
+    world.refused("SET", VM1, [SET, pair(VM1, SP1), 0, 1], Status::Denied);
+    all_gone(&mut world);
+}
+
 /// A VM for which the SPMC keeps nothing lives without notifications of SPs, and leaves nothing behind.
 #[test]
 fn a_bitmap_that_is_refused_or_in_doubt_is_not_used() {

@@ -129,7 +129,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         let peer = match self.partner(hyp, &mut state, vm, receiver)? {
             Partner::Vm(peer) => peer,
-            Partner::Sp(sp) if sp.properties.contains(Properties::RECEIVES_NOTIFICATIONS) => {
+            Partner::Sp(sp)
+                if sp.properties.contains(Properties::RECEIVES_NOTIFICATIONS)
+                    && self.served.spmc_notifies() =>
+            {
                 state.record(vm)?.enter();
                 drop(state);
                 let answer = Answer::from_regs(&hyp.call(&set.to_regs()));
