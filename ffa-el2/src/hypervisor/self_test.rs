@@ -5,7 +5,7 @@ use core::array;
 use ffa_el2::{clock, println};
 
 use crate::frames::{self, FRAMES, PAGE, Run};
-use crate::guest::{ACTS, Program, Task, layout};
+use crate::guest::{ACTS, EVERY_CALLS_VM, Program, Task, layout};
 use crate::lifecycle::{self, Born};
 use crate::scenario::Failed;
 use crate::vcpu::Stop;
@@ -98,6 +98,7 @@ pub fn run() -> Result<(), Failed> {
         run_guests(&hostile()),
         verdict("a held page outlives its VM", hold_a_page()),
         verdict("a VM can be destroyed while it runs", destroy_while_it_runs()),
+        every_call(),
         interrupt_test::run(),
         notification_test::run(),
         verdict(
@@ -123,6 +124,21 @@ fn unknown_calls_reach_nobody() -> Result<(), Failed> {
     let good = vms::stopped(id) == Some(PASSED) && ffa::smcs() == before;
     end(id);
     verdict("calls that nobody knows change no register and reach nobody", good)
+}
+
+/// The guest looks at every register after every call that there is.
+fn every_call() -> Result<(), Failed> {
+    const NAME: &str = "every call that is served is answered, by SMC and by HVC";
+    if ffa::mediator().is_none() {
+        println!("check: {NAME}: skipped, there is no FF-A");
+        return Ok(());
+    }
+    let id = VmId::of_partition(EVERY_CALLS_VM).expect("it is the ID of a VM");
+    begin(id, Program::EveryCall);
+    scheduler::run(|| vms::stopped(id).is_some());
+    let stop = vms::stopped(id);
+    end(id);
+    verdict(NAME, stop == Some(PASSED))
 }
 
 /// Makes a VM for each check, runs them all to their end, and takes them apart.

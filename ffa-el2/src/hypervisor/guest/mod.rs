@@ -7,6 +7,7 @@ mod bench;
 mod conduit;
 mod console;
 mod driver;
+mod every_call;
 mod ffa;
 mod interrupt_checks;
 mod interrupts;
@@ -22,6 +23,7 @@ mod task;
 
 use core::panic::PanicInfo;
 
+pub use every_call::EVERY_CALLS_VM;
 pub use interrupts::take as take_interrupts;
 pub use notifications::SIGNALLED;
 pub use programs::Program;

@@ -10,7 +10,8 @@ use super::conduit::{self, AllRegisters, HVC, SMC};
 use super::{console, interrupts, layout, memory};
 use crate::hypercall::{SLEEP, YIELD};
 
-const LAYOUT: Layout = Layout { block: layout::DATA.start, loose: layout::LOOSE_PAGES.start };
+/// Where programs find their memory.
+pub const LAYOUT: Layout = Layout { block: layout::DATA.start, loose: layout::LOOSE_PAGES.start };
 /// How often a call that came to nothing because another CPU was in the way is made again.
 const PATIENCE: u32 = 1000;
 const NANOS_PER_MICRO: u64 = 1000;
@@ -24,7 +25,8 @@ pub fn run(scenario: u8, guest: u8) -> u64 {
     run_guest(&mut Cpu, LAYOUT, &scenario.guests[usize::from(guest)]).into()
 }
 
-struct Cpu;
+/// A vCPU: calls trap, interrupts come, and memory is what stage 2 has.
+pub struct Cpu;
 
 impl GuestCpu for Cpu {
     fn call(&mut self, by: Instruction, regs: &mut Regs) {

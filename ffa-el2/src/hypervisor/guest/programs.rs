@@ -12,7 +12,10 @@ use smccc::arch::SMCCC_VERSION;
 use smccc::psci::PSCI_VERSION;
 
 use super::conduit::{self, AllRegisters, Conduit, HVC, SMC};
-use super::{bench, console, ffa, interrupt_checks, layout, memory, notifications, survey, system_registers};
+use super::{
+    bench, console, every_call, ffa, interrupt_checks, layout, memory, notifications, survey,
+    system_registers,
+};
 use crate::hypercall::{GIVE_BACK, SLEEP, YIELD};
 
 pub const PASSED: u64 = 0;
@@ -81,9 +84,11 @@ pub enum Program {
     Bind,
     /// Finds the notification that came when nothing ran.
     FindNotification,
+    /// Makes every call that is served.
+    EveryCall,
 }
 
-const PROGRAMS: [(Program, fn() -> u64); 27] = [
+const PROGRAMS: [(Program, fn() -> u64); 28] = [
     (Program::Registers, registers),
     (Program::Memory, fill_memory),
     (Program::Busy, busy),
@@ -111,6 +116,7 @@ const PROGRAMS: [(Program, fn() -> u64); 27] = [
     (Program::NotifiedWhileWaiting, notifications::while_waiting),
     (Program::Bind, notifications::bind),
     (Program::FindNotification, notifications::find),
+    (Program::EveryCall, every_call::run),
 ];
 
 /// Runs the program and returns its status.
