@@ -164,15 +164,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 
     /// Has the SPMC unmap a VM's buffers and releases their pages.
     fn take_back(&self, hyp: &mut P, vm: VmKey, forwarded: Forwarded) -> Result<(), NotUnmapped> {
-        if let Some(owned) = forwarded.rx_owned {
-            self.return_rx(hyp, vm, Some(owned)).map_err(|status| NotUnmapped {
-                status,
-                rx: RxState::Owned,
-                forwarded,
-            })?;
-        }
-        let forwarded = Forwarded { rx_owned: None, ..forwarded };
-        let failed = |status| NotUnmapped { status, rx: RxState::Spmc, forwarded };
+        // Who has RX ends with the mapping, whatever the SPMC says to this.
+        let rx_owned = forwarded.rx_owned.filter(|&owned| self.return_rx(hyp, vm, Some(owned)).is_err());
+        let forwarded = Forwarded { rx_owned, ..forwarded };
+        let rx = if rx_owned.is_some() { RxState::Owned } else { RxState::Spmc };
+        let failed = |status| NotUnmapped { status, rx, forwarded };
         let ending = self.lock().engine.end_standing(vm, forwarded.mapped);
         ending.map_err(|_| failed(Status::Denied))?;
         let answer = Answer::from_regs(&hyp.call(&RxTxUnmap { endpoint: vm.id() }.to_regs()));
@@ -181,13 +177,18 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             self.release(hyp, vm, forwarded.mapped.pages());
         }
         let engine = &mut self.lock().engine;
-        let noted = if unmapped {
-            engine.standing_over(vm, forwarded.mapped)
-        } else {
-            engine.standing_incurred(vm, forwarded.mapped)
-        };
+        if !unmapped {
+            let noted = engine.standing_incurred(vm, forwarded.mapped);
+            debug_assert_eq!(noted, Ok(()));
+            return Err(failed(refusal(&answer)));
+        }
+        let noted = engine.standing_over(vm, forwarded.mapped);
         debug_assert_eq!(noted, Ok(()));
-        if unmapped { Ok(()) } else { Err(failed(refusal(&answer))) }
+        if let Some(owned) = rx_owned {
+            let noted = engine.end_standing(vm, owned).map(|()| engine.standing_over(vm, owned));
+            debug_assert_eq!(noted, Ok(Ok(())));
+        }
+        Ok(())
     }
 
     pub(crate) fn rxtx_unmap(

@@ -312,6 +312,25 @@ fn rx_that_is_not_taken_back_is_the_guests_still() {
     }
 }
 
+/// The SPMC has taken RX back, or never does: with its mapping that is over, and the guest can go on with another.
+#[test]
+fn a_release_that_fails_keeps_no_guest_from_unmapping() {
+    for preset in SERVE {
+        let refused = STATUSES.map(refuse).into_iter().map(|action| (When::Every, action));
+        for (when, action) in refused.chain(UNCLEAR.map(|action| (When::Nth(1), action))) {
+            let mut world = mapped(preset, Disposal::Zombie, plan(Function::RxRelease, when, action));
+            assert_eq!(world.call(VM1, [LIST])[0], DONE[0]);
+            assert_ne!(world.call(VM1, [RELEASE])[0], DONE[0], "{} {action:?}", preset.name());
+            assert_eq!(world.call(VM1, [UNMAP]), DONE, "{} {action:?}", preset.name());
+            assert!(!has_buffers(&world));
+            *world.hypervisor.plan_mut() = FaultPlan::none();
+            world.map(VM1);
+            assert_eq!(world.call(VM1, [LIST])[0], DONE[0], "{} {action:?}", preset.name());
+            all_gone(&mut world);
+        }
+    }
+}
+
 /// The SPMC has taken RX back, and denies that there is anything to release. That holds no pages, nor the VM.
 #[test]
 fn a_release_that_is_lost_keeps_no_pages() {
