@@ -1,6 +1,6 @@
 use core::fmt;
 use core::marker::PhantomData;
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use arrayvec::ArrayVec;
 use ffa_abi::{Answer, FunctionId, PartitionId, Regs, Status};
@@ -36,6 +36,11 @@ pub trait Stores<P: VmReferences> {
     fn relax() {
         core::hint::spin_loop();
     }
+
+    /// What a CPU does before it takes the lock, or tries to take the SPMC's TX: nothing, unless somebody explores
+    /// what happens if others come first. Called without the lock.
+    #[inline]
+    fn before_lock() {}
 }
 
 /// [`Stores::relax`], as the lock wants it.
@@ -79,7 +84,7 @@ pub struct Mediator<P: Platform, S: Stores<P>> {
     pub(crate) settings: Settings,
     pub(crate) served: Served,
     /// A CPU is using our TX page and waits for the SPMC to have read it.
-    pub(crate) tx_busy: AtomicBool,
+    tx_busy: AtomicBool,
     state: SpinMutex<State<P, S>, Relax<P, S>>,
 }
 
@@ -172,7 +177,21 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, P, S> {
+        S::before_lock();
         self.state.lock()
+    }
+
+    /// Takes our TX page, until [`tx_read`](Self::tx_read). Says false if another CPU has it.
+    #[inline]
+    pub(crate) fn take_tx(&self) -> bool {
+        S::before_lock();
+        !self.tx_busy.swap(true, Ordering::Acquire)
+    }
+
+    /// The SPMC has read our TX page.
+    #[inline]
+    pub(crate) fn tx_read(&self) {
+        self.tx_busy.store(false, Ordering::Release);
     }
 
     /// Serves a guest's SMC or HVC, trapped with immediate 0. `regs` are x0 to x17 of the vCPU, in and out.

@@ -1,7 +1,5 @@
 //! FFA_MEM_SHARE and FFA_MEM_RECLAIM.
 
-use core::sync::atomic::Ordering;
-
 use ffa_abi::{
     Answer, Call, Handle, MemReclaim, MemSend, PartitionId, ReclaimFlags, Regs, RunTarget, Status,
     Transaction, Version,
@@ -169,7 +167,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         bytes: &[u8],
         descriptor: &SendDescriptor<'_>,
     ) -> Result<Reply, Status> {
-        if self.tx_busy.swap(true, Ordering::Acquire) {
+        if !self.take_tx() {
             return self.busy(hyp, vm, share);
         }
         hyp.write_tx(bytes);
@@ -194,7 +192,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 outcome => break (outcome, state),
             }
         };
-        self.tx_busy.store(false, Ordering::Release);
+        self.tx_read();
         let pages = descriptor.total_pages();
         match outcome {
             Ok(SendOutcome::Sent(handle)) => {

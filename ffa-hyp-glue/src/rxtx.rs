@@ -4,8 +4,6 @@
 //! before their pages are anybody else's: they are held like those of a share. A VM with larger buffers than one page
 //! exchanges no such messages with SPs.
 
-use core::sync::atomic::Ordering;
-
 use ffa_abi::{Answer, FirmwareStatus, PartitionId, RxTxMap, RxTxUnmap, Status, Width};
 use ffa_mem::{EndpointBuffers, InsertError, IpaRange, PhysRange};
 use ffa_teardown::{BeginError, Phase, Standing, StandingId, VmKey};
@@ -143,7 +141,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let (Some(tx), Some(rx)) = (tx, rx) else { return Given::No(Status::InvalidParameters) };
         // Another CPU's call to the SPMC is worth a moment: guests give up for good if they get no buffers.
         if !(0..PATIENCE).any(|_| {
-            let free = !self.tx_busy.swap(true, Ordering::Acquire);
+            let free = self.take_tx();
             if !free {
                 S::relax();
             }
@@ -154,7 +152,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         hyp.write_tx(&EndpointBuffers { endpoint: vm, rx, tx }.to_bytes());
         let map = RxTxMap { width: Width::Smc64, tx: 0, rx: 0, pages: 0 };
         let answer = Answer::from_regs(&hyp.call(&map.to_regs()));
-        self.tx_busy.store(false, Ordering::Release);
+        self.tx_read();
         match answer {
             Answer::Success(_) => Given::Yes,
             Answer::Error(FirmwareStatus::Known(status)) if status != Status::Aborted => Given::No(status),

@@ -158,7 +158,7 @@ fn vm_created_reacts_as_the_matrix_says() {
                 if action == FaultAction::RefuseAsPartition(FirmwareStatus::from_code(0)) {
                     continue;
                 }
-                let mut world =
+                let world =
                     World::boot(Machine { plan: always(created, action), ..machine(preset, good_sps()) });
                 let creation = world.hypervisor.create(VM1, &REGIONS);
                 assert!(matches!(creation, Ok(Creation::Failed(_))), "{action:?} {creation:?}");

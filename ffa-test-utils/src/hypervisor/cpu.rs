@@ -11,6 +11,7 @@ use ffa_teardown::Time;
 
 use super::frames::{Frames, Owner, pieces};
 use super::oracle::Violation;
+use super::preemption::{Preemption, preempt};
 use super::vm::Kind;
 use super::world::{Copy, Interrupt, Moment, World, keep};
 use crate::spmc::PhysMemory;
@@ -53,6 +54,7 @@ impl core::fmt::Debug for Cpu {
 
 impl Conduit for Cpu {
     fn call(&mut self, regs: &Regs) -> Regs {
+        preempt(Preemption::Between);
         self.world.borrow_mut().seam("SMC");
         self.moment(Moment::Smc(*regs));
         let answer = self.world.borrow_mut().smc(self.number, regs);
@@ -63,6 +65,7 @@ impl Conduit for Cpu {
 
 impl GuestMemory for Cpu {
     fn read(&mut self, vm: PartitionId, address: u64, dst: &mut [u8]) -> Result<(), GuestFault> {
+        preempt(Preemption::Between);
         let copy = Copy { vm, address, len: dst.len() };
         {
             let world = &mut *self.world.borrow_mut();
@@ -79,12 +82,14 @@ impl GuestMemory for Cpu {
     }
 
     fn write(&mut self, vm: PartitionId, address: u64, src: &[u8]) -> Result<(), GuestFault> {
+        preempt(Preemption::Between);
         self.moment(Moment::Write(Copy { vm, address, len: src.len() }));
         let world = &mut *self.world.borrow_mut();
         world.seam("a copy to guest memory");
         world.vm(vm, "GuestMemory::write");
         for (address, piece) in pieces(address, src.len()) {
             let physical = world.translate(vm, address, true).ok_or(GuestFault { address })?;
+            world.check_held(vm, address);
             world.frames.write(physical, &src[piece]).map_err(|_| GuestFault { address })?;
         }
         Ok(())
@@ -99,6 +104,7 @@ impl Pages for Cpu {
         access: Access,
         mut runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError> {
+        preempt(Preemption::Between);
         {
             let world = &mut *self.world.borrow_mut();
             world.seam("Pages::hold");
@@ -141,6 +147,7 @@ impl Pages for Cpu {
     }
 
     fn release(&mut self, vm: PartitionId, range: IpaRange) {
+        preempt(Preemption::Between);
         self.moment(Moment::Release(vm));
         let world = &mut *self.world.borrow_mut();
         world.seam("Pages::release");
@@ -179,6 +186,7 @@ impl Pages for Cpu {
     }
 
     fn quarantine(&mut self, vm: PartitionId, range: IpaRange) {
+        preempt(Preemption::Between);
         self.moment(Moment::Quarantine(vm));
         let world = &mut *self.world.borrow_mut();
         world.seam("Pages::quarantine");
@@ -205,6 +213,7 @@ impl VmReferences for Cpu {
     type Reference = Reference;
 
     fn take(&mut self, vm: PartitionId) -> Reference {
+        preempt(Preemption::Between);
         self.moment(Moment::Take(vm));
         {
             let world = &mut *self.world.borrow_mut();
@@ -222,6 +231,7 @@ impl VmReferences for Cpu {
     }
 
     fn give_back(&mut self, vm: PartitionId, _: Reference) {
+        preempt(Preemption::Between);
         self.moment(Moment::GiveBack(vm));
         let world = &mut *self.world.borrow_mut();
         world.seam("VmReferences::give_back");
@@ -253,6 +263,7 @@ impl SpmcBuffers for Cpu {
     }
 
     fn write_tx(&mut self, bytes: &[u8]) {
+        preempt(Preemption::Between);
         let world = &mut *self.world.borrow_mut();
         world.seam("a copy to TX");
         let address = Frames::address(world.buffers[0]);
@@ -260,6 +271,7 @@ impl SpmcBuffers for Cpu {
     }
 
     fn read_rx(&mut self, offset: usize, dst: &mut [u8]) {
+        preempt(Preemption::Between);
         let world = &mut *self.world.borrow_mut();
         world.seam("a copy from RX");
         let address = Frames::address(world.buffers[1]) + offset as u64;
@@ -280,6 +292,7 @@ impl Permissions for Cpu {
 
 impl VirtualInterrupts for Cpu {
     fn raise(&mut self, vm: PartitionId, vcpu: Option<u16>, intid: u32) -> bool {
+        preempt(Preemption::Between);
         let world = &mut *self.world.borrow_mut();
         world.seam("VirtualInterrupts::raise");
         // It may be gone by now: nothing keeps a VM for the sake of an interrupt.

@@ -86,8 +86,7 @@ pub struct NoVm {
 pub struct ModelHypervisor {
     world: Rc<RefCell<World>>,
     mediator: Rc<ModelMediator>,
-    scratch: Box<Scratch>,
-    keys: BTreeMap<PartitionId, VmKey>,
+    keys: RefCell<BTreeMap<PartitionId, VmKey>>,
     ranges: usize,
     vcpus: u16,
     frames: u64,
@@ -137,8 +136,7 @@ impl ModelHypervisor {
         };
         let world = Rc::new(RefCell::new(world));
         let mut cpu = Cpu { world: Rc::clone(&world), number: 0 };
-        let mut scratch = Box::new(Scratch::new());
-        let spmc = Spmc::probe(&mut cpu, settings.version, &mut scratch)?;
+        let spmc = Spmc::probe(&mut cpu, settings.version, &mut Scratch::new())?;
         let vm_slots = std::vec![VmSlot::VACANT; vms].into_boxed_slice();
         let duty_slots = std::vec![DutySlot::VACANT; duties].into_boxed_slice();
         let records = (0..vms).map(|_| None).collect();
@@ -147,7 +145,7 @@ impl ModelHypervisor {
         let probe = move || probed.upgrade().is_some_and(|mediator: Rc<ModelMediator>| mediator.is_locked());
         world.borrow_mut().lock_probe = Some(Box::new(probe));
         let frames = u64::from(frames);
-        Ok(Self { world, mediator, scratch, keys: BTreeMap::new(), ranges, vcpus, frames })
+        Ok(Self { world, mediator, keys: RefCell::new(BTreeMap::new()), ranges, vcpus, frames })
     }
 
     /// A CPU of the machine.
@@ -172,7 +170,7 @@ impl ModelHypervisor {
     ///
     /// # Panics
     /// If the machine has too little memory, or the model itself still has a VM of that ID.
-    pub fn create(&mut self, vm: PartitionId, regions: &[Region]) -> Result<Creation, CreateError> {
+    pub fn create(&self, vm: PartitionId, regions: &[Region]) -> Result<Creation, CreateError> {
         let mut cpu = self.cpu(0);
         if let Some(key) = self.mediator.find(vm) {
             // Retired: the mediator must refuse, and the model has no room for two of them.
@@ -192,7 +190,7 @@ impl ModelHypervisor {
                 return Err(error);
             }
         };
-        self.keys.insert(vm, key);
+        self.keys.borrow_mut().insert(vm, key);
         if let Some(vm) = self.world.borrow_mut().vms.get_mut(&vm) {
             vm.announced = true;
         }
@@ -209,7 +207,7 @@ impl ModelHypervisor {
         std::vec![VcpuSlot::IDLE; usize::from(self.vcpus)]
     }
 
-    fn build(&mut self, id: PartitionId, regions: &[Region]) {
+    fn build(&self, id: PartitionId, regions: &[Region]) {
         let world = &mut *self.world.borrow_mut();
         assert!(!world.vms.contains_key(&id), "VM {id} is still there");
         // A secure world that was never told of this ID has nothing of it.
@@ -244,18 +242,24 @@ impl ModelHypervisor {
 
     /// The hypervisor's own part of a VM's end, for tests that tell the mediator of it by themselves: frames that nobody
     /// holds are free, and the hypervisor's reference is dropped.
-    pub fn bury(&mut self, vm: PartitionId) {
+    pub fn bury(&self, vm: PartitionId) {
         let world = &mut *self.world.borrow_mut();
         world.kill(vm);
         world.drop_reference(vm);
+    }
+
+    /// Whether the hypervisor still has such a VM, dead or alive.
+    #[must_use]
+    pub fn is_there(&self, vm: PartitionId) -> bool {
+        self.world.borrow().vms.contains_key(&vm)
     }
 
     /// Kills a VM: the mediator is told, its free pages are reused at once, and the hypervisor drops its reference.
     ///
     /// # Errors
     /// [`Unexpected`] from the mediator, if it is dead already.
-    pub fn destroy(&mut self, vm: PartitionId) -> Result<(), Unexpected> {
-        let key = self.keys.get(&vm).copied().ok_or(Unexpected::UnknownVm { vm })?;
+    pub fn destroy(&self, vm: PartitionId) -> Result<(), Unexpected> {
+        let key = self.key(vm).ok_or(Unexpected::UnknownVm { vm })?;
         self.mediator.destroy_vm(&mut self.cpu(0), key)?;
         self.bury(vm);
         Ok(())
@@ -265,27 +269,36 @@ impl ModelHypervisor {
     ///
     /// # Errors
     /// [`NoVm`], if there is no such VM.
-    pub fn call(&mut self, vm: PartitionId, vcpu: u16, regs: &mut Regs) -> Result<Outcome, NoVm> {
+    pub fn call(&self, vm: PartitionId, vcpu: u16, regs: &mut Regs) -> Result<Outcome, NoVm> {
         let now = self.now();
         while self.tick_next(now) {}
-        let key = self.keys.get(&vm).copied().ok_or(NoVm { vm })?;
-        let mut cpu = self.cpu(vcpu);
-        self.enter_guest_call(vm);
-        let outcome = self.mediator.guest_call(&mut cpu, Caller { vm: key, vcpu }, regs, &mut self.scratch);
-        self.world.borrow_mut().drop_reference(vm);
+        let outcome = self.trap(vm, vcpu, regs)?;
         self.take_secure_interrupt();
         Ok(outcome)
     }
 
+    /// A call of a guest and nothing else, which other CPUs may be in the middle of as well.
+    ///
+    /// # Errors
+    /// [`NoVm`], if there is no such VM.
+    pub fn trap(&self, vm: PartitionId, vcpu: u16, regs: &mut Regs) -> Result<Outcome, NoVm> {
+        let key = self.key(vm).ok_or(NoVm { vm })?;
+        self.enter_guest_call(vm);
+        let caller = Caller { vm: key, vcpu };
+        let outcome = self.mediator.guest_call(&mut self.cpu(vcpu), caller, regs, &mut Scratch::new());
+        self.world.borrow_mut().drop_reference(vm);
+        Ok(outcome)
+    }
+
     /// The vCPU has a reference to its VM.
-    fn enter_guest_call(&mut self, vm: PartitionId) {
+    fn enter_guest_call(&self, vm: PartitionId) {
         if let Some(vm) = self.world.borrow_mut().vms.get_mut(&vm) {
             vm.references += 1;
         }
     }
 
     /// Lets `span` pass, with every tick that the mediator asks for.
-    pub fn advance(&mut self, span: Span) {
+    pub fn advance(&self, span: Span) {
         let end = self.now() + span;
         while self.tick_next(end) {}
         {
@@ -297,7 +310,7 @@ impl ModelHypervisor {
     }
 
     /// Lets time pass until nothing is left to do, `limit` at most. Returns whether nothing is.
-    pub fn settle(&mut self, limit: Span) -> bool {
+    pub fn settle(&self, limit: Span) -> bool {
         let end = self.now() + limit;
         while self.tick_next(end) {}
         self.deadline().is_none()
@@ -305,7 +318,7 @@ impl ModelHypervisor {
 
     /// Takes the secure world's schedule receiver interrupt, if it is pending, as it would be taken when the normal world
     /// is entered again.
-    fn take_secure_interrupt(&mut self) {
+    fn take_secure_interrupt(&self) {
         let pending = self.world.borrow_mut().spmc.take_sri().is_some();
         if pending && self.mediator.spmc().schedule_receiver_interrupt().is_some() {
             self.mediator.schedule_receivers(&mut self.cpu(0));
@@ -313,7 +326,7 @@ impl ModelHypervisor {
     }
 
     /// Moves to the next deadline, if it is not after `end`, and ticks. Returns whether it did.
-    fn tick_next(&mut self, end: Time) -> bool {
+    fn tick_next(&self, end: Time) -> bool {
         let budget = self.mediator.settings().budget;
         let smcs = {
             let world = &mut *self.world.borrow_mut();
@@ -348,9 +361,9 @@ impl ModelHypervisor {
     ///
     /// # Errors
     /// [`Unexpected`], if the VM is not dead.
-    pub fn retry(&mut self, vm: Option<PartitionId>) -> Result<u32, Unexpected> {
+    pub fn retry(&self, vm: Option<PartitionId>) -> Result<u32, Unexpected> {
         let key = match vm {
-            Some(vm) => Some(self.keys.get(&vm).copied().ok_or(Unexpected::UnknownVm { vm })?),
+            Some(vm) => Some(self.key(vm).ok_or(Unexpected::UnknownVm { vm })?),
             None => None,
         };
         self.mediator.retry(&mut self.cpu(0), key)
@@ -386,13 +399,13 @@ impl ModelHypervisor {
     /// How a VM stands in the mediator; `None` if it is gone.
     #[must_use]
     pub fn report(&self, vm: PartitionId) -> Option<VmReport> {
-        self.mediator.report(self.keys.get(&vm).copied()?)
+        self.mediator.report(self.key(vm)?)
     }
 
     /// The mediator's key of a VM, void ones included.
     #[must_use]
     pub fn key(&self, vm: PartitionId) -> Option<VmKey> {
-        self.keys.get(&vm).copied()
+        self.keys.borrow().get(&vm).copied()
     }
 
     /// Copies out of a guest's memory, as the guest would read it; all zero where it has none.
@@ -578,7 +591,7 @@ impl core::fmt::Debug for ModelHypervisor {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("ModelHypervisor")
             .field("now", &self.now())
-            .field("vms", &self.keys)
+            .field("vms", &self.keys.borrow())
             .finish_non_exhaustive()
     }
 }

@@ -35,6 +35,13 @@ pub enum Violation {
         /// Guest-physical address.
         page: u64,
     },
+    /// The mediator wrote to a page of a guest that it does not hold.
+    WrittenUnheld {
+        /// Whose.
+        vm: PartitionId,
+        /// Guest-physical address.
+        page: u64,
+    },
     /// A VM was named after its last reference was gone, or before it was there.
     UsedAfterFree {
         /// The VM.
@@ -125,6 +132,9 @@ impl fmt::Display for Violation {
             }
             Self::ReleasedTwice { vm, page } => {
                 write!(f, "page {page:#x} of VM {vm} was released, but nobody holds it")
+            }
+            Self::WrittenUnheld { vm, page } => {
+                write!(f, "page {page:#x} of VM {vm} was written, but nobody holds it")
             }
             Self::UsedAfterFree { vm, seam } => write!(f, "{seam} named VM {vm}, which is not there"),
             Self::SecondReference { vm } => write!(f, "a second reference to VM {vm} was taken"),

@@ -1,11 +1,12 @@
 use std::boxed::Box;
 use std::vec::Vec;
 
-use ffa_hyp_glue::{Mediator, Record, StoresOf, VcpuSlot};
+use ffa_hyp_glue::{Mediator, Record, Stores, VcpuSlot};
 use ffa_mem::{RangeStore, StoreFull, TrackedRange};
 use ffa_teardown::{DutySlot, VmSlot};
 
 use super::cpu::Cpu;
+use super::preemption::{Preemption, preempt};
 
 /// Room for page ranges that grows up to a limit.
 #[derive(Clone, Debug)]
@@ -45,8 +46,24 @@ impl RangeStore for VecRanges {
 }
 
 /// What the model lends: boxed slices, and ranges that grow.
-pub type HeapStores =
-    StoresOf<Box<[VmSlot]>, Box<[DutySlot]>, Box<[Option<VmRecord>]>, VecRanges, Vec<VcpuSlot>>;
+#[derive(Debug)]
+pub struct HeapStores;
+
+impl Stores<Cpu> for HeapStores {
+    type Vms = Box<[VmSlot]>;
+    type Duties = Box<[DutySlot]>;
+    type Records = Box<[Option<VmRecord>]>;
+    type Ranges = VecRanges;
+    type Vcpus = Vec<VcpuSlot>;
+
+    fn relax() {
+        preempt(Preemption::Waits);
+    }
+
+    fn before_lock() {
+        preempt(Preemption::Between);
+    }
+}
 
 /// What the mediator keeps of each VM in them.
 pub type VmRecord = Record<Cpu, VecRanges, Vec<VcpuSlot>>;

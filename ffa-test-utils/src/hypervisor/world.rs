@@ -177,6 +177,16 @@ impl World {
         self.oracle.reachable(page, when, reached);
     }
 
+    /// Whoever writes to a guest's page must have it held.
+    pub fn check_held(&mut self, vm: PartitionId, address: u64) {
+        let frame = self.vms.get(&vm).and_then(|vm| vm.frame(address));
+        if let Some((frame, _)) = frame {
+            if let Owner::Vm { holds: 0, .. } | Owner::Free = self.frames.owner(frame) {
+                self.oracle.report(Violation::WrittenUnheld { vm, page: address });
+            }
+        }
+    }
+
     /// Frees a frame that nobody needs any more.
     pub fn free(&mut self, frame: u32) {
         self.check_reach(frame, "freed");
