@@ -2,8 +2,9 @@
 
 use ffa_abi::Answer;
 
-use crate::duty::{Duty, DutySlot, LastAnswer, Standing, State, Told};
+use crate::duty::{Duty, DutySlot, LastAnswer, Resume, Standing, State, Told};
 use crate::index::Index;
+use crate::running::preempted_target;
 use crate::vm::{Phase, VmKey, VmSlot};
 use crate::{
     AnswerClass, Decision, Disposal, Engine, Judgement, Pace, SecureCall, ShareId, Span, Storage, Time,
@@ -27,7 +28,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let index = self.vms[vm.index.get()].in_flight.ok_or(stale)?;
         let slot = &mut self.duties[index.get()];
         let mut duty = slot.duty.ok_or(stale)?;
-        if slot.state != State::InFlight || duty.call(vm.id, slot.resume) != Some(call) {
+        if slot.state != State::InFlight || duty.call(vm.id, slot.run()) != Some(call) {
             return Err(stale);
         }
         let class = duty.classify(vm.id, answer);
@@ -35,18 +36,29 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let preempted = matches!(class, AnswerClass::Preempted | AnswerClass::Yielded);
         if let Some(drained @ false) = duty.drained().filter(|_| !preempted) {
             *drained = true;
-            (slot.duty, slot.state, slot.resume) = (Some(duty), State::Owed, None);
+            (slot.duty, slot.state) = (Some(duty), State::Owed);
+            self.forget_target(index);
             return Ok(Judgement { answer: last, decision: self.call_behind(vm.index, index) });
         }
-        let (verdict, keep_running) = duty.judge(&self.policy.answers, class, slot.resume.is_some(), answer);
-        slot.last = Some(last);
-        slot.resume = match answer {
-            Answer::Interrupt(target) | Answer::Yield { target, .. } if verdict == Verdict::Resume => {
-                Some(*target)
-            }
-            _ => slot.resume.filter(|_| keep_running),
+        let is_own = slot.resume != Resume::Lost || duty.is_named_by(class, answer);
+        let (verdict, keep_running) = if is_own {
+            duty.judge(&self.policy.answers, class, slot.resume, answer)
+        } else {
+            duty.lose();
+            (duty.verdict_lost(), false)
         };
-        if verdict != Verdict::Done && slot.resume.is_none() {
+        slot.duty = Some(duty);
+        slot.set_last(last);
+        if let Some(target) = preempted_target(answer).filter(|_| is_own && preempted) {
+            self.works_for(target, index);
+        }
+        // What is given up of a direct request can only be had back by running its SP once more.
+        let may_be_run = keep_running || verdict == Verdict::Resume || duty.is_call();
+        if verdict == Verdict::Done || !may_be_run {
+            self.forget_target(index);
+        }
+        let slot = &mut self.duties[index.get()];
+        if verdict != Verdict::Done && slot.resume == Resume::Anew {
             if let Some(drained) = slot.duty.as_mut().and_then(Duty::drained) {
                 *drained = false;
             }
@@ -147,19 +159,22 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let done = verdict == Verdict::Done;
         let slot = &mut self.duties[index.get()];
         match duty {
-            Duty::Sp { sp, told: Told::NotYet, destroyed } => {
+            Duty::Sp { sp, told: told @ (Told::NotYet | Told::Perhaps), destroyed } => {
                 let creating = self.vms[vm.get()].phase == Some(Phase::Creating);
+                let resumes = slot.resume != Resume::Anew;
                 // Refused, or not ready to the end: it never took note of the VM. Anything else it may have.
                 let unheard = matches!(verdict, Verdict::GiveUp | Verdict::Limited(_) | Verdict::Retry(_))
-                    && slot.resume.is_none();
-                if creating && slot.resume.is_some() {
+                    && told == Told::NotYet
+                    && !resumes;
+                if creating && resumes {
                     // It still has the message in hand: teardown lets it finish.
                     slot.state = State::Owed;
                 } else if destroyed && !unheard {
-                    (slot.duty, slot.resume) = (Some(Duty::Sp { sp, told: Told::MaySo, destroyed }), None);
+                    slot.duty = Some(Duty::Sp { sp, told: Told::MaySo, destroyed });
                     slot.state = State::Owed;
+                    self.forget_target(index);
                 } else {
-                    self.arena.remove(&mut self.duties, &mut self.vms[vm.get()], index);
+                    self.remove(vm, index);
                 }
                 let slot = &mut self.duties[index.get()];
                 (slot.tries, slot.step) = (0, 0);
@@ -182,12 +197,12 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 Decision::Returned { pages: ShareId(index) }
             }
             Duty::Standing { what: Standing::Bitmap, .. } if done => {
-                self.arena.remove(&mut self.duties, &mut self.vms[vm.get()], index);
+                self.remove(vm, index);
                 self.unbound_with_bitmap(vm);
                 Decision::Met
             }
             _ if done => {
-                self.arena.remove(&mut self.duties, &mut self.vms[vm.get()], index);
+                self.remove(vm, index);
                 Decision::Met
             }
             _ => {

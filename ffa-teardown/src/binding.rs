@@ -2,9 +2,10 @@
 
 use ffa_abi::{Answer, FirmwareStatus, NotificationBitmap, PartitionId, RunTarget};
 
-use crate::duty::{Duty, DutySlot, LastAnswer, STAGE_BITMAP, STAGE_BOUND, State};
+use crate::duty::{Duty, DutySlot, LastAnswer, Resume, STAGE_BITMAP, STAGE_BOUND, State};
 use crate::guest::status;
 use crate::index::Index;
+use crate::running::preempted_target;
 use crate::vm::{VmKey, VmSlot};
 use crate::{BeginError, Begun, Engine, Storage, Unexpected, Verdict};
 
@@ -119,28 +120,35 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             return Err(Unexpected::NotInFlight { vm: vm.id });
         };
         let class = duty.classify(vm.id, answer);
-        slot.last = Some(LastAnswer::new(class, answer));
-        let resumed = slot.resume.take().is_some();
-        let outcome = match (self.policy.answers.bind.verdict(class), *answer) {
-            (Verdict::Done, _) => BindingOutcome::Done,
-            (Verdict::Resume, Answer::Interrupt(target) | Answer::Yield { target, .. })
-                if slot.tries < self.policy.tries =>
-            {
-                (slot.resume, slot.tries) = (Some(target), slot.tries + 1);
+        slot.set_last(LastAnswer::new(class, answer));
+        let resumed = slot.resume != Resume::Anew;
+        let is_lost = slot.resume == Resume::Lost;
+        let verdict = self.policy.answers.bind.verdict(class);
+        if let Some(target) = preempted_target(answer).filter(|_| !is_lost) {
+            let again = verdict == Verdict::Resume && slot.tries < self.policy.tries;
+            slot.tries = slot.tries.saturating_add(1);
+            self.works_for(target, index);
+            if again {
                 return Ok(BindingOutcome::Resume(target));
             }
+        }
+        self.forget_target(index);
+        let outcome = match verdict {
+            _ if is_lost => BindingOutcome::Unknown,
+            Verdict::Done => BindingOutcome::Done,
             // After FFA_RUN an error may be FFA_RUN's own, and say nothing of the bits.
-            (Verdict::GiveUp | Verdict::Retry(_) | Verdict::Limited(_), _) if !resumed => {
+            Verdict::GiveUp | Verdict::Retry(_) | Verdict::Limited(_) if !resumed => {
                 BindingOutcome::Refused(status(answer))
             }
             _ => BindingOutcome::Unknown,
         };
+        let slot = &mut self.duties[index.get()];
         (slot.state, slot.tries) = (State::Owed, 0);
         let named = outcome != BindingOutcome::Unknown;
         slot.duty = Some(Duty::Bound { sp, bits, named, drained: false });
         let none_left = bits.is_empty() || named && (outcome == BindingOutcome::Done) == unbinds;
         if none_left {
-            self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], index);
+            self.remove(vm.index, index);
         } else if named {
             self.join(vm, sp, index, bits);
         }
@@ -152,20 +160,19 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     fn join(&mut self, vm: VmKey, sp: PartitionId, index: Index, bits: NotificationBitmap) {
         let others = self.bound(vm, sp).find(|other| other.named && other.index != index);
         let Some(Bound { index: into, bits: others, .. }) = others else { return };
-        self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], index);
+        self.remove(vm.index, index);
         let bits = bits.or(others);
         self.duties[into.get()].duty = Some(Duty::Bound { sp, bits, named: true, drained: false });
     }
 
     /// What was bound in a bitmap is gone with it.
     pub(crate) fn unbound_with_bitmap(&mut self, vm: Index) {
-        let slot = &mut self.vms[vm.get()];
-        let mut at = slot.lists[STAGE_BOUND].head;
+        let mut at = self.vms[vm.get()].lists[STAGE_BOUND].head;
         while let Some(index) = at {
             at = self.duties[index.get()].next;
             if let Some(Duty::Bound { .. }) = self.duties[index.get()].duty {
-                self.arena.remove(&mut self.duties, slot, index);
-                slot.pass.again = true;
+                self.remove(vm, index);
+                self.vms[vm.get()].pass.again = true;
             }
         }
     }

@@ -6,7 +6,7 @@ use ffa_abi::{
 };
 
 use crate::index::Index;
-use crate::{AnswerClass, AnswerTable, Row, SecureCall, Time, Verdict};
+use crate::{AnswerClass, AnswerTable, Pace, Row, SecureCall, Time, Verdict};
 
 /// What the SPMC keeps for a VM besides shares, each to be undone by a call of its own.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -24,6 +24,8 @@ pub enum Standing {
 pub(crate) enum Told {
     /// It wants to be and was not.
     NotYet,
+    /// It was preempted over the message, and what became of that is lost: it may have heard.
+    Perhaps,
     /// It was, or does not want to be, or nobody knows: it is owed VM_DESTROYED if it wants that.
     MaySo,
 }
@@ -95,6 +97,16 @@ impl Duty {
         })
     }
 
+    /// What it was to be resumed over is lost, without anybody knowing how far it came.
+    pub(crate) fn lose(&mut self) {
+        if let Self::Sp { told: told @ Told::NotYet, .. } = self {
+            *told = Told::Perhaps;
+        }
+        if let Some(drained) = self.drained() {
+            *drained = false;
+        }
+    }
+
     pub(crate) const fn is_call(&self) -> bool {
         matches!(self, Self::Call { .. })
     }
@@ -134,7 +146,7 @@ impl Duty {
             Self::Standing { what: Standing::RxOwned | Standing::RxTxMapped, .. } => &table.buffers,
             Self::Standing { what: Standing::Bitmap, .. } => &table.bitmap_destroy,
             Self::Bound { .. } => &table.unbind,
-            Self::Sp { told: Told::NotYet, .. } => &table.vm_created,
+            Self::Sp { told: Told::NotYet | Told::Perhaps, .. } => &table.vm_created,
             Self::Sp { told: Told::MaySo, .. } => &table.vm_destroyed,
             Self::Share { .. } => &table.mem_reclaim,
         }
@@ -173,24 +185,32 @@ impl Duty {
         }
     }
 
-    /// The verdict on an answer, and whether what was being resumed is still to be resumed.
+    /// Whether an answer of this class can only be one to this duty's own call: a message of its SP says what it answers.
+    pub(crate) fn is_named_by(&self, class: AnswerClass, answer: &Answer) -> bool {
+        matches!(answer, Answer::DirectResponse(_)) && class != AnswerClass::Malformed
+    }
+
+    /// The verdict on an answer to the call of a duty that is to `resume`, and whether that is still to be resumed.
     #[inline]
     pub(crate) fn judge(
         &self,
         table: &AnswerTable,
         class: AnswerClass,
-        running: bool,
+        resume: Resume,
         answer: &Answer,
     ) -> (Verdict, bool) {
+        let running = resume != Resume::Anew;
         // What ends the resumed call speaks for that call; all else is FFA_RUN's own answer.
         let ends =
             matches!(answer, Answer::DirectResponse(_) | Answer::DirectResponse2 { .. } | Answer::Success(_));
         if running && !ends {
             let verdict = table.run.verdict(class);
+            if resume == Resume::Last && matches!(verdict, Verdict::Limited(_)) {
+                return (self.verdict_lost(), false);
+            }
             if matches!(verdict, Verdict::Retry(_) | Verdict::Limited(_) | Verdict::Resume) {
-                // It may have been the resumed call's own answer. Whoever is run under that name next may work for
-                // something else, whose success would be taken for this one's: what can be asked again, is. An SP's
-                // response names what it answers.
+                // It may have been the resumed call's own answer, so what can be asked again, is. An SP that has a
+                // message in hand takes no other, and ends it with a response.
                 let responds = matches!(self, Self::Sp { .. } | Self::Call { .. });
                 return (verdict, responds || verdict == Verdict::Resume);
             }
@@ -202,15 +222,36 @@ impl Duty {
         }
         (self.row(table).verdict(class), false)
     }
+
+    /// What follows when there is nothing left to resume: a direct request is over with that, and all else is owed anew.
+    pub(crate) const fn verdict_lost(&self) -> Verdict {
+        match self {
+            Self::Call { .. } => Verdict::Done,
+            _ => Verdict::Retry(Pace::BackOff),
+        }
+    }
 }
 
 impl Told {
     pub(crate) const fn event(self) -> VmAvailability {
         match self {
-            Self::NotYet => VmAvailability::Created,
+            Self::NotYet | Self::Perhaps => VmAvailability::Created,
             Self::MaySo => VmAvailability::Destroyed,
         }
     }
+}
+
+/// Whether an obligation's call is made, or an SP that was preempted over it is resumed.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Resume {
+    /// The call is made.
+    Anew,
+    /// FFA_RUN of the slot's target, which works for this and for nothing else.
+    Run,
+    /// Likewise, but that was given up once: if there is nothing to run, there is nothing to resume either.
+    Last,
+    /// FFA_RUN of the slot's target is in flight, which by now works for something else: its answer says nothing.
+    Lost,
 }
 
 /// Makes the framework message of an event.
@@ -276,7 +317,8 @@ impl LastAnswer {
 pub struct DutySlot {
     pub(crate) duty: Option<Duty>,
     pub(crate) state: State,
-    pub(crate) last: Option<LastAnswer>,
+    pub(crate) last_code: i32,
+    pub(crate) last_class: Option<AnswerClass>,
     pub(crate) prev: Option<Index>,
     /// Next of the VM's stage, or next vacant slot.
     pub(crate) next: Option<Index>,
@@ -284,8 +326,11 @@ pub struct DutySlot {
     pub(crate) bucket: Option<Index>,
     /// Next share in this slot's own bucket.
     pub(crate) chain: Option<Index>,
-    /// The SP to resume instead of calling anew.
-    pub(crate) resume: Option<RunTarget>,
+    /// Next duty in the bucket of its target, while that works for it.
+    pub(crate) runs: Option<Index>,
+    /// Whom to resume, if anybody.
+    pub(crate) target: RunTarget,
+    pub(crate) resume: Resume,
     pub(crate) step: u8,
     pub(crate) tries: u8,
 }
@@ -296,13 +341,32 @@ impl DutySlot {
     pub const VACANT: Self = Self {
         duty: None,
         state: State::Owed,
-        last: None,
+        last_code: 0,
+        last_class: None,
         prev: None,
         next: None,
         bucket: None,
         chain: None,
-        resume: None,
+        runs: None,
+        target: RunTarget { endpoint: PartitionId(0), vcpu: 0 },
+        resume: Resume::Anew,
         step: 0,
         tries: 0,
     };
+
+    /// The last answer to the duty's call.
+    pub(crate) fn last(&self) -> Option<LastAnswer> {
+        self.last_class.map(|class| LastAnswer { class, code: self.last_code })
+    }
+
+    #[inline]
+    pub(crate) fn set_last(&mut self, last: LastAnswer) {
+        (self.last_class, self.last_code) = (Some(last.class), last.code);
+    }
+
+    /// Whom to resume instead of making the duty's call.
+    #[inline]
+    pub(crate) fn run(&self) -> Option<RunTarget> {
+        (self.resume != Resume::Anew).then_some(self.target)
+    }
 }

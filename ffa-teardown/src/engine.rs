@@ -3,7 +3,7 @@ use core::marker::PhantomData;
 use ffa_abi::PartitionId;
 
 use crate::arena::Arena;
-use crate::duty::{Duty, DutySlot, LastAnswer, State, Told};
+use crate::duty::{Duty, DutySlot, LastAnswer, Resume, State, Told};
 use crate::index::Index;
 use crate::queue::Queue;
 use crate::vm::{Phase, VmKey, VmSlot};
@@ -70,9 +70,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         }
         let no_room = CreateError::NoRoom { vm: id };
         let index = self.vacant_vm.ok_or(no_room)?;
-        // The bucket and the heap cell belong to the position, not to the VM that comes to stand there.
-        let VmSlot { bucket, heap_cell, .. } = self.vms[index.get()];
-        let mut vm = VmSlot { id, bucket, heap_cell, ..VmSlot::VACANT };
+        // The buckets and the heap cell belong to the position, not to the VM that comes to stand there.
+        let VmSlot { bucket, runs, heap_cell, .. } = self.vms[index.get()];
+        let mut vm = VmSlot { id, bucket, runs, heap_cell, ..VmSlot::VACANT };
         let mut phase = Phase::Live;
         for Subscription { sp, created, destroyed } in subscribers {
             let told = if created { Told::NotYet } else { Told::MaySo };
@@ -113,7 +113,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         }
     }
 
-    /// Tries once more all that was given up for this VM, because something has changed (an SP was restarted).
+    /// Tries once more all that was given up for this VM, because something has changed (an SP was restarted). An SP
+    /// that was preempted is run once more; if there is nothing to run, what it had in hand is gone with it: a message
+    /// is sent anew, and a direct request is over.
     ///
     /// Returns how many obligations are due again; zero if nothing was given up, or if what was has no handle to
     /// ask with.
@@ -131,9 +133,12 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             while let Some(index) = at {
                 let slot = &mut self.duties[index.get()];
                 at = slot.next;
-                let callable = slot.duty.is_some_and(|duty| duty.call(vm.id, slot.resume).is_some());
-                if matches!(slot.state, State::GivenUp { .. }) && callable {
+                let askable = slot.duty.is_some_and(|duty| !duty.is_unsent());
+                if matches!(slot.state, State::GivenUp { .. }) && askable {
                     (slot.state, slot.tries, slot.step) = (State::Owed, 0, 0);
+                    if slot.resume == Resume::Run {
+                        slot.resume = Resume::Last;
+                    }
                     due += 1;
                 }
             }
@@ -202,12 +207,19 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     }
 
     pub(crate) fn free(&mut self, index: Index) {
+        for list in self.vms[index.get()].lists {
+            let mut at = list.head;
+            while let Some(duty) = at {
+                at = self.duties[duty.get()].next;
+                self.forget_target(duty);
+            }
+        }
         let mut vm = core::mem::replace(&mut self.vms[index.get()], VmSlot::VACANT);
         self.clear(&mut vm);
         let bucket = self.bucket(vm.id);
-        // The bucket and the heap cell belong to the position, not to the VM that stood there.
+        // The buckets and the heap cell belong to the position, not to the VM that stood there.
         let slot = &mut self.vms[index.get()];
-        (slot.bucket, slot.heap_cell) = (vm.bucket, vm.heap_cell);
+        (slot.bucket, slot.runs, slot.heap_cell) = (vm.bucket, vm.runs, vm.heap_cell);
         if self.vms[bucket].bucket == Some(index) {
             self.vms[bucket].bucket = vm.chain;
         } else {

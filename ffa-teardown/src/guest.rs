@@ -3,8 +3,11 @@
 use ffa_abi::{Answer, FirmwareStatus, Handle, PartitionId, RunTarget, Status, Width};
 
 use crate::arena::Arena;
-use crate::duty::{Duty, DutySlot, LastAnswer, STAGE_CALL, STAGE_RX, STAGE_SHARE, STAGE_SP, Standing, State};
+use crate::duty::{
+    Duty, DutySlot, LastAnswer, Resume, STAGE_CALL, STAGE_RX, STAGE_SHARE, STAGE_SP, Standing, State,
+};
 use crate::index::Index;
+use crate::running::preempted_target;
 use crate::vm::{Phase, VmKey, VmSlot};
 use crate::{AnswerClass, Engine, Storage, Time, Unexpected, Verdict};
 
@@ -111,7 +114,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// [`Unexpected`] if it is not being sent.
     pub fn abandon_send(&mut self, vm: VmKey, share: ShareId) -> Result<(), Unexpected> {
         Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_unsent)?;
-        self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], share.0);
+        self.remove(vm.index, share.0);
         self.wake(vm.index);
         Ok(())
     }
@@ -127,8 +130,11 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         answer: &Answer,
         now: Time,
     ) -> Result<SendOutcome, Unexpected> {
-        Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_unsent)?;
+        let resume = Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_unsent)?.resume;
+        let resumed = resume != Resume::Anew;
         let (class, handle) = match *answer {
+            // It may name another share.
+            _ if resume == Resume::Lost => (AnswerClass::Malformed, None),
             Answer::Success(success) => {
                 let handle = Handle::from_words(success.w2(), success.w3()).ok();
                 // A handle that is in use says that the secure world has lost count.
@@ -144,30 +150,34 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             _ => (AnswerClass::of_refusal(answer), None),
         };
-        let slot = &mut self.duties[share.0.get()];
-        slot.last = Some(LastAnswer::new(class, answer));
-        let resumed = slot.resume.take().is_some();
         let verdict = self.policy.answers.mem_send.verdict(class);
+        let slot = &mut self.duties[share.0.get()];
+        slot.set_last(LastAnswer::new(class, answer));
         if let (Verdict::Done, Some(handle)) = (verdict, handle) {
             slot.tries = 0;
             slot.duty = Some(Duty::Share { handle: Some(handle), named: true, handed_over: false });
             slot.state = State::Owed;
+            if resumed {
+                self.forget_target(share.0);
+            }
             self.wake(vm.index);
             return Ok(SendOutcome::Sent(handle));
         }
-        match (verdict, handle) {
-            // After FFA_RUN an error may be FFA_RUN's own, and say nothing of the transaction.
-            (Verdict::GiveUp | Verdict::Retry(_) | Verdict::Limited(_), None) if !resumed => {
-                slot.state = State::Returning { vm: vm.index };
-                return Ok(SendOutcome::Refused(status(answer)));
+        if let Some(target) = preempted_target(answer).filter(|_| resume != Resume::Lost) {
+            let again = verdict == Verdict::Resume && slot.tries < self.policy.tries;
+            slot.tries = slot.tries.saturating_add(1);
+            self.works_for(target, share.0);
+            if again {
+                return Ok(SendOutcome::Resume(target));
             }
-            (Verdict::Resume, None) if slot.tries < self.policy.tries => {
-                if let Answer::Interrupt(target) | Answer::Yield { target, .. } = *answer {
-                    (slot.resume, slot.tries) = (Some(target), slot.tries + 1);
-                    return Ok(SendOutcome::Resume(target));
-                }
-            }
-            _ => {}
+        }
+        self.forget_target(share.0);
+        let slot = &mut self.duties[share.0.get()];
+        // After FFA_RUN an error may be FFA_RUN's own, and say nothing of the transaction.
+        let refused = matches!(verdict, Verdict::GiveUp | Verdict::Retry(_) | Verdict::Limited(_));
+        if refused && handle.is_none() && !resumed {
+            slot.state = State::Returning { vm: vm.index };
+            return Ok(SendOutcome::Refused(status(answer)));
         }
         slot.tries = 0;
         slot.duty = Some(Duty::Share { handle, named: false, handed_over: false });
@@ -198,7 +208,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 matches!(slot.duty, Some(Duty::Share { handle, named: true, .. }) if handle == wanted);
             if found && slot.state == State::Owed {
                 slot.state = State::Guest { vm: vm.index };
-                return Ok((ShareId(index), slot.resume));
+                return Ok((ShareId(index), slot.run()));
             }
             at = slot.next;
         }
@@ -219,29 +229,34 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_sent)?;
         let Some(duty @ Duty::Share { .. }) = slot.duty else { return Err(stale) };
         let class = duty.classify(vm.id, answer);
-        slot.last = Some(LastAnswer::new(class, answer));
-        let answers = &self.policy.answers;
-        let (verdict, keep_running) = duty.judge(answers, class, slot.resume.is_some(), answer);
+        slot.set_last(LastAnswer::new(class, answer));
+        let resume = slot.resume;
+        let (verdict, keep_running) = match resume {
+            Resume::Lost => (duty.verdict_lost(), false),
+            _ => duty.judge(&self.policy.answers, class, resume, answer),
+        };
         if verdict == Verdict::Done {
             slot.state = State::Returning { vm: vm.index };
+            if resume != Resume::Anew {
+                self.forget_target(share.0);
+            }
             return Ok(ReclaimOutcome::Confirmed);
         }
-        match (verdict, *answer) {
-            (Verdict::Resume, Answer::Interrupt(target) | Answer::Yield { target, .. }) => {
-                slot.resume = Some(target);
-                if slot.tries < self.policy.tries {
-                    slot.tries += 1;
-                    return Ok(ReclaimOutcome::Resume(target));
-                }
-                self.reclaim_failed(vm, share);
-                Ok(ReclaimOutcome::Refused(Status::Retry.into()))
+        let mut refused = if resume == Resume::Lost { Status::Retry.into() } else { status(answer) };
+        if let Some(target) = preempted_target(answer).filter(|_| resume != Resume::Lost) {
+            let again = verdict == Verdict::Resume && slot.tries < self.policy.tries;
+            slot.tries = slot.tries.saturating_add(1);
+            self.works_for(target, share.0);
+            if again {
+                return Ok(ReclaimOutcome::Resume(target));
             }
-            _ => {
-                slot.resume = slot.resume.filter(|_| keep_running);
-                self.reclaim_failed(vm, share);
-                Ok(ReclaimOutcome::Refused(status(answer)))
-            }
+            refused = Status::Retry.into();
         }
+        if !keep_running && verdict != Verdict::Resume {
+            self.forget_target(share.0);
+        }
+        self.reclaim_failed(vm, share);
+        Ok(ReclaimOutcome::Refused(refused))
     }
 
     /// Puts a share back to where it was before the guest asked for it.
@@ -272,7 +287,11 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         while let Some(index) = at {
             let slot = &mut self.duties[index.get()];
             let own = matches!(slot.duty, Some(Duty::Call { vcpu: owner, .. }) if owner == vcpu);
-            if own && slot.state == State::Owed && slot.resume == Some(target) {
+            if own && slot.state == State::Owed && slot.target == target {
+                if slot.resume == Resume::Anew {
+                    self.remove(vm.index, index);
+                    return Err(BeginError::NotFound);
+                }
                 slot.state = State::Guest { vm: vm.index };
                 return Ok(CallId(index));
             }
@@ -293,21 +312,19 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, call.0, Duty::is_call)?;
         let Some(duty) = slot.duty else { return Err(stale) };
         let class = duty.classify(vm.id, answer);
-        let preempted = match *answer {
-            Answer::Interrupt(target) | Answer::Yield { target, .. } if class != AnswerClass::Malformed => {
-                slot.resume = Some(target);
-                true
-            }
-            _ => {
-                let answers = &self.policy.answers;
-                let (_, keep_running) = duty.judge(answers, class, slot.resume.is_some(), answer);
-                keep_running
-            }
+        let preempted = match preempted_target(answer) {
+            _ if slot.resume == Resume::Lost => false,
+            Some(_) => class != AnswerClass::Malformed,
+            None => duty.judge(&self.policy.answers, class, slot.resume, answer).1,
         };
         if preempted {
-            (slot.state, slot.last) = (State::Owed, Some(LastAnswer::new(class, answer)));
+            slot.state = State::Owed;
+            slot.set_last(LastAnswer::new(class, answer));
+            if let Some(target) = preempted_target(answer) {
+                self.works_for(target, call.0);
+            }
         } else {
-            self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], call.0);
+            self.remove(vm.index, call.0);
         }
         self.wake(vm.index);
         Ok(preempted)
@@ -321,7 +338,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     #[inline(always)] // after most direct requests
     pub fn call_over(&mut self, vm: VmKey, call: CallId) -> Result<(), Unexpected> {
         Self::guest_duty(&self.vms, &mut self.duties, vm, call.0, Duty::is_call)?;
-        self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], call.0);
+        self.remove(vm.index, call.0);
         self.wake(vm.index);
         Ok(())
     }
@@ -360,7 +377,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     pub fn standing_over(&mut self, vm: VmKey, standing: StandingId) -> Result<(), Unexpected> {
         let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, standing.0, Duty::is_standing)?;
         let bitmap = matches!(slot.duty, Some(Duty::Standing { what: Standing::Bitmap, .. }));
-        self.arena.remove(&mut self.duties, &mut self.vms[vm.index.get()], standing.0);
+        self.remove(vm.index, standing.0);
         if bitmap {
             self.unbound_with_bitmap(vm.index);
         }
@@ -451,8 +468,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let lost = Arena::has_handle(&self.duties, handle, index);
         if lost {
             Arena::forget_handle(&mut self.duties, handle, index);
-            let slot = &mut self.duties[index.get()];
-            (slot.duty, slot.resume) = (Some(Duty::Share { handle: None, named, handed_over }), None);
+            self.duties[index.get()].duty = Some(Duty::Share { handle: None, named, handed_over });
+            self.forget_target(index);
         }
         lost
     }

@@ -35,7 +35,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             while let Some(index) = at {
                 let slot = &self.duties[index.get()];
                 let is = |other: Option<Index>| other == Some(index);
-                (slot.duty, slot.state, slot.resume, slot.step, slot.tries).hash(hasher);
+                (slot.duty, slot.state, slot.resume, slot.run(), slot.step, slot.tries).hash(hasher);
                 (is(cursor), is(vm.in_flight)).hash(hasher);
                 at = slot.next;
             }

@@ -14,6 +14,7 @@ mod outcome;
 mod policy;
 mod queue;
 mod report;
+mod running;
 mod secure_call;
 mod subscribers;
 mod table;

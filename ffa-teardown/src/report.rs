@@ -132,7 +132,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 State::Waiting { until } => Progress::Waiting(until),
                 State::GivenUp { at } => Progress::GivenUp(at),
             };
-            Some(Obligation { vm, subject, progress, last: slot.last })
+            Some(Obligation { vm, subject, progress, last: slot.last() })
         })
     }
 }

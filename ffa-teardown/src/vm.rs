@@ -114,6 +114,8 @@ pub struct VmSlot {
     pub(crate) failure: Option<LastAnswer>,
     /// First of the VMs whose IDs hash to this slot's position.
     pub(crate) bucket: Option<Index>,
+    /// First of the duties whose targets hash to this slot's position.
+    pub(crate) runs: Option<Index>,
     /// Next VM in the bucket it is in, or next vacant slot.
     pub(crate) chain: Option<Index>,
     pub(crate) place: Place,
@@ -142,6 +144,7 @@ impl VmSlot {
         in_flight: None,
         failure: None,
         bucket: None,
+        runs: None,
         chain: None,
         place: Place::Out,
         first: false,

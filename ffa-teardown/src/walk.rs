@@ -1,9 +1,9 @@
 //! The walks over what each VM owes: what is due next, and what a whole walk has found.
 
-use crate::duty::{Duty, DutySlot, State, Told};
+use crate::duty::{Duty, DutySlot, Resume, State, Told};
 use crate::index::Index;
 use crate::vm::{Pass, Phase, Place, VmKey, VmSlot};
-use crate::{Action, Disposal, End, Engine, IdReuse, Storage, Time};
+use crate::{Action, Disposal, End, Engine, IdReuse, SecureCall, Storage, Time};
 
 /// Duties that one step examines at most, so that a step costs the same however many a VM has.
 const EXAMINED: usize = 16;
@@ -64,11 +64,11 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             } else if !due {
                 vm.note(slot);
             } else if Self::is_void(vm, slot) {
-                self.arena.remove(&mut self.duties, vm, at);
+                self.remove(index, at);
             } else if vm.phase == Some(Phase::Creating) && matches!(duty, Duty::Sp { told: Told::MaySo, .. })
             {
                 // Owed, but for the VM's end.
-            } else if let Some(call) = duty.call(vm.id, slot.resume) {
+            } else if let Some(call) = Self::call_due(vm, slot) {
                 slot.state = State::InFlight;
                 vm.in_flight = Some(at);
                 return Action::Call { vm: VmKey { index, id: vm.id }, call };
@@ -81,14 +81,29 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         Action::Continue
     }
 
-    /// An SP that was never told of the VM is not told of its end.
+    /// The call by which a duty is met, or `None` for a share without a handle.
+    fn call_due(vm: &VmSlot, slot: &mut DutySlot) -> Option<SecureCall> {
+        let is_dead = vm.phase == Some(Phase::Dying);
+        let run = slot.run();
+        let duty = slot.duty.as_mut()?;
+        if let Duty::Sp { told: told @ Told::Perhaps, .. } = duty {
+            // Nobody is asked anew for the sake of a VM that is dead.
+            if is_dead && run.is_none() {
+                *told = Told::MaySo;
+                (slot.tries, slot.step) = (0, 0);
+            }
+        }
+        duty.call(vm.id, run)
+    }
+
+    /// An SP that was never told of the VM is not told of its end, and a direct request that no SP works for is over.
     pub(crate) fn is_void(vm: &VmSlot, slot: &DutySlot) -> bool {
-        let untold = match slot.duty {
-            Some(Duty::Sp { told: Told::NotYet, .. }) => slot.resume.is_none(),
+        let nothing_left = match slot.duty {
+            Some(Duty::Call { .. } | Duty::Sp { told: Told::NotYet, .. }) => slot.resume == Resume::Anew,
             Some(Duty::Sp { destroyed, .. }) => !destroyed,
             _ => false,
         };
-        untold && vm.phase == Some(Phase::Dying)
+        nothing_left && vm.phase == Some(Phase::Dying)
     }
 
     /// The next duty of the walk.

@@ -55,7 +55,8 @@ properties! {
     P6 "P6 every share is on the list exactly once":
         Recovered "P6 a quarantined share comes back";
     P7 "P7 no call about what is not the VM's own":
-        ForeignRefused "P7 a foreign handle is refused";
+        ForeignRefused "P7 a foreign handle is refused",
+        Restarted "P7 an SP is restarted", Displaced "P7 a request ends that its SP has in hand no more";
     P8 "P8 a handle that is given out anew is kept apart":
         Anew "P8 a handle is given out while its reclaim is in flight";
     P9 "P9 what is in flight is on the list":

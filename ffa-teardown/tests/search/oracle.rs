@@ -5,6 +5,7 @@
 //! 2. nothing is stranded that could be had back, and what is stranded is counted, named and can be retried.
 
 mod bindings;
+mod running;
 
 use std::hash::{Hash, Hasher};
 
@@ -130,6 +131,10 @@ pub struct Sp {
     pub farewell: Farewell,
     /// It was preempted over VM_DESTROYED and has not ended.
     pub leaving: bool,
+    /// Likewise, but that was written off before: if FFA_RUN is refused, it has it in hand no more.
+    pub run_once: bool,
+    /// It was preempted over VM_CREATED, and what became of that is lost.
+    pub may_have_heard: bool,
     pub pace: Pace,
 }
 
@@ -155,8 +160,10 @@ pub struct Share {
     pub handle: Option<Handle>,
     /// The guest was told the handle.
     pub named: bool,
-    /// An SP was preempted over its reclaim.
+    /// An SP was preempted over its reclaim, or over the guest's call that sends it.
     pub in_hand: Option<RunTarget>,
+    /// The guest's FFA_RUN is in flight, of an SP that works for something else by now.
+    pub lost: bool,
     /// The hypervisor has its pages on a list of its own.
     pub handed_over: bool,
     pub pace: Pace,
@@ -172,8 +179,13 @@ pub struct Request {
     pub sp: PartitionId,
     /// The guest's call is in flight.
     pub in_flight: bool,
+    /// An SP was preempted over it. One that is neither in flight nor in hand is over.
     pub in_hand: bool,
+    /// The guest's FFA_RUN is in flight, of an SP that works for something else by now.
+    pub lost: bool,
     pub written_off: bool,
+    /// It was written off before: if FFA_RUN is refused, it is over.
+    pub run_once: bool,
     pub pace: Pace,
 }
 
@@ -203,6 +215,8 @@ impl Kept {
 pub struct Smc {
     pub call: SecureCall,
     pub about: About,
+    /// It is FFA_RUN of an SP that works for something else by now.
+    pub lost: bool,
     /// What the secure world has answered, while the answer is under way.
     pub reply: Option<Answer>,
 }
@@ -233,6 +247,8 @@ pub struct Vm {
     pub bindings: Vec<Binding>,
     /// What an honest secure world has of notifications, whatever the engine knows.
     pub notifications: Notifications,
+    /// The first SP knows of the VM, whatever the engine knows.
+    pub is_known: bool,
     pub smc: Option<Smc>,
     /// Calls for others since this one has been due.
     pub age: u16,
@@ -305,6 +321,7 @@ impl Oracle {
             kept: Vec::new(),
             bindings: Vec::new(),
             notifications: Notifications::default(),
+            is_known: false,
             smc: None,
             age: 0,
         };
@@ -343,6 +360,8 @@ impl Oracle {
                 heard: if sp.created { Heard::Nothing } else { Heard::Yes },
                 farewell: Farewell::Owed,
                 leaving: false,
+                run_once: false,
+                may_have_heard: false,
                 pace: Pace::default(),
             })
             .collect();
@@ -373,6 +392,7 @@ impl Oracle {
     fn owes_farewell(terms: &Terms, vm: &Vm, sp: usize) -> Option<bool> {
         match vm.sps[sp].heard {
             _ if !terms.sps[sp].destroyed => Some(false),
+            _ if vm.sps[sp].may_have_heard => Some(true),
             Heard::Nothing => Some(false),
             Heard::InHand | Heard::Yes | Heard::Perhaps => Some(true),
             Heard::Open => None,
@@ -395,7 +415,7 @@ impl Oracle {
         for (in_flight, in_hand, written_off) in dead
             .requests
             .iter()
-            .map(|request| (request.in_flight, true, request.written_off))
+            .map(|request| (request.in_flight, request.in_hand, request.written_off))
             .chain(dead.kept.iter().map(|kept| (kept.in_flight, true, kept.written_off)))
             .chain(dead.bindings.iter().map(|binding| (binding.asked.is_some(), true, binding.written_off)))
         {
@@ -442,6 +462,7 @@ impl Oracle {
         let mut due = 0;
         for sp in &mut dead.sps {
             if sp.farewell == Farewell::WrittenOff {
+                sp.run_once = sp.leaving;
                 (sp.farewell, sp.pace, due) = (Farewell::Owed, Pace::default(), due + 1);
             }
         }
@@ -451,7 +472,8 @@ impl Oracle {
             }
         }
         for request in &mut dead.requests {
-            if request.written_off && request.in_hand {
+            if request.written_off {
+                request.run_once = true;
                 (request.written_off, request.pace, due) = (false, Pace::default(), due + 1);
             }
         }
@@ -503,7 +525,7 @@ impl Oracle {
         let due = match about {
             About::Sp(at) => {
                 let sp = &owner.sps[at];
-                let Sp { heard, farewell, leaving, pace } = *sp;
+                let Sp { heard, farewell, leaving, pace, .. } = *sp;
                 let owes = Self::owes_farewell(terms, owner, at);
                 match call {
                     SecureCall::Tell { sp, vm: named, event } => {
@@ -564,7 +586,13 @@ impl Oracle {
         self.demand(Rule::P18, due.is_due());
         self.demand(Rule::P29, !(dying && guest_busy));
         self.demand(Rule::P30, in_order);
-        self.vms[vm].smc = Some(Smc { call, about, reply: None });
+        if let (About::Sp(at), SecureCall::Tell { event: VmAvailability::Destroyed, .. }) = (about, call) {
+            let sp = &mut self.vms[vm].sps[at];
+            if sp.heard == Heard::Nothing && sp.may_have_heard {
+                (sp.heard, sp.pace) = (Heard::Perhaps, Pace::default());
+            }
+        }
+        self.vms[vm].smc = Some(Smc { call, about, lost: false, reply: None });
         self.take_turn(terms, vm);
     }
 
@@ -578,7 +606,7 @@ impl Oracle {
             Subject::Call(sp) => owner
                 .requests
                 .iter()
-                .position(|request| request.sp == sp && !request.written_off)
+                .position(|request| request.sp == sp && request.in_hand && !request.written_off)
                 .map(About::Request),
             Subject::Standing { what, .. } => {
                 owner.kept.iter().position(|kept| kept.what == what && !kept.written_off).map(About::Kept)
@@ -639,6 +667,14 @@ impl Oracle {
             return self.demand(Rule::P9, false);
         };
         let running = matches!(smc.call, SecureCall::Run { .. });
+        let named = match smc.about {
+            About::Sp(at) => Some(terms.sps[at].sp.0),
+            About::Request(at) => Some(self.vms[vm].requests[at].sp.0),
+            About::Share(_) | About::Kept(_) | About::Binding(_) => None,
+        };
+        if let Some(target) = Self::preempted_anew(answer, running, named) {
+            self.displace(terms, target);
+        }
         match smc.about {
             About::Sp(at) => {
                 let created = match smc.call {
@@ -646,17 +682,23 @@ impl Oracle {
                     _ => self.vms[vm].sps[at].heard == Heard::InHand,
                 };
                 if created {
-                    self.created_answered(terms, vm, at, running, answer, decision);
+                    self.created_answered(terms, vm, at, &smc, answer, decision);
                 } else {
-                    self.destroyed_answered(terms, vm, at, running, answer, decision);
+                    self.destroyed_answered(terms, vm, at, &smc, answer, decision);
                 }
             }
-            About::Share(at) => self.reclaim_judged(terms, vm, at, running, answer, decision),
+            About::Share(at) => self.reclaim_judged(terms, vm, at, &smc, answer, decision),
             About::Request(at) => {
                 let request = &self.vms[vm].requests[at];
                 let (mut pace, sp, id) = (request.pace, request.sp, self.vms[vm].id);
                 let (may, rest) = match reading::read(answer) {
+                    _ if smc.lost => (May::CONFIRM, None),
                     Reading::Response { sender, receiver, .. } if sender == sp.0 && receiver == id.0 => {
+                        (May::CONFIRM, None)
+                    }
+                    Reading::Error(reading::DENIED | reading::INVALID | reading::NO_MEMORY)
+                        if request.run_once =>
+                    {
                         (May::CONFIRM, None)
                     }
                     Reading::MsgWait | Reading::Error(reading::ABORTED) => (May::CONFIRM, None),
@@ -675,19 +717,20 @@ impl Oracle {
                         let request = &mut requests[at];
                         request.pace = pace;
                         request.written_off = matches!(decision, Decision::GivenUp { .. });
-                        // What answers FFA_RUN with an error of the last kind is not there to be run again.
-                        request.in_hand &= may.again;
+                        request.run_once &= rest.is_none();
                     }
                 }
             }
-            About::Kept(at) => self.kept_judged(terms, vm, at, running, answer, decision),
-            About::Binding(at) => self.binding_judged(terms, vm, at, running, answer, decision),
+            About::Kept(at) => self.kept_judged(terms, vm, at, &smc, answer, decision),
+            About::Binding(at) => self.binding_judged(terms, vm, at, &smc, answer, decision),
         }
     }
 
     /// What may follow from an answer of the SPMC itself. `patient`: DENIED lasts as long as an SP pleases.
-    fn service_may(answer: &Answer, running: bool, patient: bool) -> (May, Option<u64>) {
+    fn service_may(answer: &Answer, smc: &Smc, patient: bool) -> (May, Option<u64>) {
+        let running = matches!(smc.call, SecureCall::Run { .. });
         match reading::read(answer) {
+            _ if smc.lost => (May::AGAIN, None),
             Reading::Success { .. } => (May::CONFIRM, None),
             Reading::Preempted { rest, .. } => (May::AGAIN, Some(rest)),
             Reading::Error(code) if reading::passes(code) => (May::AGAIN, None),
@@ -717,19 +760,20 @@ impl Oracle {
         terms: &Terms,
         vm: usize,
         at: usize,
-        running: bool,
+        smc: &Smc,
         answer: &Answer,
         decision: Decision,
     ) {
         let Kept { what, drained, mut pace, .. } = self.vms[vm].kept[at];
         let bitmap = what == Standing::Bitmap;
         if bitmap && !drained {
-            let (drained, in_hand) = self.drain_judged(terms, &mut pace, answer, decision);
+            let (drained, in_hand) = self.drain_judged(terms, &mut pace, smc, answer, decision);
             let kept = &mut self.vms[vm].kept[at];
             (kept.pace, kept.drained, kept.in_hand) = (pace, drained, in_hand);
             return;
         }
-        let (may, rest) = Self::service_may(answer, running, bitmap);
+        let (may, rest) = Self::service_may(answer, smc, bitmap);
+        let running = matches!(smc.call, SecureCall::Run { .. });
         let slow = bitmap && !running && reading::read(answer) == Reading::Error(reading::DENIED);
         self.judge(terms, &mut pace, may, slow, rest, decision);
         let one = &mut self.vms[vm];
@@ -753,7 +797,7 @@ impl Oracle {
         kept.handed_over |= hand_over;
         kept.pace = pace;
         kept.written_off = given_up;
-        kept.in_hand = Self::next_to_run(answer).is_some();
+        kept.in_hand = Self::next_to_run(answer).is_some() && !smc.lost;
         kept.drained = bitmap && kept.in_hand;
         let named = match decision {
             Decision::GivenUp { share } => share,
@@ -810,17 +854,24 @@ impl Oracle {
         terms: &Terms,
         vm: usize,
         at: usize,
-        running: bool,
+        smc: &Smc,
         answer: &Answer,
         decision: Decision,
     ) {
         const VM_CREATED_ANSWER: u8 = 5;
+        let running = matches!(smc.call, SecureCall::Run { .. });
         let sp = terms.sps[at].sp.0;
         let creating = self.vms[vm].life == Life::Creating;
         let (told, by_sp) = reading::told(reading::read(answer), sp, VM_CREATED_ANSWER);
         // FFA_RUN was refused, which says nothing of the message.
         let of_run = running && !by_sp;
+        let lost = smc.lost && !by_sp;
+        if lost {
+            self.vms[vm].sps[at].lose();
+        }
+        let may_have_heard = self.vms[vm].sps[at].may_have_heard;
         let (heard, may, rest) = match told {
+            _ if lost => (Heard::Nothing, May::AGAIN, None),
             Told::Accepted => (Heard::Yes, May::CONFIRM, None),
             Told::Preempted(rest) => (Heard::InHand, May::AGAIN, Some(rest)),
             Told::Refused(code) if of_run => match code {
@@ -842,7 +893,7 @@ impl Oracle {
         // A creation comes to an end, and nobody is asked anew for the sake of a VM that is dead.
         let may = match (may.again, creating) {
             (true, true) => May::LIMITED,
-            (true, false) if heard == Heard::Nothing => May::CONFIRM,
+            (true, false) if heard == Heard::Nothing && !may_have_heard => May::CONFIRM,
             _ if !creating => May { confirm: true, ..may },
             _ => may,
         };
@@ -871,15 +922,22 @@ impl Oracle {
         terms: &Terms,
         vm: usize,
         at: usize,
-        running: bool,
+        smc: &Smc,
         answer: &Answer,
         decision: Decision,
     ) {
         const VM_DESTROYED_ANSWER: u8 = 7;
+        let running = matches!(smc.call, SecureCall::Run { .. });
         let sp = terms.sps[at].sp.0;
         let (told, by_sp) = reading::told(reading::read(answer), sp, VM_DESTROYED_ANSWER);
         let of_run = running && !by_sp;
+        let lost = smc.lost && !by_sp;
+        let run_once = self.vms[vm].sps[at].run_once;
+        let refused = |code| matches!(code, reading::DENIED | reading::INVALID | reading::NO_MEMORY);
+        // There is nothing to resume: it is told anew.
+        let gone = lost || matches!(told, Told::Refused(code) if of_run && run_once && refused(code));
         let (may, rest) = match told {
+            _ if gone => (May::AGAIN, None),
             Told::Accepted => (May::CONFIRM, None),
             Told::Preempted(rest) => (May::AGAIN, Some(rest)),
             Told::Refused(code) if reading::passes(code) => (May::AGAIN, None),
@@ -888,6 +946,7 @@ impl Oracle {
             Told::Refused(_) | Told::Unclear => (May::END, None),
         };
         let in_hand = match told {
+            _ if gone => false,
             Told::Preempted(_) => true,
             Told::Refused(_) => of_run && may.again,
             _ => false,
@@ -896,12 +955,15 @@ impl Oracle {
         self.judge(terms, &mut pace, may, false, rest, decision);
         let sp = &mut self.vms[vm].sps[at];
         (sp.pace, sp.leaving) = (pace, in_hand);
+        sp.run_once &= in_hand && rest.is_none();
         sp.farewell = match decision {
             Decision::Met => Farewell::Met,
             Decision::TryAgain { .. } => Farewell::Owed,
             _ => Farewell::WrittenOff,
         };
+        let known = terms.honest && at == 0 && self.vms[vm].is_known;
         self.demand(Rule::P10, (decision == Decision::Met) == (told == Told::Accepted));
+        self.demand(Rule::P10, !(decision == Decision::Met && known));
     }
 
     fn reclaim_judged(
@@ -909,11 +971,12 @@ impl Oracle {
         terms: &Terms,
         vm: usize,
         at: usize,
-        running: bool,
+        smc: &Smc,
         answer: &Answer,
         decision: Decision,
     ) {
-        let (mut may, rest) = Self::service_may(answer, running, true);
+        let running = matches!(smc.call, SecureCall::Run { .. });
+        let (mut may, rest) = Self::service_may(answer, smc, true);
         let slow = !running && reading::read(answer) == Reading::Error(reading::DENIED);
         let lost = !may.confirm && self.handle_went_elsewhere(vm, at);
         if lost {
@@ -937,7 +1000,7 @@ impl Oracle {
                 self.demand(Rule::P3, first && named == id);
                 self.demand(Rule::P3, hand_over == matches!(decision, Decision::HandOver { .. }));
             }
-            _ => share.in_hand = Self::next_to_run(answer),
+            _ => share.in_hand = Self::next_to_run(answer).filter(|_| !smc.lost),
         }
         self.lose_handle(vm, at, lost);
     }
@@ -987,6 +1050,7 @@ impl Oracle {
             handle: None,
             named: false,
             in_hand: None,
+            lost: false,
             handed_over: false,
             pace: Pace::default(),
             truth: None,
@@ -1023,6 +1087,7 @@ impl Oracle {
     ) {
         let share = &self.vms[vm].shares[at];
         let Hold::Sending { resumed } = share.hold else { return self.demand(Rule::P9, false) };
+        let lost = share.lost;
         let fresh = |raw| Handle::new(raw).ok().filter(|handle| self.is_fresh(*handle));
         let anew = |raw| {
             let known =
@@ -1030,10 +1095,12 @@ impl Oracle {
             fresh(raw).is_some_and(known)
         };
         let given = match reading::read(answer) {
+            _ if lost => None,
             Reading::Success { value, .. } | Reading::More(value) => fresh(value),
             _ => None,
         };
         let (rule, holds) = match (reading::read(answer), outcome) {
+            (_, outcome) if lost => (Rule::P2, outcome == SendOutcome::Unknown { handle: None }),
             (Reading::Success { value, wide: false }, outcome) if fresh(value).is_some() => {
                 let rule = if anew(value) { Rule::P8 } else { Rule::P2 };
                 (rule, outcome == SendOutcome::Sent(Handle::new(value).expect("checked")))
@@ -1049,7 +1116,11 @@ impl Oracle {
             (_, outcome) => (Rule::P2, outcome == SendOutcome::Unknown { handle: given }),
         };
         self.demand(rule, holds);
+        if let Some(target) = Self::preempted_anew(answer, resumed, None) {
+            self.displace(terms, target);
+        }
         let share = &mut self.vms[vm].shares[at];
+        (share.in_hand, share.lost) = (None, false);
         match outcome {
             SendOutcome::Sent(handle) => {
                 (share.hold, share.handle, share.named) = (Hold::Held, Some(handle), true);
@@ -1065,6 +1136,7 @@ impl Oracle {
             }
             SendOutcome::Resume(_) => {
                 share.hold = Hold::Sending { resumed: true };
+                share.in_hand = Self::next_to_run(answer);
                 share.pace.tries += 1;
             }
         }
@@ -1085,17 +1157,22 @@ impl Oracle {
         answer: &Answer,
         outcome: ReclaimOutcome,
     ) {
-        let confirms = matches!(reading::read(answer), Reading::Success { .. });
+        let Share { lost: of_another, in_hand, .. } = self.vms[vm].shares[at];
+        let confirms = matches!(reading::read(answer), Reading::Success { .. }) && !of_another;
         self.demand(Rule::P1Lying, (outcome == ReclaimOutcome::Confirmed) == confirms);
+        if let Some(target) = Self::preempted_anew(answer, in_hand.is_some(), None) {
+            self.displace(terms, target);
+        }
         let share = &self.vms[vm].shares[at];
         let resumes = matches!(outcome, ReclaimOutcome::Resume(_));
         self.demand(Rule::P18, !(resumes && share.pace.tries >= terms.policy.tries));
         let lost = !confirms && !resumes && self.handle_went_elsewhere(vm, at);
         let share = &mut self.vms[vm].shares[at];
+        share.lost = false;
         match outcome {
             ReclaimOutcome::Confirmed => share.hold = Hold::Returning,
             ReclaimOutcome::Refused(_) => {
-                share.in_hand = Self::next_to_run(answer);
+                share.in_hand = Self::next_to_run(answer).filter(|_| !of_another);
                 (share.hold, share.pace) = (Hold::Held, Pace::default());
             }
             ReclaimOutcome::Resume(target) => {
@@ -1115,18 +1192,31 @@ impl Oracle {
             sp,
             in_flight: true,
             in_hand: false,
+            lost: false,
             written_off: false,
+            run_once: false,
             pace: Pace::default(),
         });
     }
 
-    pub fn request_answered(&mut self, vm: usize, at: usize, answer: &Answer, preempted: bool) {
+    pub fn request_answered(
+        &mut self,
+        terms: &Terms,
+        vm: usize,
+        at: usize,
+        answer: &Answer,
+        preempted: bool,
+    ) {
+        let Request { sp, in_hand, .. } = self.vms[vm].requests[at];
+        if let Some(target) = Self::preempted_anew(answer, in_hand, Some(sp.0)) {
+            self.displace(terms, target);
+        }
         let request = &mut self.vms[vm].requests[at];
         let by_sp = matches!(reading::read(answer),
             Reading::Preempted { endpoint, .. } if endpoint == request.sp.0);
         let not_now = !matches!(reading::read(answer), Reading::Preempted { .. })
             && Self::stays_in_hand(answer, request.in_hand);
-        let expected = by_sp || not_now;
+        let expected = (by_sp || not_now) && !request.lost;
         (request.in_flight, request.in_hand) = (false, preempted);
         if !preempted {
             self.vms[vm].requests.remove(at);

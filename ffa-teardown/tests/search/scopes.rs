@@ -39,6 +39,7 @@ fn scope(name: &'static str, vms: usize, sps: &[Subscription], shares: usize, ho
         fine: false,
         split: false,
         retry: false,
+        restart: false,
         spans: &[1],
         kind_every: 64,
         wrong: Wrong::Nothing,
@@ -81,6 +82,16 @@ pub fn notifications() -> Scope {
     Scope { guests, ..scope("1 VM x 2 notifications", 1, &[], 0, true) }
 }
 
+/// An SP that is restarted in the middle of what it has in hand, and begins something else.
+fn restarts(name: &'static str, vms: usize, sp: Subscription, guests: Guests) -> Scope {
+    Scope {
+        terms: Terms { sps: vec![sp], policy: FLAT, honest: true },
+        guests,
+        restart: true,
+        ..scope(name, vms, &[], 0, true)
+    }
+}
+
 /// What a debug build searches, each to the end.
 pub fn small() -> Vec<Scope> {
     let handles = Scope {
@@ -96,6 +107,15 @@ pub fn small() -> Vec<Scope> {
             true,
         ),
         handles,
+        Scope {
+            retry: true,
+            ..restarts(
+                "1 VM x 1 share, a direct request, SP restarts",
+                1,
+                BOTH[0],
+                Guests { request: true, ..SHARE },
+            )
+        },
         scope("1 VM x 2 SPs x 2 shares", 1, &BOTH[..2], 2, true),
         notifications(),
     ]
@@ -124,6 +144,11 @@ pub fn large() -> Vec<Scope> {
     let mut creation = every_answer(scope("1 VM x 3 SPs, every answer", 1, &BOTH, 0, true));
     creation.terms.policy = Policy { tries: 2, ..FLAT };
     vec![
+        restarts("2 VMs, SP restarts", 2, BOTH[0], Guests::default()),
+        Scope {
+            retry: true,
+            ..restarts("2 VMs, SP restarts and hears only of their end", 2, MIXED[1], Guests::default())
+        },
         smallest(false),
         handed_over,
         close("1 VM x 1 SP, RX/TX, every answer", Guests { standing: true, ..Guests::default() }, true),

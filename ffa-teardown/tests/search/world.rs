@@ -14,7 +14,7 @@ use ffa_teardown::{
 
 use crate::Tested;
 use crate::answers::{self, Alphabet};
-use crate::oracle::{About, Asked, Hold, Life, Notifications, Oracle, Rule, Share, Smc, Terms, Vm};
+use crate::oracle::{About, Asked, Heard, Hold, Life, Notifications, Oracle, Rule, Share, Smc, Terms, Vm};
 use crate::reading::{self, Reading};
 use crate::wrong::Wrong;
 
@@ -50,6 +50,8 @@ pub struct Scope {
     pub split: bool,
     /// The operator may ask for a retry.
     pub retry: bool,
+    /// The first SP may be restarted while it has something in hand.
+    pub restart: bool,
     /// The spans of time that may go by at once.
     pub spans: &'static [u64],
     /// One in so many states is followed to its end by kind answers alone.
@@ -94,10 +96,12 @@ pub enum Seen {
     SignalledLate,
     InDoubt,
     Busy,
+    Restarted,
+    Displaced,
 }
 
 /// How many kinds of [`Seen`] there are.
-pub const SEEN: usize = Seen::Busy as usize + 1;
+pub const SEEN: usize = Seen::Displaced as usize + 1;
 
 /// The model: a scope, and what was seen of it.
 pub struct Search {
@@ -124,8 +128,19 @@ enum Work {
     Reclaim(Handle),
     /// Another service of the SPMC. Like a reclaim it ends with whatever FFA_RUN is answered.
     Service,
-    /// A message, which ends with a response of its own. An error that says "not now" is FFA_RUN's.
-    Message,
+    /// VM_CREATED for this VM, by position. Like all messages it ends with a response of its own: an error that says
+    /// "not now" is FFA_RUN's.
+    Created(usize),
+    /// VM_DESTROYED for this VM.
+    Destroyed(usize),
+    /// A direct request of this VM.
+    Request(usize),
+}
+
+impl Work {
+    fn is_message(self) -> bool {
+        matches!(self, Self::Created(_) | Self::Destroyed(_) | Self::Request(_))
+    }
 }
 
 impl Hash for World {
@@ -170,6 +185,8 @@ pub enum Step {
     AnswerBinding(usize, usize, Answer, bool),
     /// An SP signals the VM.
     Signal(usize),
+    /// The first SP begins anew.
+    Restart,
 }
 
 impl Search {
@@ -278,7 +295,7 @@ impl Search {
                 if request.in_flight {
                     busy = true;
                     let answers = answers::to_request(*alphabet, request.sp, vm.id);
-                    let answers = self.possible(world, Work::Message, request.in_hand, answers);
+                    let answers = self.possible(world, Work::Request(at), request.in_hand, answers);
                     steps.extend(answers.into_iter().map(|answer| Step::AnswerRequest(at, position, answer)));
                 } else if live {
                     steps.push(Step::Run(at, position));
@@ -311,6 +328,9 @@ impl Search {
                 }
             }
         }
+        if self.scope.restart && world.work != Work::Nothing {
+            steps.push(Step::Restart);
+        }
         match world.engine.next_deadline() {
             Some(NOW) => steps.push(Step::Next),
             // A timer that fires early is stepped too.
@@ -331,7 +351,7 @@ impl Search {
             About::Sp(sp) => {
                 let event = match smc.call {
                     SecureCall::Tell { event, .. } => event,
-                    _ if vm.sps[sp].heard == crate::oracle::Heard::InHand => VmAvailability::Created,
+                    _ if vm.sps[sp].heard == Heard::InHand => VmAvailability::Created,
                     _ => VmAvailability::Destroyed,
                 };
                 answers::to_message(*alphabet, terms.sps[sp].sp, vm.id, event, running)
@@ -353,6 +373,18 @@ impl Search {
         }
     }
 
+    /// The response by which an honest SP takes note of the message that it has in hand.
+    fn response(&self, world: &World) -> Option<Answer> {
+        let (sp, id) = (self.first_sp(), |vm: usize| world.oracle.vms[vm].id);
+        let about = |vm, event| answers::kind(SecureCall::Tell { sp, vm: id(vm), event }, None);
+        match world.work {
+            Work::Created(vm) => Some(about(vm, VmAvailability::Created)),
+            Work::Destroyed(vm) => Some(about(vm, VmAvailability::Destroyed)),
+            Work::Request(vm) => Some(answers::response(sp, id(vm))),
+            Work::Nothing | Work::Reclaim(_) | Work::Service => None,
+        }
+    }
+
     /// What is left of `answers` in an honest world, to a call that is `work` for the SP, or if `running` to FFA_RUN:
     /// success is true, and the SP takes nothing new before what it has in hand is over.
     fn possible(&self, world: &World, work: Work, running: bool, mut answers: Vec<Answer>) -> Vec<Answer> {
@@ -366,10 +398,14 @@ impl Search {
                 (Reading::Success { .. }, Work::Reclaim(handle)) => {
                     Self::owner(world, Some(handle)).is_some()
                 }
-                (Reading::Success { .. }, Work::Nothing | Work::Message) => false,
+                (Reading::Success { .. }, Work::Nothing) => false,
+                (Reading::Success { .. }, meant) if meant.is_message() => false,
+                // The SP responds to what it has in hand, for whatever it is run.
+                (Reading::Response { sender, .. }, meant) if running && meant != work => sender != sp,
                 (Reading::Preempted { endpoint, .. }, _) => free || endpoint != sp,
                 _ => true,
             });
+            answers.extend(self.response(world).filter(|_| running && meant != work));
         }
         answers
     }
@@ -402,6 +438,11 @@ impl Search {
         };
         let fresh = (0..).find(|raw| !taken(*raw)).expect("handles without end");
         let mut answers = answers::to_send(*alphabet, sp, fresh);
+        if terms.honest && resumed && (world.work == Work::Nothing || world.work.is_message()) {
+            let lies =
+                |answer: &Answer| matches!(reading::read(answer), Reading::Success { .. } | Reading::More(_));
+            answers.retain(|answer| !lies(answer));
+        }
         if terms.honest && world.work != Work::Nothing && !resumed {
             answers.retain(|answer| !matches!(reading::read(answer), Reading::Preempted { .. }));
         }
@@ -487,10 +528,17 @@ impl Search {
             }
             Step::Run(vm, request) => {
                 let (key, sp) = (world.oracle.key(vm), world.oracle.vms[vm].requests[request].sp);
+                let is_over = !world.oracle.vms[vm].requests[request].in_hand;
                 let target = ffa_abi::RunTarget { endpoint: sp, vcpu: 0 };
                 let foreign = world.engine.begin_run(key, 1, target);
                 world.oracle.demand(Rule::P7, foreign == Err(BeginError::NotFound));
-                let id = world.engine.begin_run(key, 0, target).expect("preempted");
+                let begun = world.engine.begin_run(key, 0, target);
+                self.see(Seen::Displaced, is_over);
+                if is_over {
+                    world.oracle.vms[vm].requests.remove(request);
+                    return world.oracle.demand(Rule::P7, begun == Err(BeginError::NotFound));
+                }
+                let id = begun.expect("preempted");
                 let request = &mut world.oracle.vms[vm].requests[request];
                 request.in_flight = true;
                 let own = request.id.0 == id;
@@ -498,9 +546,10 @@ impl Search {
             }
             Step::AnswerRequest(vm, request, answer) => {
                 let (key, id) = (world.oracle.key(vm), world.oracle.vms[vm].requests[request].id.0);
-                self.happens(world, Work::Message, world.oracle.vms[vm].requests[request].in_hand, &answer);
+                let running = world.oracle.vms[vm].requests[request].in_hand;
+                self.happens(world, Work::Request(vm), running, &answer);
                 let preempted = world.engine.call_answered(key, id, &answer).expect("in flight");
-                world.oracle.request_answered(vm, request, &answer, preempted);
+                world.oracle.request_answered(&self.scope.terms, vm, request, &answer, preempted);
             }
             Step::Keep(vm) => {
                 let what = self.next_to_keep(&world.oracle.vms[vm]).expect("something is not kept yet");
@@ -533,6 +582,11 @@ impl Search {
             Step::Unbind(vm, bits) => self.ask(world, vm, Asked::Unbind, bits),
             Step::AnswerBinding(vm, at, answer, done) => self.binding_answered(world, vm, at, &answer, done),
             Step::Signal(vm) => self.signalled(world, vm),
+            Step::Restart => {
+                self.see(Seen::Restarted, true);
+                world.work = Work::Nothing;
+                world.oracle.vms.iter_mut().for_each(|vm| vm.is_known = false);
+            }
         }
     }
 
@@ -553,6 +607,8 @@ impl Search {
             Ok(created) => world.oracle.creating(terms, vm, created.vm, created.take_reference),
             Err(error) => panic!("{error} while there is room"),
         }
+        let hears_only_of_the_end = terms.sps.first().is_some_and(|sp| !sp.created);
+        world.oracle.vms[vm].is_known = self.scope.restart && hears_only_of_the_end;
         self.probe_id(world, vm);
     }
 
@@ -680,7 +736,7 @@ impl Search {
         self.see(Seen::Zombie, end == End::Zombie);
         self.see(Seen::Retired, end == End::Retired);
         self.see(Seen::HalfBorn, one.half_born);
-        let spared = one.sps.iter().any(|sp| sp.heard == crate::oracle::Heard::Nothing);
+        let spared = one.sps.iter().any(|sp| sp.heard == Heard::Nothing);
         self.see(Seen::NotToldOfEnd, spared && one.half_born);
         self.see(Seen::Silent, world.engine.next_deadline().is_none() && end != End::Gone);
         world.oracle.finished(&self.scope.terms, vm, end, give_back);
@@ -719,7 +775,17 @@ impl Search {
     /// The work that a call is.
     fn work(&self, world: &World, vm: usize, about: About) -> Work {
         match about {
-            About::Sp(_) | About::Request(_) => Work::Message,
+            About::Sp(sp) => {
+                let sp = &world.oracle.vms[vm].sps[sp];
+                let asks = world.oracle.vms[vm].smc.as_ref().map(|smc| smc.call);
+                match asks {
+                    Some(SecureCall::Tell { event: VmAvailability::Created, .. }) => Work::Created(vm),
+                    Some(SecureCall::Tell { .. }) => Work::Destroyed(vm),
+                    _ if sp.heard == Heard::InHand => Work::Created(vm),
+                    _ => Work::Destroyed(vm),
+                }
+            }
+            About::Request(_) => Work::Request(vm),
             About::Share(share) => Self::reclaim(world.oracle.vms[vm].shares[share].handle),
             About::Kept(_) | About::Binding(_) => Work::Service,
         }
@@ -744,16 +810,35 @@ impl Search {
                     world.oracle.vms[vm].shares[share].truth = None;
                 }
             }
-            (Reading::Error(code), Work::Message)
-                if reading::passes(code)
-                    || matches!(code, reading::DENIED | reading::INVALID | reading::NO_MEMORY) =>
+            (Reading::Error(code), meant)
+                if meant.is_message()
+                    && (reading::passes(code)
+                        || matches!(code, reading::DENIED | reading::INVALID | reading::NO_MEMORY)) =>
             {
                 return;
             }
+            (Reading::Response { sender, receiver: 0, framework: Some((_, refusal)) }, _)
+                if sender == self.first_sp().0 && refusal != 0 => {}
+            // What has come to an end without a word was done as well.
+            (Reading::Response { sender, .. }, meant) if running || sender == self.first_sp().0 => {
+                self.heard(world, meant);
+            }
+            (_, meant) if running => self.heard(world, meant),
             _ => {}
         }
         if running {
             world.work = Work::Nothing;
+        }
+    }
+
+    /// The first SP has done what a message asks.
+    fn heard(&self, world: &mut World, message: Work) {
+        match message {
+            // Without a restart what it knows is what it has said.
+            _ if !self.scope.restart => {}
+            Work::Created(vm) => world.oracle.vms[vm].is_known = true,
+            Work::Destroyed(vm) => world.oracle.vms[vm].is_known = false,
+            Work::Nothing | Work::Reclaim(_) | Work::Service | Work::Request(_) => {}
         }
     }
 
@@ -905,7 +990,7 @@ impl Search {
         let (mut calls, mut duties) = (0, 0);
         for (at, vm) in world.oracle.vms.clone().iter().enumerate() {
             if let Some(key) = vm.key.0 {
-                duties += self.calls_to_end(&world, key) + vm.sps.len();
+                duties += self.calls_to_end(&world, key) + vm.sps.len() + vm.in_hand();
                 if matches!(vm.life, Life::Creating | Life::Live) {
                     self.destroy(&mut world, at);
                 }
@@ -943,9 +1028,14 @@ impl Search {
     pub fn kind_step(&self, world: &World) -> Option<Step> {
         world.oracle.vms.iter().enumerate().find_map(|(at, vm)| {
             if let Some(smc) = &vm.smc {
-                let step = match smc.reply {
-                    Some(_) => Step::Arrive(at),
-                    None => Step::Answer(at, self.kind_answer(vm, smc)),
+                let elsewhere =
+                    matches!(smc.about, About::Sp(sp) if self.scope.terms.sps[sp].sp != self.first_sp());
+                let running = matches!(smc.call, SecureCall::Run { .. }) && !elsewhere;
+                let step = match (smc.reply, self.run_kindly(world, self.work(world, at, smc.about), running))
+                {
+                    (Some(_), _) => Step::Arrive(at),
+                    (None, Some(answer)) => Step::Answer(at, answer),
+                    (None, None) => Step::Answer(at, self.kind_answer(vm, smc)),
                 };
                 return Some(step);
             }
@@ -953,20 +1043,25 @@ impl Search {
                 Hold::Returning => Some(Step::Release(at, position)),
                 Hold::Asked if share.reply.is_some() => Some(Step::ArriveReclaim(at, position)),
                 Hold::Asked => {
-                    Some(Step::AnswerReclaim(at, position, answers::success(ffa_abi::Width::Smc32, 0)))
+                    let own = Self::reclaim(share.handle);
+                    let other = self.run_kindly(world, own, share.in_hand.is_some());
+                    let done = answers::success(ffa_abi::Width::Smc32, 0);
+                    Some(Step::AnswerReclaim(at, position, other.unwrap_or(done)))
                 }
                 Hold::Sending { resumed: false } => Some(Step::Abandon(at, position)),
                 Hold::Sending { resumed: true } => {
                     let fresh =
                         answers::success(ffa_abi::Width::Smc32, 1 << 40 | position as u64 | (at as u64) << 8);
-                    Some(Step::AnswerSend(at, position, fresh))
+                    let other = self.run_kindly(world, Work::Service, true);
+                    Some(Step::AnswerSend(at, position, other.unwrap_or(fresh)))
                 }
                 Hold::Held | Hold::Quarantined => None,
             });
             let request = || {
                 let position = vm.requests.iter().position(|request| request.in_flight)?;
                 let response = answers::response(vm.requests[position].sp, vm.id);
-                Some(Step::AnswerRequest(at, position, response))
+                let other = self.run_kindly(world, Work::Request(at), vm.requests[position].in_hand);
+                Some(Step::AnswerRequest(at, position, other.unwrap_or(response)))
             };
             let kept = || {
                 let position = vm.kept.iter().position(|kept| kept.in_flight)?;
@@ -976,11 +1071,23 @@ impl Search {
         })
     }
 
+    /// The best answer to FFA_RUN where the SP does not have in hand what it is `meant` to be run for, in an honest world.
+    fn run_kindly(&self, world: &World, meant: Work, running: bool) -> Option<Answer> {
+        let has_it = world.work == meant || !self.scope.terms.honest;
+        (running && !has_it).then(|| match world.work {
+            Work::Nothing => Answer::MsgWait,
+            Work::Reclaim(_) | Work::Service => answers::success(ffa_abi::Width::Smc32, 0),
+            Work::Created(_) | Work::Destroyed(_) | Work::Request(_) => {
+                self.response(world).expect("a message is in hand")
+            }
+        })
+    }
+
     fn kind_answer(&self, vm: &Vm, smc: &Smc) -> Answer {
         let resumed = match smc.about {
             About::Sp(at) => {
                 let event = match vm.sps[at].heard {
-                    crate::oracle::Heard::InHand => VmAvailability::Created,
+                    Heard::InHand => VmAvailability::Created,
                     _ => VmAvailability::Destroyed,
                 };
                 let call = SecureCall::Tell { sp: self.scope.terms.sps[at].sp, vm: vm.id, event };

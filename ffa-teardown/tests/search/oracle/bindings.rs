@@ -3,7 +3,7 @@
 use ffa_abi::{Answer, PartitionId};
 use ffa_teardown::{BindingId, BindingOutcome, Decision, SecureCall, Standing, Subject};
 
-use super::{Kept, May, Name, Oracle, Pace, Rule, Terms};
+use super::{Kept, May, Name, Oracle, Pace, Rule, Smc, Terms};
 use crate::Tested;
 use crate::reading::{self, Reading};
 
@@ -25,6 +25,8 @@ pub struct Binding {
     pub asked: Option<Asked>,
     /// An SP was preempted over the call about it.
     pub in_hand: bool,
+    /// The guest's FFA_RUN is in flight, of an SP that works for something else by now.
+    pub lost: bool,
     /// FFA_NOTIFICATION_GET came before the call that is next.
     pub drained: bool,
     pub written_off: bool,
@@ -72,6 +74,7 @@ impl Oracle {
             known: asked == Asked::Unbind,
             asked: Some(asked),
             in_hand: false,
+            lost: false,
             drained: false,
             written_off: false,
             pace: Pace::default(),
@@ -86,11 +89,15 @@ impl Oracle {
         answer: &Answer,
         outcome: BindingOutcome,
     ) {
+        if let Some(target) = Self::preempted_anew(answer, self.vms[vm].bindings[at].in_hand, None) {
+            self.displace(terms, target);
+        }
         let bindings = &mut self.vms[vm].bindings;
         let binding = &mut bindings[at];
         let bits = binding.bits;
         let refusal = |code: i32| code != reading::ABORTED && (-10..0).contains(&code);
         let holds = match (reading::read(answer), outcome) {
+            (_, outcome) if binding.lost => outcome == BindingOutcome::Unknown,
             (Reading::Success { .. }, outcome) => outcome == BindingOutcome::Done,
             (Reading::Error(code), outcome) if !binding.in_hand && refusal(code) => {
                 matches!(outcome, BindingOutcome::Refused(status) if status.code() == code)
@@ -104,7 +111,7 @@ impl Oracle {
             return self.demand(Rule::P31, holds);
         }
         let asked = binding.asked.take();
-        (binding.in_hand, binding.pace) = (false, Pace::default());
+        (binding.in_hand, binding.lost, binding.pace) = (false, false, Pace::default());
         binding.known = outcome != BindingOutcome::Unknown;
         if bits == 0 {
             bindings.remove(at);
@@ -164,12 +171,14 @@ impl Oracle {
         &mut self,
         terms: &Terms,
         pace: &mut Pace,
+        smc: &Smc,
         answer: &Answer,
         decision: Decision,
     ) -> (bool, bool) {
         if let Reading::Preempted { rest, .. } = reading::read(answer) {
-            self.judge(terms, pace, May::AGAIN, false, Some(rest), decision);
-            return (false, true);
+            let rest = (!smc.lost).then_some(rest);
+            self.judge(terms, pace, May::AGAIN, false, rest, decision);
+            return (false, !smc.lost);
         }
         self.demand(Rule::P30, decision == Decision::Drained);
         (pace.wait, pace.ahead) = (0, false);
@@ -181,18 +190,19 @@ impl Oracle {
         terms: &Terms,
         vm: usize,
         at: usize,
-        running: bool,
+        smc: &Smc,
         answer: &Answer,
         decision: Decision,
     ) {
+        let running = matches!(smc.call, SecureCall::Run { .. });
         let Binding { mut pace, drained, .. } = self.vms[vm].bindings[at];
         if !drained {
-            let (drained, in_hand) = self.drain_judged(terms, &mut pace, answer, decision);
+            let (drained, in_hand) = self.drain_judged(terms, &mut pace, smc, answer, decision);
             let binding = &mut self.vms[vm].bindings[at];
             (binding.pace, binding.drained, binding.in_hand) = (pace, drained, in_hand);
             return;
         }
-        let (may, rest) = Self::service_may(answer, running, true);
+        let (may, rest) = Self::service_may(answer, smc, true);
         let slow = !running && reading::read(answer) == Reading::Error(reading::DENIED);
         self.judge(terms, &mut pace, may, slow, rest, decision);
         let bindings = &mut self.vms[vm].bindings;
@@ -203,7 +213,7 @@ impl Oracle {
         let binding = &mut bindings[at];
         binding.pace = pace;
         binding.written_off = matches!(decision, Decision::GivenUp { .. });
-        binding.in_hand = Self::next_to_run(answer).is_some();
+        binding.in_hand = Self::next_to_run(answer).is_some() && !smc.lost;
         binding.drained = binding.in_hand;
     }
 
