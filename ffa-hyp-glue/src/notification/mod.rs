@@ -11,7 +11,7 @@ use ffa_abi::{
     Answer, Call, NotificationBind, NotificationGet, NotificationSet, NotificationSources,
     NotificationUnbind, PartitionId, PartitionInfo, PendingNotifications, Properties, Regs, Status,
 };
-use ffa_teardown::{BeginError, BindingOutcome, VmKey};
+use ffa_teardown::{BeginError, BindingOutcome, Engine, Unexpected, VmKey};
 
 use crate::dispatch::Reply;
 use crate::mediator::{Guard, State, refusal};
@@ -51,16 +51,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         record.enter();
         drop(state);
         self.take_reference(hyp, vm, begun.take_reference);
-        let mut call = bind.to_regs();
-        loop {
-            let answer = Answer::from_regs(&hyp.call(&call));
-            let mut state = self.lock();
-            let outcome = state.engine.bind_answered(vm, begun.id, &answer);
-            match self.bound(hyp, state, vm, outcome) {
-                Bound::Ask(target) => call = target,
-                Bound::Over(reply) => return reply,
-            }
-        }
+        self.ask_to_bind(hyp, vm, bind.to_regs(), |engine, answer| engine.bind_answered(vm, begun.id, answer))
     }
 
     pub(crate) fn notification_unbind(
@@ -82,37 +73,37 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let id = engine.begin_unbind(vm, sender, bitmap).map_err(|error| status(&error))?;
         record.enter();
         drop(state);
-        let mut call = unbind.to_regs();
+        self.ask_to_bind(hyp, vm, unbind.to_regs(), |engine, answer| engine.unbind_answered(vm, id, answer))
+    }
+
+    /// Makes a guest's FFA_NOTIFICATION_BIND or _UNBIND, and FFA_RUN as often as the engine wants it, and ends the guest's
+    /// call.
+    fn ask_to_bind(
+        &self,
+        hyp: &mut P,
+        vm: VmKey,
+        mut call: Regs,
+        answered: impl Fn(&mut Engine<S::Vms, S::Duties>, &Answer) -> Result<BindingOutcome, Unexpected>,
+    ) -> Result<Reply, Status> {
         loop {
             let answer = Answer::from_regs(&hyp.call(&call));
             let mut state = self.lock();
-            let outcome = state.engine.unbind_answered(vm, id, &answer);
-            match self.bound(hyp, state, vm, outcome) {
-                Bound::Ask(target) => call = target,
-                Bound::Over(reply) => return reply,
-            }
+            let reply = match answered(&mut state.engine, &answer) {
+                Ok(BindingOutcome::Resume(target)) => {
+                    call = Call::Run(target).to_regs();
+                    continue;
+                }
+                Ok(BindingOutcome::Done) => Ok(Reply::DONE),
+                Ok(BindingOutcome::Refused(status)) => Err(status.for_guest()),
+                Ok(BindingOutcome::Unknown) => Err(Status::Aborted),
+                Err(_) => {
+                    debug_assert!(false, "the engine was told of this call");
+                    Err(Status::Aborted)
+                }
+            };
+            self.leave(hyp, state, vm);
+            return reply;
         }
-    }
-
-    fn bound(
-        &self,
-        hyp: &mut P,
-        state: Guard<'_, P, S>,
-        vm: VmKey,
-        outcome: Result<BindingOutcome, ffa_teardown::Unexpected>,
-    ) -> Bound {
-        let reply = match outcome {
-            Ok(BindingOutcome::Resume(target)) => return Bound::Ask(Call::Run(target).to_regs()),
-            Ok(BindingOutcome::Done) => Ok(Reply::DONE),
-            Ok(BindingOutcome::Refused(status)) => Err(status.for_guest()),
-            Ok(BindingOutcome::Unknown) => Err(Status::Aborted),
-            Err(_) => {
-                debug_assert!(false, "the engine was told of this call");
-                Err(Status::Aborted)
-            }
-        };
-        self.leave(hyp, state, vm);
-        Bound::Over(reply)
     }
 
     pub(crate) fn notification_set(
@@ -240,14 +231,6 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 enum Partner<'a> {
     Sp(&'a PartitionInfo),
     Vm(VmKey),
-}
-
-/// How a guest's FFA_NOTIFICATION_BIND or _UNBIND stands.
-enum Bound {
-    /// To be asked again, with these registers.
-    Ask(Regs),
-    /// Answered.
-    Over(Result<Reply, Status>),
 }
 
 fn status(error: &BeginError) -> Status {
