@@ -182,10 +182,6 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         let noted = engine.standing_over(vm, forwarded.mapped);
         debug_assert_eq!(noted, Ok(()));
-        if let Some(owned) = rx_owned {
-            let noted = engine.end_standing(vm, owned).map(|()| engine.standing_over(vm, owned));
-            debug_assert_eq!(noted, Ok(Ok(())));
-        }
         Ok(())
     }
 

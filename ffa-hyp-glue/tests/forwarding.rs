@@ -331,24 +331,37 @@ fn a_release_that_fails_keeps_no_guest_from_unmapping() {
     }
 }
 
-/// The SPMC has taken RX back, and denies that there is anything to release. That holds no pages, nor the VM.
+/// The SPMC has taken RX back, and denies that there is anything to release. With the mapping that is over, in either order.
 #[test]
-fn a_release_that_is_lost_keeps_no_pages() {
+fn a_release_that_is_lost_keeps_neither_pages_nor_the_id() {
     for preset in SERVE {
         for action in UNCLEAR {
             let mut world = mapped(preset, Disposal::Zombie, once(Function::RxRelease, action));
             assert_eq!(world.call(VM1, [LIST])[0], DONE[0]);
             assert_ne!(world.call(VM1, [RELEASE])[0], DONE[0], "{} {action:?}", preset.name());
             assert_eq!(world.call(VM1, [RELEASE]), Regs::error(Status::Denied));
-            world.destroy(VM1);
-            assert!(world.hypervisor.settle(LONG));
-            world.check();
-            assert_eq!(world.hypervisor.spmc().kept().count(), 0, "{} {action:?}", preset.name());
-            assert_eq!(world.hypervisor.frames().orphans, 0);
-            // Nobody said that RX was released: the ID stays retired.
-            let report = world.hypervisor.report(VM1).expect("retired");
-            assert_eq!((report.phase, report.quarantined, report.referenced), (Phase::Over, 0, false));
+            all_gone(&mut world);
+            // As new.
+            world.live(VM1, Version::V1_1);
+            assert_eq!(world.call(VM1, [LIST])[0], DONE[0], "{} {action:?}", preset.name());
+            all_gone(&mut world);
         }
+        // Both are given up, and the unmapping alone works when it is tried again.
+        let fault = |function| Fault {
+            call: CallKind::function(function),
+            when: When::Every,
+            action: refuse(Status::NotSupported),
+        };
+        let release = fault(Function::RxRelease);
+        let faults = FaultPlan::new([release, fault(Function::RxTxUnmap)]);
+        let mut world = mapped(preset, Disposal::Zombie, faults);
+        assert_eq!(world.call(VM1, [LIST])[0], DONE[0]);
+        world.destroy(VM1);
+        assert!(world.hypervisor.settle(LONG));
+        assert_eq!(world.hypervisor.report(VM1).unwrap().phase, Phase::Over);
+        *world.hypervisor.plan_mut() = FaultPlan::new([release]);
+        assert_eq!(world.hypervisor.retry(Some(VM1)), Ok(2));
+        gone(&mut world);
     }
 }
 

@@ -194,6 +194,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             _ if done && duty.holds_pages() => {
                 slot.state = State::Returning { vm };
+                self.unowned_with_mapping(vm);
                 Decision::Returned { pages: ShareId(index) }
             }
             Duty::Standing { what: Standing::Bitmap, .. } if done => {

@@ -11,7 +11,7 @@ use crate::{AnswerClass, AnswerTable, Pace, Row, SecureCall, Time, Verdict};
 /// What the SPMC keeps for a VM besides shares, each to be undone by a call of its own.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Standing {
-    /// The VM owns its RX buffer as far as the SPMC knows: FFA_RX_RELEASE.
+    /// The VM owns its RX buffer as far as the SPMC knows: FFA_RX_RELEASE. Over with the mapping.
     RxOwned,
     /// The VM's RX/TX buffers were forwarded: FFA_RXTX_UNMAP. Until then their pages are held like those of a share.
     RxTxMapped,
@@ -56,13 +56,22 @@ pub(crate) const STAGE_BITMAP: usize = 3;
 pub(crate) const STAGE_SP: usize = 4;
 pub(crate) const STAGE_SHARE: usize = 5;
 
+impl Standing {
+    pub(crate) const fn stage(self) -> usize {
+        match self {
+            Self::RxOwned => STAGE_RX,
+            Self::RxTxMapped => STAGE_BOUND,
+            Self::Bitmap => STAGE_BITMAP,
+        }
+    }
+}
+
 impl Duty {
     pub(crate) const fn stage(&self) -> usize {
         match self {
             Self::Call { .. } => STAGE_CALL,
-            Self::Standing { what: Standing::RxOwned, .. } => STAGE_RX,
-            Self::Standing { what: Standing::RxTxMapped, .. } | Self::Bound { .. } => STAGE_BOUND,
-            Self::Standing { what: Standing::Bitmap, .. } => STAGE_BITMAP,
+            Self::Standing { what, .. } => what.stage(),
+            Self::Bound { .. } => STAGE_BOUND,
             Self::Sp { .. } => STAGE_SP,
             Self::Share { .. } => STAGE_SHARE,
         }
@@ -112,7 +121,14 @@ impl Duty {
     }
 
     pub(crate) const fn is_standing(&self) -> bool {
-        matches!(self, Self::Standing { .. })
+        self.standing().is_some()
+    }
+
+    pub(crate) const fn standing(&self) -> Option<Standing> {
+        match self {
+            Self::Standing { what, .. } => Some(*what),
+            _ => None,
+        }
     }
 
     /// Whether pages are held until this duty is met.

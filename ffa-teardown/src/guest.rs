@@ -353,8 +353,13 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// The mediator is about to make the SPMC keep something for a VM that lives or is being created.
     ///
     /// # Errors
-    /// [`BeginError`]; nothing has changed.
+    /// [`BeginError`]; nothing has changed. [`BeginError::Busy`] if it is to own an RX buffer that is being mapped or
+    /// unmapped.
     pub fn begin_standing(&mut self, vm: VmKey, standing: Standing) -> Result<Begun<StandingId>, BeginError> {
+        self.phase(vm)?;
+        if standing == Standing::RxOwned && self.guest_works_on(vm, Standing::RxTxMapped) {
+            return Err(BeginError::Busy);
+        }
         self.begin(vm, Duty::Standing { what: standing, drained: false, handed_over: false })
             .map(|(index, take_reference)| Begun { id: StandingId(index), take_reference })
     }
@@ -370,16 +375,19 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         Ok(())
     }
 
-    /// The SPMC never kept it, or confirmed to the VM that it no longer does. What is bound in a bitmap is over with it.
+    /// The SPMC never kept it, or confirmed to the VM that it no longer does. What is bound in a bitmap is over with it,
+    /// and so is who owns RX with the mapping.
     ///
     /// # Errors
     /// [`Unexpected`] if it is neither about to begin nor about to end.
     pub fn standing_over(&mut self, vm: VmKey, standing: StandingId) -> Result<(), Unexpected> {
         let slot = Self::guest_duty(&self.vms, &mut self.duties, vm, standing.0, Duty::is_standing)?;
-        let bitmap = matches!(slot.duty, Some(Duty::Standing { what: Standing::Bitmap, .. }));
+        let what = slot.duty.and_then(|duty| duty.standing());
         self.remove(vm.index, standing.0);
-        if bitmap {
-            self.unbound_with_bitmap(vm.index);
+        match what {
+            Some(Standing::Bitmap) => self.unbound_with_bitmap(vm.index),
+            Some(Standing::RxTxMapped) => self.unowned_with_mapping(vm.index),
+            Some(Standing::RxOwned) | None => {}
         }
         self.wake(vm.index);
         Ok(())
@@ -388,11 +396,16 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// The VM itself is about to end it.
     ///
     /// # Errors
-    /// [`BeginError`] if the VM does not live, or it is not in force; [`BeginError::Busy`] if it is the bitmap, and
-    /// another call works on what is bound in it.
+    /// [`BeginError`] if the VM does not live, or it is not in force; [`BeginError::Busy`] if another call works on what
+    /// would be over with it: what is bound in the bitmap, or who owns RX.
     pub fn end_standing(&mut self, vm: VmKey, standing: StandingId) -> Result<(), BeginError> {
         self.live(vm)?;
         if self.bitmap(vm) == Some(standing.0) && self.bindings(vm).any(|bound| bound.in_flight) {
+            return Err(BeginError::Busy);
+        }
+        let duty = self.duties.get(standing.0.get()).and_then(|slot| slot.duty);
+        let is_mapping = duty.is_some_and(|duty| duty.standing() == Some(Standing::RxTxMapped));
+        if is_mapping && self.guest_works_on(vm, Standing::RxOwned) {
             return Err(BeginError::Busy);
         }
         let lists = self.vms[vm.index.get()].lists;
@@ -408,6 +421,26 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
         }
         Err(BeginError::NotFound)
+    }
+
+    /// Who owns RX is nothing any more once it is not mapped.
+    pub(crate) fn unowned_with_mapping(&mut self, vm: Index) {
+        let mut at = self.vms[vm.get()].lists[STAGE_RX].head;
+        while let Some(index) = at {
+            at = self.duties[index.get()].next;
+            self.remove(vm, index);
+            self.vms[vm.get()].pass.again = true;
+        }
+    }
+
+    /// Whether a call in flight for the VM begins or ends something of this kind.
+    fn guest_works_on(&self, vm: VmKey, what: Standing) -> bool {
+        let list = self.vms[vm.index.get()].lists[what.stage()];
+        let next = |index: &Index| self.duties[index.get()].next;
+        core::iter::successors(list.head, next).map(|index| &self.duties[index.get()]).any(|slot| {
+            matches!(slot.state, State::Guest { .. })
+                && slot.duty.is_some_and(|duty| duty.standing() == Some(what))
+        })
     }
 
     pub(crate) fn live(&self, vm: VmKey) -> Result<(), BeginError> {

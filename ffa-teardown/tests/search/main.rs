@@ -68,7 +68,8 @@ properties! {
     P12 "P12 a creation that fails runs the same teardown":
         HalfBorn "P12 a half-born VM ends";
     P13 "P13 an ID is not used again before its time":
-        IdRefused "P13 an ID is refused", Retired "P13 an ID is retired";
+        IdRefused "P13 an ID is refused", Retired "P13 an ID is retired",
+        Moot "P13 buffers are unmapped whose RX was not released";
     P14 "P14 the reference is taken once and dropped once":
         ReferenceDropped "P14 a reference is dropped", Zombie "P14 a zombie keeps its reference";
     P15 "P15 pages, then the record, then the reference":
@@ -88,7 +89,8 @@ properties! {
     P22 "P22 a tick at the wrong time does nothing":
         Early "P22 a tick comes early", Late "P22 a tick comes late";
     P29 "P29 nothing begins for a dead VM":
-        LateEntry "P29 a guest of a dead VM is refused";
+        LateEntry "P29 a guest of a dead VM is refused",
+        Needed "P29 buffers cannot be unmapped while a call works on RX";
     P30 "P30 what is pending is fetched before each try to unbind or destroy":
         DeniedPending "P30 a try is denied for what is pending",
         SignalledLate "P30 an SP signals a dead VM";

@@ -294,6 +294,12 @@ impl May {
 }
 
 impl Vm {
+    /// A call works on who owns RX, for which what is kept at this position must be mapped.
+    pub fn is_needed(&self, kept: usize) -> bool {
+        let works = |other: &Kept| other.what == Standing::RxOwned && other.in_flight;
+        self.kept[kept].what == Standing::RxTxMapped && self.kept.iter().any(works)
+    }
+
     /// Its reference is held, or its pages were handed over and it is gone but for the record.
     pub fn may_be_touched(&self) -> bool {
         self.reference || self.ended == Some(End::Retired)
@@ -784,9 +790,7 @@ impl Oracle {
         let returned = matches!(decision, Decision::Returned { .. });
         if decision == met {
             one.kept.remove(at);
-            if bitmap {
-                self.bitmap_gone(vm);
-            }
+            self.ends_with(vm, what);
             return;
         }
         let handed_over = matches!(decision, Decision::HandOver { .. });
@@ -806,6 +810,18 @@ impl Oracle {
         };
         self.demand(Rule::P3, hand_over == handed_over && named == (given_up && buffers).then_some(id));
         self.demand(Rule::P1, !returned);
+    }
+
+    /// What is kept no more takes along what cannot be without it. Returns whether there was anything.
+    pub fn ends_with(&mut self, vm: usize, what: Standing) -> bool {
+        let one = &mut self.vms[vm];
+        let before = one.kept.len() + one.bindings.len();
+        match what {
+            Standing::Bitmap => one.bindings.clear(),
+            Standing::RxTxMapped => one.kept.retain(|kept| kept.what != Standing::RxOwned),
+            Standing::RxOwned => {}
+        }
+        before > one.kept.len() + one.bindings.len()
     }
 
     /// Compares a decision with what may follow, and keeps the pace.

@@ -117,6 +117,10 @@ pub fn small() -> Vec<Scope> {
             )
         },
         scope("1 VM x 2 SPs x 2 shares", 1, &BOTH[..2], 2, true),
+        Scope {
+            guests: Guests { standing: true, ..Guests::default() },
+            ..scope("1 VM x RX/TX", 1, &[], 0, true)
+        },
         notifications(),
     ]
 }

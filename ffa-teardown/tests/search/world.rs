@@ -14,7 +14,9 @@ use ffa_teardown::{
 
 use crate::Tested;
 use crate::answers::{self, Alphabet};
-use crate::oracle::{About, Asked, Heard, Hold, Life, Notifications, Oracle, Rule, Share, Smc, Terms, Vm};
+use crate::oracle::{
+    About, Asked, Heard, Hold, Kept, Life, Notifications, Oracle, Rule, Share, Smc, Terms, Vm,
+};
 use crate::reading::{self, Reading};
 use crate::wrong::Wrong;
 
@@ -98,10 +100,12 @@ pub enum Seen {
     Busy,
     Restarted,
     Displaced,
+    Moot,
+    Needed,
 }
 
 /// How many kinds of [`Seen`] there are.
-pub const SEEN: usize = Seen::Displaced as usize + 1;
+pub const SEEN: usize = Seen::Needed as usize + 1;
 
 /// The model: a scope, and what was seen of it.
 pub struct Search {
@@ -559,7 +563,8 @@ impl Search {
             }
             Step::Kept(vm, kept, stays) => {
                 let (key, id) = (world.oracle.key(vm), world.oracle.vms[vm].kept[kept].id.0);
-                let bitmap = world.oracle.vms[vm].kept[kept].what == Standing::Bitmap;
+                let what = world.oracle.vms[vm].kept[kept].what;
+                let bitmap = what == Standing::Bitmap;
                 if stays {
                     world.engine.standing_incurred(key, id).expect("about to begin");
                     world.oracle.vms[vm].kept[kept].in_flight = false;
@@ -569,13 +574,19 @@ impl Search {
                     world.oracle.vms[vm].kept.remove(kept);
                     if bitmap {
                         world.oracle.vms[vm].notifications = Notifications::default();
-                        world.oracle.bitmap_gone(vm);
                     }
+                    world.oracle.ends_with(vm, what);
                 }
             }
             Step::EndKept(vm, kept) => {
                 let (key, id) = (world.oracle.key(vm), world.oracle.vms[vm].kept[kept].id.0);
-                world.engine.end_standing(key, id).expect("in force");
+                let ended = world.engine.end_standing(key, id);
+                // What would be over with it is being worked on.
+                if world.oracle.vms[vm].is_needed(kept) {
+                    self.see(Seen::Needed, true);
+                    return world.oracle.demand(Rule::P29, ended == Err(BeginError::Busy));
+                }
+                ended.expect("in force");
                 world.oracle.vms[vm].kept[kept].in_flight = true;
             }
             Step::Bind(vm, bits) => self.ask(world, vm, Asked::Bind, bits),
@@ -853,6 +864,8 @@ impl Search {
         let mut after = world.engine.clone();
         let stale = after.answered(key, call, &read, NOW) == Err(Unexpected::NotInFlight { vm: key.id() });
         world.oracle.demand(Rule::P9, stale && after == world.engine);
+        let owned = |kept: &&Kept| kept.what == Standing::RxOwned;
+        let rx_owned = world.oracle.vms[vm].kept.iter().filter(owned).count();
         world.oracle.answered(&self.scope.terms, vm, answer, decision);
         match decision {
             Decision::Confirmed { share } => {
@@ -863,6 +876,7 @@ impl Search {
                 self.release_unless_fine(world, vm, at);
             }
             Decision::Returned { pages } => {
+                self.see(Seen::Moot, rx_owned > 0);
                 let released = world.engine.released(world.oracle.key(vm), pages);
                 world.oracle.demand(Rule::P15, released.is_ok());
             }

@@ -217,11 +217,6 @@ impl Oracle {
         binding.drained = binding.in_hand;
     }
 
-    /// A bitmap is no more, and nothing is bound in it.
-    pub fn bitmap_gone(&mut self, vm: usize) {
-        self.vms[vm].bindings.clear();
-    }
-
     /// Compares the bindings that the engine shows with what must be.
     pub(super) fn compare_bindings(&mut self, terms: &Terms, vm: usize, engine: &Tested) {
         let Some(key) = self.vms[vm].key.0 else { return };
