@@ -28,7 +28,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         query: FeatureQuery,
     ) -> Result<Reply, Status> {
         match query {
-            FeatureQuery::Function { id, .. } if self.served.contains(id, version) => {
+            FeatureQuery::Function { id, properties: 0 } if self.served.contains(id, version) => {
                 let properties = match id.function() {
                     Function::RxTxMap if version >= Version::V1_2 => {
                         buffer_size::word(buffer_size::MIN_4K, u16::from(self.settings.rxtx_pages))

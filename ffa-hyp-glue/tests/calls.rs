@@ -19,7 +19,7 @@ fn old(preset: Preset, version: Version) -> Config {
 }
 
 #[test]
-fn version_is_negotiated_for_each_vm_and_then_fixed() {
+fn x11_version_is_negotiated_for_each_vm_and_then_fixed() {
     every_preset(|preset| {
         let mut world = World::boot(machine(preset, good_sps()));
         assert_eq!(world.hypervisor.create(VM1, &REGIONS), Ok(Creation::Live));
@@ -225,8 +225,12 @@ fn features_say_what_is_served_and_nothing_else() {
             }
         }
         assert!(served >= 12, "{served}");
-        for feature in 0..=255 {
-            world.refused("a feature ID", VM1, [0x8400_0064, feature], Status::NotSupported);
+        for feature in (0..=255).chain((8..31).map(|bit| 1 << bit | 1)) {
+            world.refused("X10 a feature ID", VM1, [0x8400_0064, feature], Status::NotSupported);
+        }
+        for bit in 0..32 {
+            let share = [0x8400_0064, MEM_SHARE, 1 << bit];
+            world.refused("X10 properties of the caller", VM1, share, Status::NotSupported);
         }
         world.check();
     });
@@ -250,9 +254,9 @@ fn a_direct_request_comes_back_from_its_sp_in_both_widths() {
 }
 
 #[test]
-fn what_is_no_call_of_ffa_is_left_to_the_hypervisor() {
+fn h24_what_is_no_call_of_ffa_is_left_to_the_hypervisor() {
     let mut world = World::new(Preset::Strict);
-    // PSCI, SMCCC, an OP-TEE call (H-24), FF-A's neighbours.
+    // PSCI, SMCCC, an OP-TEE call, FF-A's neighbours.
     for w0 in [0x8400_0000, 0x8000_0000, 0xbf00_ff01, 0x8400_005f, 0x8400_00f0, 0xc600_0073] {
         let mut regs = Regs([POISON; 18]);
         regs[0] = w0;

@@ -226,6 +226,17 @@ fn h21_a_failed_probe_unmaps_before_it_gives_up() {
     });
 }
 
+/// H-29, H-34: there is no mediator whose pages for the SPMC are missing. What another CPU has in use is BUSY, each time.
+#[test]
+fn h29_h34_without_buffers_for_the_spmc_nothing_is_served() {
+    every_preset(|preset| {
+        let map = CallKind::function(Function::RxTxMap);
+        let plan = fault(map, When::Every, refuse(Status::NoMemory));
+        let failure = ModelHypervisor::new(Machine { plan, ..machine(preset, good_sps()) }).unwrap_err();
+        assert!(!failure.buffers_lost, "{}", preset.name());
+    });
+}
+
 /// F21 and F22: versions and lists that make no sense end the probe with an error, not with a panic.
 #[test]
 fn f21_f22_a_probe_of_nonsense_is_an_error() {

@@ -106,7 +106,7 @@ fn the_list_comes_in_windows_that_say_what_the_buffer_says() {
 }
 
 #[test]
-fn a_window_has_a_place_in_the_list_that_its_tag_names() {
+fn x09_a_window_has_a_place_in_the_list_that_its_tag_names() {
     let mut world = World::boot(machine(Preset::Strict, sps(7)));
     world.live(VM1, Version::V1_2);
     let tag = ask(&mut world, VM1, ALL).unwrap().next_request().expect("two records are left").tag;

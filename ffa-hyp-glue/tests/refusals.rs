@@ -182,6 +182,24 @@ fn d_lengths_in_registers() {
     world.check();
 }
 
+/// What a guest leaves in registers that mean nothing goes no further: OP-TEE refuses both calls for it.
+#[test]
+fn d10_r10_registers_without_a_meaning_are_not_passed_on() {
+    every_preset(|preset| {
+        let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::GOOD)];
+        let mut world = World::with(machine(preset, sps));
+        let bytes = good(VM1);
+        world.write_tx(VM1, &bytes);
+        let len = bytes.len() as u64;
+        let shared = world.call(VM1, [MEM_SHARE, len, len, 0, 0, POISON, POISON, POISON]);
+        let handle = handle_of(&shared).expect("a handle");
+        let [low, high] = handle.words();
+        let reclaimed = world.call(VM1, [MEM_RECLAIM, low, high, 0, POISON, POISON, POISON, POISON]);
+        assert_eq!(reclaimed, Regs::success(0, 0), "{}", preset.name());
+        world.check();
+    });
+}
+
 #[test]
 fn d11_a_share_without_rx_and_tx() {
     let mut world = World::boot(machine(Preset::Strict, good_sps()));
