@@ -44,6 +44,8 @@ pub(crate) enum Duty {
     /// A memory transaction. `named`: the guest knows the handle. `handed_over`: the hypervisor has its pages on a
     /// list of its own.
     Share { handle: Option<Handle>, named: bool, handed_over: bool },
+    /// Memory that the VM lends to another one, or borrows: the secure world knows nothing of it.
+    Loan,
 }
 
 /// The order in which teardown works: a list of duties per stage. Bindings share one with the RX/TX buffers, to which
@@ -73,7 +75,7 @@ impl Duty {
             Self::Standing { what, .. } => what.stage(),
             Self::Bound { .. } => STAGE_BOUND,
             Self::Sp { .. } => STAGE_SP,
-            Self::Share { .. } => STAGE_SHARE,
+            Self::Share { .. } | Self::Loan => STAGE_SHARE,
         }
     }
 
@@ -88,13 +90,13 @@ impl Duty {
         }
     }
 
-    /// The call that would meet this duty or makes way for it, or `None` for a share without a handle.
+    /// The call that would meet this duty or makes way for it, or `None` for a share without a handle and for a loan.
     pub(crate) fn call(&self, vm: PartitionId, resume: Option<RunTarget>) -> Option<SecureCall> {
         if let Some(target) = resume {
             return Some(SecureCall::Run { target });
         }
         Some(match *self {
-            Self::Call { .. } => return None,
+            Self::Call { .. } | Self::Loan => return None,
             Self::Standing { what: Standing::RxOwned, .. } => SecureCall::RxRelease { vm },
             Self::Standing { what: Standing::RxTxMapped, .. } => SecureCall::RxTxUnmap { vm },
             Self::Standing { what: Standing::Bitmap, drained: false, .. }
@@ -164,7 +166,8 @@ impl Duty {
             Self::Bound { .. } => &table.unbind,
             Self::Sp { told: Told::NotYet | Told::Perhaps, .. } => &table.vm_created,
             Self::Sp { told: Told::MaySo, .. } => &table.vm_destroyed,
-            Self::Share { .. } => &table.mem_reclaim,
+            // Nobody is asked about a loan.
+            Self::Share { .. } | Self::Loan => &table.mem_reclaim,
         }
     }
 
@@ -288,6 +291,8 @@ pub(crate) enum State {
     Guest { vm: Index },
     /// Due as soon as the VM is created or torn down.
     Owed,
+    /// A loan of `vm`: over when the mediator says so.
+    Lent { vm: Index },
     /// A call of the engine's own is in flight.
     InFlight,
     /// To be tried again.

@@ -12,8 +12,8 @@ use crate::{CreateError, Created, Policy, Storage, Subscription, Unexpected};
 /// The life of all VMs as the secure world sees it: events in, actions out.
 ///
 /// `V` and `D` are the storage for VMs and for what they owe: one [`DutySlot`] for each SP that wants to hear of a
-/// VM, each share, each direct request in flight, each [`Standing`](crate::Standing), each SP of which it has bound
-/// notifications, and each call in flight that binds or unbinds.
+/// VM, each share, each loan, each direct request in flight, each [`Standing`](crate::Standing), each SP of which it has
+/// bound notifications, and each call in flight that binds or unbinds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Engine<V, D> {
     pub(crate) vms: Slots<V, VmSlot>,

@@ -10,6 +10,7 @@ mod engine;
 mod guest;
 mod hash;
 mod index;
+mod loan;
 mod outcome;
 mod policy;
 mod queue;

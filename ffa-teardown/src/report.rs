@@ -33,14 +33,17 @@ pub enum Subject {
         /// Its name in the secure world.
         handle: Option<Handle>,
     },
+    /// Memory that the VM lends to another one, or borrows.
+    Loan(ShareId),
 }
 
 impl Subject {
-    /// The name under which pages are held until this is met, if there are any: those of a share, or of RX and TX.
+    /// The name under which pages are held until this is met, if there are any: those of a share, of a loan, or of RX and
+    /// TX.
     #[must_use]
     pub const fn pages(&self) -> Option<ShareId> {
         match *self {
-            Self::Share { share, .. } => Some(share),
+            Self::Share { share, .. } | Self::Loan(share) => Some(share),
             Self::Standing { id, what: Standing::RxTxMapped } => Some(id.pages()),
             Self::Standing { .. } | Self::Call(_) | Self::Binding { .. } | Self::Sp(_) => None,
         }
@@ -54,6 +57,8 @@ pub enum Progress {
     Owed,
     /// A call about it is in flight, or the pages of a share are on their way back.
     InFlight,
+    /// Until other VMs let go: there is nothing to try.
+    Lent,
     /// To be tried again then.
     Waiting(Time),
     /// Given up then. What holds [pages](Subject::pages) is quarantined.
@@ -85,10 +90,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         lists.into_iter().flatten().flat_map(move |list| self.list(vm, list.head))
     }
 
-    /// The shares of one VM, whatever their state.
+    /// The shares of one VM, whatever their state. Loans are none.
     pub fn shares(&self, vm: VmKey) -> impl Iterator<Item = Obligation> + '_ {
         let head = self.phase(vm).ok().and_then(|_| self.vms[vm.index.get()].lists[STAGE_SHARE].head);
-        self.list(vm, head)
+        self.list(vm, head).filter(|obligation| !matches!(obligation.subject, Subject::Loan(_)))
     }
 
     /// The quarantine: all that holds pages, of whatever VM, and was given up.
@@ -125,10 +130,12 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 Duty::Bound { sp, bits, .. } => Subject::Binding { sp, bits },
                 Duty::Sp { sp, .. } => Subject::Sp(sp),
                 Duty::Share { handle, .. } => Subject::Share { share: ShareId(index), handle },
+                Duty::Loan => Subject::Loan(ShareId(index)),
             };
             let progress = match slot.state {
                 State::Owed => Progress::Owed,
                 State::Guest { .. } | State::InFlight | State::Returning { .. } => Progress::InFlight,
+                State::Lent { .. } => Progress::Lent,
                 State::Waiting { until } => Progress::Waiting(until),
                 State::GivenUp { at } => Progress::GivenUp(at),
             };

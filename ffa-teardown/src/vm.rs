@@ -165,7 +165,9 @@ impl VmSlot {
         let pass = &mut self.pass;
         match slot.state {
             State::Owed => pass.again = true,
-            State::Guest { .. } | State::InFlight | State::Returning { .. } => pass.open = true,
+            State::Guest { .. } | State::InFlight | State::Returning { .. } | State::Lent { .. } => {
+                pass.open = true;
+            }
             State::Waiting { until } => {
                 pass.earliest = Some(pass.earliest.map_or(until, |earliest| earliest.min(until)));
             }

@@ -57,7 +57,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 State::Owed => (true, false),
                 State::Waiting { until } => (until <= now || Self::is_void(vm, slot), false),
                 State::Guest { .. } | State::InFlight | State::Returning { .. } => (false, true),
-                State::GivenUp { .. } => (false, false),
+                State::Lent { .. } | State::GivenUp { .. } => (false, false),
             };
             if vm.phase == Some(Phase::Dying) && !vm.settled {
                 vm.pass.open |= in_flight;

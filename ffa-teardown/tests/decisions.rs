@@ -9,7 +9,7 @@ use ffa_abi::{
 };
 use ffa_teardown::{
     Action, AnswerClass, BeginError, BindingOutcome, CreateError, Decision, Disposal, End, IdReuse, Phase,
-    Policy, Progress, ReclaimOutcome, SecureCall, SendOutcome, Span, Standing, Unexpected, VmKey,
+    Policy, Progress, ReclaimOutcome, SecureCall, SendOutcome, Span, Standing, Subject, Unexpected, VmKey,
 };
 
 const C: PartitionId = PartitionId(0x8003);
@@ -803,4 +803,29 @@ fn buffers_that_are_not_unmapped_are_quarantined_like_a_share() {
         engine.released(vm, pages).expect("on their way back");
         assert_eq!(finished(&mut engine, NOW).0, End::Gone);
     }
+}
+
+#[test]
+fn a_loan_keeps_the_reference_and_the_id_and_nothing_else() {
+    let mut engine = engine(2, 8, Policy::DEFAULT);
+    let vm = live(&mut engine, VM, &[only_destroyed(A)]);
+    let other = live(&mut engine, PartitionId(2), &[]);
+    let loan = engine.begin_loan(vm).expect("room");
+    assert!(!loan.take_reference, "it is there for the SP's sake");
+    let borrowed = engine.begin_loan(other).expect("room");
+    assert!(borrowed.take_reference);
+    engine.destroy(vm).expect("alive");
+    assert_eq!(answer(&mut engine, NOW, destroyed(A), accept(destroyed(A))), Decision::Met);
+    assert_eq!(idle(&mut engine, NOW), None);
+    assert_eq!(engine.phase(vm), Ok(Phase::Dying));
+    let lent: Vec<_> = engine.obligations(vm).map(|shown| (shown.subject, shown.progress)).collect();
+    assert_eq!(lent, [(Subject::Loan(loan.id), Progress::Lent)]);
+    assert_eq!(engine.retry(vm), Ok(0), "there is nothing to try");
+    // Another VM's is not its own.
+    let stale = Err(Unexpected::NotInFlight { vm: VM });
+    assert_eq!(engine.end_loan(vm, borrowed.id), stale);
+    assert_eq!(engine.end_loan(vm, loan.id), Ok(()));
+    assert_eq!(engine.end_loan(vm, loan.id), stale);
+    assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+    assert_eq!(engine.phase(other), Ok(Phase::Live));
 }

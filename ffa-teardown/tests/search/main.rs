@@ -71,7 +71,8 @@ properties! {
         IdRefused "P13 an ID is refused", Retired "P13 an ID is retired",
         Moot "P13 buffers are unmapped whose RX was not released";
     P14 "P14 the reference is taken once and dropped once":
-        ReferenceDropped "P14 a reference is dropped", Zombie "P14 a zombie keeps its reference";
+        ReferenceDropped "P14 a reference is dropped",
+        OnlyLent "P14 a dead VM waits for nothing but those that borrow of it", Zombie "P14 a zombie keeps its reference";
     P15 "P15 pages, then the record, then the reference":
         DroppedAfterPages "P15 a reference is dropped after pages went back";
     P16 "P16 when all VMs are gone all room is there again":

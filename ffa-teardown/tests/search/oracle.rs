@@ -11,8 +11,8 @@ use std::hash::{Hash, Hasher};
 
 use ffa_abi::{Answer, Handle, PartitionId, RunTarget, VmAvailability};
 use ffa_teardown::{
-    CallId, Decision, Disposal, End, IdReuse, Policy, Progress, ReclaimOutcome, SecureCall, SendOutcome,
-    ShareId, Standing, StandingId, Subject, Subscription, VmKey,
+    CallId, Decision, Disposal, End, IdReuse, Obligation, Policy, Progress, ReclaimOutcome, SecureCall,
+    SendOutcome, ShareId, Standing, StandingId, Subject, Subscription, VmKey,
 };
 
 use crate::Tested;
@@ -245,6 +245,8 @@ pub struct Vm {
     pub requests: Vec<Request>,
     pub kept: Vec<Kept>,
     pub bindings: Vec<Binding>,
+    /// Memory that the VM lends to others, or borrows.
+    pub loans: Vec<Name<ShareId>>,
     /// What an honest secure world has of notifications, whatever the engine knows.
     pub notifications: Notifications,
     /// The first SP knows of the VM, whatever the engine knows.
@@ -326,6 +328,7 @@ impl Oracle {
             requests: Vec::new(),
             kept: Vec::new(),
             bindings: Vec::new(),
+            loans: Vec::new(),
             notifications: Notifications::default(),
             is_known: false,
             smc: None,
@@ -408,7 +411,7 @@ impl Oracle {
     pub fn finished(&mut self, terms: &Terms, vm: usize, end: End, give_back: bool) {
         let dead = &self.vms[vm];
         let mut kept_other = false;
-        let mut open = dead.smc.is_some() || dead.life != Life::Dying;
+        let mut open = dead.smc.is_some() || dead.life != Life::Dying || !dead.loans.is_empty();
         let mut untold = false;
         for sp in 0..dead.sps.len() {
             match (Self::owes_farewell(terms, dead, sp), dead.sps[sp].farewell) {
@@ -622,6 +625,7 @@ impl Oracle {
                 .iter()
                 .position(|binding| binding.bits == bits.0 && !binding.written_off)
                 .map(About::Binding),
+            Subject::Loan(_) => None,
         }
     }
 
@@ -1256,11 +1260,19 @@ impl Oracle {
         });
     }
 
+    pub fn lends(&mut self, vm: usize, id: ShareId, take_reference: bool) {
+        let first = !self.vms[vm].reference;
+        self.demand(Rule::P14, take_reference == first);
+        self.take(vm, take_reference);
+        self.vms[vm].loans.push(Name(id));
+    }
+
     // After every step.
 
-    /// Compares what the engine shows of itself with what must be.
-    pub fn compare(&mut self, terms: &Terms, engine: &Tested) {
-        let (mut active, mut listed) = (false, 0);
+    /// Compares what the engine shows of itself with what must be. Returns whether a dead VM waits for nothing but other
+    /// VMs.
+    pub fn compare(&mut self, terms: &Terms, engine: &Tested) -> bool {
+        let (mut active, mut listed, mut some_only_lent) = (false, 0, false);
         for at in 0..self.vms.len() {
             let Some(key) = self.vms[at].key.0 else {
                 let id = self.vms[at].id;
@@ -1306,6 +1318,15 @@ impl Oracle {
                     .any(|share| matches!(share.hold, Hold::Sending { .. } | Hold::Asked | Hold::Returning))
                 || engine.next_deadline().is_some();
             active |= is_active;
+            // Nothing that is owed to the secure world waits for a loan.
+            let lent_or_over =
+                |shown: Obligation| matches!(shown.progress, Progress::Lent | Progress::GivenUp(_));
+            let only_lent = !moving && !one.loans.is_empty() && engine.obligations(key).all(lent_or_over);
+            let loans = engine.obligations(key).filter_map(|shown| match shown.subject {
+                Subject::Loan(loan) => Some((loan, shown.progress)),
+                _ => None,
+            });
+            let loans_listed = loans.eq(one.loans.iter().map(|loan| (loan.0, Progress::Lent)));
             let phase_fits = engine.phase(key).is_ok_and(|phase| {
                 use ffa_teardown::Phase;
                 match one.life {
@@ -1320,7 +1341,9 @@ impl Oracle {
             self.demand(Rule::P6, in_order);
             self.demand(Rule::P9, shown && calls == calls_shown);
             self.demand(Rule::P3, quarantined);
-            self.demand(Rule::P21, moving || !is_active);
+            some_only_lent |= is_active && only_lent;
+            self.demand(Rule::P6, loans_listed);
+            self.demand(Rule::P21, moving || !is_active || only_lent);
             self.demand(Rule::P12, phase_fits);
             self.compare_bindings(terms, at, engine);
         }
@@ -1329,5 +1352,6 @@ impl Oracle {
         let shown = engine.quarantined().count();
         self.demand(Rule::P3, (listed..=listed + lost).contains(&shown));
         self.demand(Rule::P21, active || engine.next_deadline().is_none());
+        some_only_lent
     }
 }

@@ -61,7 +61,8 @@ fn close(name: &'static str, guests: Guests, honest: bool) -> Scope {
     }
 }
 
-const SHARE: Guests = Guests { shares: 1, reclaim: true, request: false, standing: false, bind: false };
+const SHARE: Guests =
+    Guests { shares: 1, reclaim: true, request: false, standing: false, bind: false, lend: false };
 
 /// The scope that is small enough for wrong engines and for debug builds.
 pub fn smallest(honest: bool) -> Scope {
@@ -120,6 +121,10 @@ pub fn small() -> Vec<Scope> {
         Scope {
             guests: Guests { standing: true, ..Guests::default() },
             ..scope("1 VM x RX/TX", 1, &[], 0, true)
+        },
+        Scope {
+            guests: Guests { lend: true, ..SHARE },
+            ..scope("1 VM x 1 SP x 1 share, 2 loans", 1, &BOTH[..1], 1, true)
         },
         notifications(),
     ]
@@ -181,7 +186,7 @@ pub fn bounded() -> Scope {
     let retry = Policy { tries: 2, runs_first: 1, ..FLAT };
     Scope {
         terms: Terms { sps: BOTH[..2].to_vec(), policy: retry, honest: true },
-        guests: Guests { shares: 3, reclaim: true, request: true, standing: false, bind: false },
+        guests: Guests { shares: 3, reclaim: true, request: true, standing: false, bind: false, lend: false },
         retry: true,
         ..scope("2 VMs x 2 SPs x 3 shares", 2, &[], 3, true)
     }
@@ -191,7 +196,7 @@ pub fn bounded() -> Scope {
 pub fn crowd(vms: usize, honest: bool) -> Scope {
     let sps: Vec<_> = (1..=8).map(|number| sp(number, number % 3 != 0, number % 4 != 0)).collect();
     Scope {
-        guests: Guests { shares: 8, reclaim: true, request: true, standing: true, bind: true },
+        guests: Guests { shares: 8, reclaim: true, request: true, standing: true, bind: true, lend: true },
         alphabet: Alphabet::All,
         fine: true,
         retry: true,

@@ -36,6 +36,8 @@ pub struct Guests {
     pub standing: bool,
     /// They have a notification bitmap, bind and unbind.
     pub bind: bool,
+    /// They lend memory to other VMs, or borrow.
+    pub lend: bool,
 }
 
 /// One search: who takes part, what may happen, and how finely it is looked at.
@@ -102,10 +104,11 @@ pub enum Seen {
     Displaced,
     Moot,
     Needed,
+    OnlyLent,
 }
 
 /// How many kinds of [`Seen`] there are.
-pub const SEEN: usize = Seen::Needed as usize + 1;
+pub const SEEN: usize = Seen::OnlyLent as usize + 1;
 
 /// The model: a scope, and what was seen of it.
 pub struct Search {
@@ -187,6 +190,8 @@ pub enum Step {
     Unbind(usize, u64),
     /// The flag: an answer that says nothing, to a call that was done all the same.
     AnswerBinding(usize, usize, Answer, bool),
+    Lend(usize),
+    EndLoan(usize, usize),
     /// An SP signals the VM.
     Signal(usize),
     /// The first SP begins anew.
@@ -230,7 +235,8 @@ impl Search {
         let Scope { terms, vms, guests, .. } = &self.scope;
         // The bitmap, what is bound, what is in doubt, and what is in flight.
         let standing = usize::from(guests.standing) * 2 + usize::from(guests.bind) * 4;
-        vms * (terms.sps.len() + guests.shares + usize::from(guests.request) + standing)
+        let others = usize::from(guests.request) + usize::from(guests.lend) * 2;
+        vms * (terms.sps.len() + guests.shares + others + standing)
     }
 
     /// How many an engine without VMs has room for.
@@ -319,6 +325,10 @@ impl Search {
             }
             busy |= asks;
             self.binding_steps(world, at, live && !busy, steps);
+            steps.extend((0..vm.loans.len()).map(|position| Step::EndLoan(at, position)));
+            if live && !busy && guests.lend && vm.loans.len() < 2 {
+                steps.push(Step::Lend(at));
+            }
             // One vCPU: a guest makes one call at a time.
             if live && !busy {
                 if vm.shares.len() < guests.shares {
@@ -471,7 +481,8 @@ impl Search {
     /// Makes a step and looks at what came of it.
     pub fn make(&self, world: &mut World, step: Step) {
         self.apply(world, step);
-        world.oracle.compare(&self.scope.terms, &world.engine);
+        let only_lent = world.oracle.compare(&self.scope.terms, &world.engine);
+        self.see(Seen::OnlyLent, only_lent);
     }
 
     fn apply(&self, world: &mut World, step: Step) {
@@ -592,6 +603,16 @@ impl Search {
             Step::Bind(vm, bits) => self.ask(world, vm, Asked::Bind, bits),
             Step::Unbind(vm, bits) => self.ask(world, vm, Asked::Unbind, bits),
             Step::AnswerBinding(vm, at, answer, done) => self.binding_answered(world, vm, at, &answer, done),
+            Step::Lend(vm) => {
+                let begun = world.engine.begin_loan(world.oracle.key(vm)).expect("room for every loan");
+                world.oracle.lends(vm, begun.id, begun.take_reference);
+            }
+            Step::EndLoan(vm, loan) => {
+                let (key, id) = (world.oracle.key(vm), world.oracle.vms[vm].loans.remove(loan).0);
+                world.engine.end_loan(key, id).expect("it has not ended");
+                let mut after = world.engine.clone();
+                world.oracle.demand(Rule::P6, after.end_loan(key, id).is_err() && after == world.engine);
+            }
             Step::Signal(vm) => self.signalled(world, vm),
             Step::Restart => {
                 self.see(Seen::Restarted, true);
@@ -638,6 +659,7 @@ impl Search {
         let refused = after.begin_send(key) == Err(BeginError::NotLive(dead))
             && after.begin_call(key, 0, PartitionId(0x8001)) == Err(BeginError::NotLive(dead))
             && after.begin_standing(key, Standing::Bitmap) == Err(BeginError::NotLive(dead))
+            && after.begin_loan(key) == Err(BeginError::NotLive(dead))
             && after.begin_bind(key, PartitionId(0x8001), NotificationBitmap(1))
                 == Err(BeginError::NotLive(dead))
             && after.begin_unbind(key, PartitionId(0x8001), NotificationBitmap(1))
@@ -1033,6 +1055,7 @@ impl Search {
         let calls = |subject| match subject {
             // What is pending is fetched first, and what is in doubt may have to be denied.
             Subject::Binding { .. } | Subject::Standing { what: Standing::Bitmap, .. } => 4,
+            Subject::Loan(_) => 0,
             _ => 1,
         };
         world.engine.obligations(vm).map(|obligation| calls(obligation.subject)).sum()
@@ -1081,7 +1104,8 @@ impl Search {
                 let position = vm.kept.iter().position(|kept| kept.in_flight)?;
                 Some(Step::Kept(at, position, true))
             };
-            share.or_else(request).or_else(kept).or_else(|| self.kind_binding(vm, at))
+            let loan = || (!vm.loans.is_empty()).then_some(Step::EndLoan(at, 0));
+            share.or_else(request).or_else(kept).or_else(|| self.kind_binding(vm, at)).or_else(loan)
         })
     }
 
