@@ -13,7 +13,7 @@ use crate::dispatch::Reply;
 use crate::mediator::Guard;
 use crate::notification::Asked;
 use crate::visible::View;
-use crate::{Mediator, Platform, Scratch, Stores};
+use crate::{Case, Mediator, Platform, Scratch, Stores};
 
 /// Records in one answer of FFA_PARTITION_INFO_GET_REGS.
 const WINDOW: usize = PartitionInfoGetRegs::RECORDS;
@@ -108,7 +108,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         // They fit: no RX is smaller than a page.
         let records = scratch.output.get(..len).ok_or(Status::NoMemory)?;
-        let rx = self.begin_filling(hyp, state, vm)?;
+        let rx = self.begin_filling(hyp, state, vm, (Function::PartitionInfoGet, Case::NoRx))?;
         let filled = hyp.write(vm.id(), rx.base(), records);
         self.end_filling(hyp, self.lock(), vm, filled.is_ok());
         filled.map_err(|_| Status::Aborted)?;

@@ -6,7 +6,7 @@ use ffa_abi::{
     PartitionInfoGetRegs, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, Status, version_answer,
 };
 
-use crate::{Caller, Mediator, Platform, Scratch, Stores};
+use crate::{Caller, Case, Mediator, Platform, Scratch, Stores};
 
 /// What a guest's call came to, unless it is a status for FFA_ERROR.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +89,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 self.msg_send2(hyp, state, vm, version, MsgSend2::from_regs(id, regs)?, scratch)
             }
             Function::NotificationBind => {
-                self.notification_bind(hyp, state, vm, NotificationBind::from_regs(id, regs)?)
+                let bind = NotificationBind::from_regs(id, regs).map_err(|error| {
+                    self.settings.compat.status(Function::NotificationBind, Case::Flags, error.into())
+                })?;
+                self.notification_bind(hyp, state, vm, bind)
             }
             Function::NotificationUnbind => {
                 self.notification_unbind(hyp, state, vm, NotificationUnbind::from_regs(id, regs)?)

@@ -1,13 +1,15 @@
 //! FFA_MSG_SEND2: a message from the sender's TX to the receiver's RX.
 
-use ffa_abi::{Answer, IndirectFormat, IndirectMessage, MsgSend2, PartitionId, Properties, Status, Version};
+use ffa_abi::{
+    Answer, Function, IndirectFormat, IndirectMessage, MsgSend2, PartitionId, Properties, Status, Version,
+};
 use ffa_mem::IpaRange;
 use ffa_teardown::VmKey;
 
 use crate::dispatch::Reply;
 use crate::mediator::{Guard, refusal};
 use crate::record::Mailbox;
-use crate::{Mediator, Platform, Relation, Scratch, Stores};
+use crate::{Case, Mediator, Platform, Relation, Scratch, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn msg_send2(
@@ -62,17 +64,23 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         forwarded: bool,
         receiver: PartitionId,
     ) -> Result<(), Status> {
-        let sp = self.spmc.partition(receiver).ok_or(Status::InvalidParameters)?;
-        if !hyp.permits(vm.id(), Relation::Message, receiver) {
-            return Err(Status::InvalidParameters);
-        }
+        let refused = |strict| {
+            if self.served.forwards_buffers() {
+                strict
+            } else {
+                self.settings.compat.status(Function::MsgSend2, Case::NotPassedOn, strict)
+            }
+        };
+        let sp = self.spmc.partition(receiver);
+        let sp = sp.filter(|_| hyp.permits(vm.id(), Relation::Message, receiver));
+        let sp = sp.ok_or_else(|| refused(Status::InvalidParameters))?;
         let takes_messages = |properties: Properties| properties.contains(Properties::INDIRECT_MESSAGES);
         let mut others = self.spmc.partitions().filter(|other| takes_messages(other.properties));
         if !forwarded
             || !takes_messages(sp.properties)
             || !others.all(|other| hyp.permits(vm.id(), Relation::Message, other.id))
         {
-            return Err(Status::Denied);
+            return Err(refused(Status::Denied));
         }
         let send = MsgSend2 { sender: vm.id(), delay_schedule_receiver: false };
         match Answer::from_regs(&hyp.call(&send.to_regs())) {
@@ -96,8 +104,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             let peer = peer.filter(|_| hyp.permits(vm.id(), Relation::Message, receiver));
             let peer = peer.ok_or(Status::InvalidParameters)?;
             let record = state.record(peer)?;
-            let Mailbox::Mapped { buffers, .. } = record.mailbox else { return Err(Status::Busy) };
-            let version = record.negotiation.version().ok_or(Status::Busy)?;
+            let not_ready = |case| self.settings.compat.status(Function::MsgSend2, case, Status::Busy);
+            let version = record.negotiation.version().ok_or_else(|| not_ready(Case::NotNegotiated))?;
+            let buffers = match record.mailbox {
+                Mailbox::Mapped { buffers, .. } => buffers,
+                Mailbox::Unmapped => return Err(not_ready(Case::ReceiverWithoutRx)),
+                Mailbox::Changing => return Err(Status::Busy),
+            };
             (peer, version, usize::try_from(buffers.rx.bytes()).unwrap_or(usize::MAX))
         };
         // What FF-A 1.0 reads has no such messages.
@@ -118,7 +131,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if state.record(peer)?.negotiation.version() != Some(version) {
             return Err(Status::Busy);
         }
-        let rx = self.begin_filling(hyp, state, peer)?;
+        let rx = self.begin_filling(hyp, state, peer, (Function::MsgSend2, Case::ReceiverWithoutRx))?;
         // It may have been mapped anew meanwhile, and smaller.
         let fits = rx.bytes() >= len as u64;
         let filled = fits && hyp.write(receiver, rx.base(), out).is_ok();

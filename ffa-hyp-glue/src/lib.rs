@@ -2,6 +2,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod compat;
 mod discovery;
 mod dispatch;
 mod event;
@@ -23,6 +24,7 @@ mod spmc;
 mod trace;
 mod visible;
 
+pub use compat::{Case, Compat, DIFFERENCES, Difference};
 pub use event::{Event, EventKind};
 pub use lifecycle::Creation;
 pub use mediator::{Caller, Mediator, Outcome, Quarantined, Scratch, Stores, StoresOf, VmReport};

@@ -1,7 +1,7 @@
 //! FFA_MEM_SHARE and FFA_MEM_RECLAIM.
 
 use ffa_abi::{
-    Answer, Call, Handle, MemReclaim, MemSend, PartitionId, ReclaimFlags, Regs, RunTarget, Status,
+    Answer, Call, Function, Handle, MemReclaim, MemSend, PartitionId, ReclaimFlags, Regs, RunTarget, Status,
     Transaction, Version,
 };
 use ffa_mem::{BuildError, DataAccess, IpaRange, SendBuilder, SendDescriptor, SendHeader, SendRules};
@@ -12,7 +12,9 @@ use crate::mediator::{Guard, State, refusal};
 use crate::message::status;
 use crate::record::{Mailbox, tag};
 use crate::spmc::share_width;
-use crate::{Access, Event, EventKind, Mediator, PageError, Platform, Relation, Scratch, Stores};
+use crate::{
+    Access, Case, Compat, Event, EventKind, Mediator, PageError, Platform, Relation, Scratch, Stores,
+};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn mem_send(
@@ -24,7 +26,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         send: MemSend,
         scratch: &mut Scratch,
     ) -> Result<Reply, Status> {
-        let tx = check_lengths(&send).and_then(|()| begin_reading(state, vm, send.fragment_len))?;
+        let tx = check_lengths(&send)
+            .and_then(|()| begin_reading(state, vm, send.fragment_len))
+            .map_err(|error| error.status(self.settings.compat))?;
         let Scratch { input, output } = scratch;
         let descriptor = match self.receive(hyp, vm.id(), version, tx, send.fragment_len, input) {
             Ok(descriptor) => descriptor,
@@ -40,7 +44,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         // Also for a share that is refused: the engine does not ask a second time.
         self.take_reference(hyp, vm, begun.take_reference);
         let held = match tracked {
-            Ok(()) => self.hold(hyp, vm.id(), share, &descriptor, output),
+            Ok(()) => self
+                .hold(hyp, vm.id(), share, &descriptor, output)
+                .map_err(|(error, held)| (error.status(self.settings.compat), held)),
             Err(status) => Err((status, 0)),
         };
         match held {
@@ -84,11 +90,14 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let bytes = input.get_mut(..len).ok_or(Status::NoMemory)?;
         hyp.read(vm, tx.base(), bytes).map_err(|_| Status::InvalidParameters)?;
         let rules = SendRules { version, transaction: Transaction::Share, sender: vm };
-        let descriptor = SendDescriptor::parse(bytes, &rules).map_err(|error| error.status())?;
+        let bytes = &*bytes;
+        let descriptor = SendDescriptor::parse(bytes, &rules)
+            .map_err(|error| self.settings.compat.descriptor_status(error.status(), bytes, &rules))?;
         for receiver in descriptor.receivers() {
             // Another guest, an SP that does not exist and one that is hidden look the same.
             let sp = self.spmc.partition(receiver.id);
-            sp.filter(|sp| hyp.permits(vm, Relation::Share, sp.id)).ok_or(Status::InvalidParameters)?;
+            sp.filter(|sp| hyp.permits(vm, Relation::Share, sp.id))
+                .ok_or_else(|| self.not_there(Function::MemShare, receiver.id))?;
         }
         if descriptor.total_pages() > self.settings.pages_per_share {
             return Err(Status::NoMemory);
@@ -121,7 +130,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// Holds the pages and builds the descriptor of what is physically behind them. Returns its length.
     ///
     /// # Errors
-    /// The status for the guest, and how many ranges are held.
+    /// Why the guest is refused, and how many ranges are held.
     fn hold(
         &self,
         hyp: &mut P,
@@ -129,7 +138,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         share: ShareId,
         descriptor: &SendDescriptor<'_>,
         output: &mut [u8],
-    ) -> Result<usize, (Status, usize)> {
+    ) -> Result<usize, (HoldError, usize)> {
         let header = SendHeader {
             version: self.spmc.version(),
             sender: vm,
@@ -138,7 +147,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             tag: descriptor.tag(),
         };
         let mut builder = SendBuilder::new(output, &header, descriptor.receivers())
-            .map_err(|error| (build_status(&error), 0))?;
+            .map_err(|error| (HoldError::from(&error), 0))?;
         let writable =
             descriptor.receivers().any(|receiver| receiver.permissions.data != DataAccess::ReadOnly);
         let access = if writable { Access::ReadWrite } else { Access::ReadOnly };
@@ -150,12 +159,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 }
             })
             .map_err(|error| match error {
-                PageError::NotOwned { .. } => (Status::Denied, held),
-                PageError::NoResources => (Status::NoMemory, held),
+                PageError::NotOwned { .. } => (HoldError::NotOwned, held),
+                PageError::NoResources => (HoldError::NoMemory, held),
             })?;
-            built.map_err(|error| (build_status(&error), held + 1))?;
+            built.map_err(|error| (HoldError::from(&error), held + 1))?;
         }
-        builder.finish().map_err(|error| (build_status(&error), descriptor.ranges().count()))
+        builder.finish().map_err(|error| (HoldError::from(&error), descriptor.ranges().count()))
     }
 
     /// Makes the call, and commits or rolls back by its answer.
@@ -319,11 +328,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 }
 
 /// What the registers alone tell of a descriptor.
-fn check_lengths(send: &MemSend) -> Result<(), Status> {
+fn check_lengths(send: &MemSend) -> Result<(), TxError> {
     if send.address != 0 || send.pages != 0 || send.fragment_len > send.total_len {
-        Err(Status::InvalidParameters)
+        Err(if send.address != 0 { TxError::OtherBuffer } else { TxError::Lengths })
     } else if send.fragment_len != send.total_len {
-        Err(Status::NotSupported)
+        Err(TxError::InParts)
     } else {
         Ok(())
     }
@@ -334,14 +343,15 @@ fn begin_reading<P: Platform, S: Stores<P>>(
     mut state: Guard<'_, P, S>,
     vm: VmKey,
     len: u32,
-) -> Result<IpaRange, Status> {
-    let record = state.record(vm)?;
+) -> Result<IpaRange, TxError> {
+    let record = state.record(vm).map_err(|_| TxError::VmIsGone)?;
     match record.mailbox {
         Mailbox::Mapped { buffers, .. } if u64::from(len) <= buffers.tx.bytes() => {
             record.enter();
             Ok(buffers.tx)
         }
-        _ => Err(Status::InvalidParameters),
+        Mailbox::Unmapped => Err(TxError::NoTx),
+        Mailbox::Mapped { .. } | Mailbox::Changing => Err(TxError::Lengths),
     }
 }
 
@@ -365,14 +375,62 @@ fn reclaim_status(error: &BeginError) -> Status {
     }
 }
 
-/// What a guest is told when what is physically behind its pages cannot be described to the SPMC.
-#[cold]
-fn build_status(error: &BuildError) -> Status {
-    match error {
-        BuildError::BufferFull => Status::NoMemory,
-        BuildError::Receivers { .. } | BuildError::NoRanges | BuildError::TotalPages => {
-            Status::InvalidParameters
+/// Why there is nothing to be read in TX.
+#[derive(Clone, Copy, Debug)]
+enum TxError {
+    VmIsGone,
+    /// The descriptor is said to be elsewhere.
+    OtherBuffer,
+    NoTx,
+    /// The lengths do not fit each other, or TX.
+    Lengths,
+    /// There are to be more fragments.
+    InParts,
+}
+
+impl TxError {
+    #[cold]
+    fn status(self, compat: Compat) -> Status {
+        let case = match self {
+            Self::VmIsGone => return Status::Denied,
+            Self::Lengths => return Status::InvalidParameters,
+            Self::InParts => return Status::NotSupported,
+            Self::OtherBuffer => Case::OtherBuffer,
+            Self::NoTx => Case::NoTx,
+        };
+        compat.status(Function::MemShare, case, Status::InvalidParameters)
+    }
+}
+
+/// Why pages are not held, or what is physically behind them is not described to the SPMC.
+#[derive(Clone, Copy, Debug)]
+enum HoldError {
+    NotOwned,
+    NoMemory,
+    /// It has more pieces than fit.
+    Scattered,
+    Malformed,
+}
+
+impl HoldError {
+    #[cold]
+    fn status(self, compat: Compat) -> Status {
+        match self {
+            Self::NotOwned => Status::Denied,
+            Self::NoMemory => Status::NoMemory,
+            Self::Scattered => compat.status(Function::MemShare, Case::Scattered, Status::NoMemory),
+            Self::Malformed => Status::InvalidParameters,
         }
-        _ => Status::NoMemory,
+    }
+}
+
+impl From<&BuildError> for HoldError {
+    #[cold]
+    fn from(error: &BuildError) -> Self {
+        match error {
+            BuildError::BufferFull => Self::Scattered,
+            BuildError::Receivers { .. } | BuildError::NoRanges | BuildError::TotalPages => Self::Malformed,
+            _ => Self::NoMemory,
+        }
     }
 }

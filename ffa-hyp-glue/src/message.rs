@@ -8,7 +8,7 @@ use ffa_teardown::{BeginError, CallId};
 
 use crate::dispatch::Reply;
 use crate::mediator::{Guard, refusal};
-use crate::{Caller, Mediator, Platform, Relation, Stores};
+use crate::{Caller, Case, Mediator, Platform, Relation, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     #[inline(always)] // the most frequent call
@@ -27,7 +27,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if regs.w::<2>() != 0 || sender != own || receiver == own {
             return Err(Status::InvalidParameters);
         }
-        let sp = self.spmc.partition(receiver).ok_or(Status::InvalidParameters)?;
+        let not_there = || self.not_there(Function::MsgSendDirectReq, receiver);
+        let sp = self.spmc.partition(receiver).ok_or_else(not_there)?;
         if !hyp.permits(own, Relation::Message, receiver) {
             return Err(Status::InvalidParameters);
         }
@@ -77,11 +78,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     ) -> Result<Reply, Status> {
         let own = caller.vm.id();
         let receiver = request.receiver;
-        if request.sender != own || receiver == own || !hyp.permits(own, Relation::Message, receiver) {
+        if request.sender != own || receiver == own {
             return Err(Status::InvalidParameters);
         }
         let mut services = self.spmc.partitions().filter(|sp| sp.id == receiver).peekable();
-        let sp = *services.peek().ok_or(Status::InvalidParameters)?;
+        let sp = services.peek().filter(|_| hyp.permits(own, Relation::Message, receiver)).copied();
+        let sp = sp.ok_or_else(|| self.not_there(Function::MsgSendDirectReq2, receiver))?;
         if !request.uuid.is_nil() && !services.any(|service| service.uuid == request.uuid) {
             return Err(Status::InvalidParameters);
         }
@@ -107,7 +109,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         target: RunTarget,
         regs: &mut Regs,
     ) -> Result<Reply, Status> {
-        self.spmc.partition(target.endpoint).ok_or(Status::InvalidParameters)?;
+        let not_there = || self.not_there(Function::Run, target.endpoint);
+        self.spmc.partition(target.endpoint).ok_or_else(not_there)?;
         // Also for an SP that works for another VM: what it does is none of this guest's business.
         let (engine, record) = state.engine_and_record(caller.vm)?;
         let call = engine.begin_run(caller.vm, caller.vcpu, target).map_err(|error| {
@@ -119,6 +122,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         drop(state);
         let answer = hyp.call(&Call::Run(target).to_regs());
         self.call_ended(hyp, caller, version, call, target.endpoint, None, &answer, regs)
+    }
+
+    /// What a guest is told that names an SP in a call of `function`, where it has none of that ID.
+    #[cold]
+    pub(crate) fn not_there(&self, function: Function, id: PartitionId) -> Status {
+        let strict = Status::InvalidParameters;
+        if id.is_secure() { strict } else { self.settings.compat.status(function, Case::NoSp, strict) }
     }
 
     /// Takes note of how a direct request to `sp` stands, and makes the guest's reply of the answer.

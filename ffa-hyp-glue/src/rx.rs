@@ -1,6 +1,6 @@
 //! Who has a guest's RX buffer: FFA_RX_RELEASE, and writing to it in the guest's stead.
 
-use ffa_abi::{Answer, RxAcquire, RxRelease, Status};
+use ffa_abi::{Answer, Function, RxAcquire, RxRelease, Status};
 use ffa_mem::IpaRange;
 use ffa_teardown::{Standing, StandingId, VmKey};
 
@@ -8,7 +8,7 @@ use crate::dispatch::Reply;
 use crate::mediator::{Guard, refusal};
 use crate::record::{Mailbox, RxState};
 use crate::rxtx::own_or_none;
-use crate::{Mediator, Platform, Stores};
+use crate::{Case, Mediator, Platform, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn rx_release(
@@ -69,16 +69,22 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// [`end_filling`](Self::end_filling).
     ///
     /// # Errors
-    /// BUSY if there is none, or somebody has it; what the SPMC says if it has it.
+    /// BUSY if there is none, to which the call of `function` has come by the case beside it, or if somebody has it; what
+    /// the SPMC says if it has it.
     pub(crate) fn begin_filling(
         &self,
         hyp: &mut P,
         mut state: Guard<'_, P, S>,
         vm: VmKey,
+        (function, without_rx): (Function, Case),
     ) -> Result<IpaRange, Status> {
         let record = state.record(vm)?;
-        let Mailbox::Mapped { buffers, rx, forwarded } = &mut record.mailbox else {
-            return Err(Status::Busy);
+        let (buffers, rx, forwarded) = match &mut record.mailbox {
+            Mailbox::Mapped { buffers, rx, forwarded } => (buffers, rx, forwarded),
+            Mailbox::Unmapped => {
+                return Err(self.settings.compat.status(function, without_rx, Status::Busy));
+            }
+            Mailbox::Changing => return Err(Status::Busy),
         };
         let range = buffers.rx;
         let acquire = match (*rx, forwarded) {

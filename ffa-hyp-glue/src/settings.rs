@@ -1,11 +1,15 @@
 use ffa_abi::Version;
 use ffa_teardown::Policy;
 
+use crate::Compat;
+
 /// What a hypervisor may set. Plain data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// The highest version offered to guests and asked of the SPMC, 1.0 to 1.2.
     pub version: Version,
+    /// Whose codes guests are refused with, where they differ.
+    pub compat: Compat,
     /// Memory transactions that a VM may have open at the same time.
     pub shares_per_vm: u32,
     /// Pages of 4 KiB in one memory transaction.
@@ -25,10 +29,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// FF-A 1.2; 32 shares of 512 KiB per VM, and so 16 MiB; RX and TX of up to 64 KiB; guests that do not reach each other; no notifications; 16
+    /// FF-A 1.2 with its own codes; 32 shares of 512 KiB per VM, and so 16 MiB; RX and TX of up to 64 KiB; guests that do not reach each other; no notifications; 16
     /// secure calls a tick.
     pub const DEFAULT: Self = Self {
         version: Version::V1_2,
+        compat: Compat::Strict,
         shares_per_vm: 32,
         pages_per_share: 128,
         pages_per_vm: 32 * 128,

@@ -8,14 +8,14 @@ mod inbox;
 mod schedule;
 
 use ffa_abi::{
-    Answer, Call, NotificationBind, NotificationGet, NotificationSet, NotificationSources,
+    Answer, Call, Function, NotificationBind, NotificationGet, NotificationSet, NotificationSources,
     NotificationUnbind, PartitionId, PartitionInfo, PendingNotifications, Properties, Regs, Status,
 };
 use ffa_teardown::{BeginError, BindingOutcome, Engine, Unexpected, VmKey};
 
 use crate::dispatch::Reply;
 use crate::mediator::{Guard, State, refusal};
-use crate::{Mediator, Platform, Relation, Stores};
+use crate::{Case, Mediator, Platform, Relation, Stores};
 
 pub(crate) use bitmap::Bitmap;
 pub(crate) use inbox::Inbox;
@@ -37,7 +37,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if receiver != vm.id() || bitmap.is_empty() {
             return Err(Status::InvalidParameters);
         }
-        let partner = self.partner(hyp, &mut state, vm, sender)?;
+        let refused = |strict| self.refused(Function::NotificationBind, sender, strict);
+        let partner = self.partner(hyp, &mut state, vm, sender).map_err(refused)?;
         let (engine, record) = state.engine_and_record(vm)?;
         if let Partner::Vm(peer) = partner {
             record.inbox.bind(record.vcpus.as_mut(), sender, scope, bitmap)?;
@@ -45,7 +46,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Ok(Reply::DONE);
         }
         if !record.bitmap.is_there() {
-            return Err(Status::Denied);
+            return Err(refused(Status::Denied));
         }
         let begun = engine.begin_bind(vm, sender, bitmap).map_err(|error| status(&error))?;
         record.enter();
@@ -65,12 +66,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if receiver != vm.id() || bitmap.is_empty() {
             return Err(Status::InvalidParameters);
         }
+        let refused = |strict| self.refused(Function::NotificationUnbind, sender, strict);
         let (engine, record) = state.engine_and_record(vm)?;
         if !sender.is_secure() {
-            record.inbox.unbind(record.vcpus.as_mut(), sender, bitmap)?;
+            record.inbox.unbind(record.vcpus.as_mut(), sender, bitmap).map_err(refused)?;
             return Ok(Reply::DONE);
         }
-        let id = engine.begin_unbind(vm, sender, bitmap).map_err(|error| status(&error))?;
+        let id = engine.begin_unbind(vm, sender, bitmap).map_err(|error| refused(status(&error)))?;
         record.enter();
         drop(state);
         self.ask_to_bind(hyp, vm, unbind.to_regs(), |engine, answer| engine.unbind_answered(vm, id, answer))
@@ -118,7 +120,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if sender != vm.id() || bitmap.is_empty() || delay_schedule_receiver {
             return Err(Status::InvalidParameters);
         }
-        let peer = match self.partner(hyp, &mut state, vm, receiver)? {
+        let refused = |strict| self.refused(Function::NotificationSet, receiver, strict);
+        let peer = match self.partner(hyp, &mut state, vm, receiver).map_err(refused)? {
             Partner::Vm(peer) => peer,
             Partner::Sp(sp)
                 if sp.properties.contains(Properties::RECEIVES_NOTIFICATIONS)
@@ -133,7 +136,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     answer => Err(refusal(&answer)),
                 };
             }
-            Partner::Sp(_) => return Err(Status::Denied),
+            Partner::Sp(_) => return Err(refused(Status::Denied)),
         };
         let record = state.record(peer)?;
         if !record.inbox.set(record.vcpus.as_mut(), sender, vcpu, bitmap)? {
@@ -187,6 +190,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             *regs = record.inbox.take(record.vcpus.as_mut(), vcpu, sources).to_regs();
         }
         Ok(Reply::InPlace)
+    }
+
+    /// What a guest is told whose call of `function` about notifications with `partner` is refused.
+    #[cold]
+    fn refused(&self, function: Function, partner: PartitionId, strict: Status) -> Status {
+        let notified = if partner.is_secure() { self.served.spmc_notifies() } else { self.settings.vm_to_vm };
+        if notified { strict } else { self.settings.compat.status(function, Case::NoNotifications, strict) }
     }
 
     /// The partition with this ID.
