@@ -89,7 +89,7 @@ impl Event {
         let (sp, handle) = match call {
             SecureCall::Run { target } => (Some(target.endpoint), None),
             SecureCall::Tell { sp, .. } | SecureCall::NotificationUnbind { sp, .. } => (Some(sp), None),
-            SecureCall::MemReclaim { handle } => (None, Some(handle)),
+            SecureCall::MemReclaim { handle } | SecureCall::MemCancel { handle, .. } => (None, Some(handle)),
             SecureCall::RxRelease { .. }
             | SecureCall::RxTxUnmap { .. }
             | SecureCall::NotificationGet { .. }

@@ -3,8 +3,7 @@
 use ffa_abi::{Answer, PartitionId};
 use ffa_mem::RangeStore;
 use ffa_teardown::{
-    Action, CreateError, Decision, End, LastAnswer, Obligation, Phase, Progress, ShareId, Subject,
-    Unexpected, VmKey,
+    Action, CreateError, Decision, End, LastAnswer, Obligation, Phase, Progress, ShareId, Unexpected, VmKey,
 };
 
 use crate::mediator::{Guard, State};
@@ -267,7 +266,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         for obligation in state.engine.obligations(vm) {
             let given_up = matches!(obligation.progress, Progress::GivenUp(_));
             open += u32::from(!given_up);
-            shares += u32::from(matches!(obligation.subject, Subject::Share { .. }));
+            shares += u32::from(obligation.subject.share().is_some());
             quarantined += u32::from(given_up && obligation.subject.pages().is_some());
         }
         let record = state.record(vm).ok()?;

@@ -251,7 +251,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 self.leave(hyp, self.lock(), vm);
                 Status::Aborted
             }
-            Ok(SendOutcome::Sent(_) | SendOutcome::Resume(_)) | Err(_) => {
+            Ok(_) | Err(_) => {
                 self.leave(hyp, state, vm);
                 Status::Aborted
             }

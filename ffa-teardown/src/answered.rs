@@ -3,6 +3,7 @@
 use ffa_abi::Answer;
 
 use crate::duty::{Duty, DutySlot, LastAnswer, Resume, Standing, State, Told};
+use crate::half_sent::HalfEnd;
 use crate::index::Index;
 use crate::running::preempted_target;
 use crate::vm::{Phase, VmKey, VmSlot};
@@ -40,6 +41,17 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             self.forget_target(index);
             return Ok(Judgement { answer: last, decision: self.call_behind(vm.index, index) });
         }
+        if duty.is_half() && self.wants_more(index, answer) {
+            let slot = &mut self.duties[index.get()];
+            slot.set_last(last);
+            slot.state = State::Waiting { until: now };
+            let vm_slot = &mut self.vms[vm.index.get()];
+            vm_slot.in_flight = None;
+            vm_slot.note(&self.duties[index.get()]);
+            self.queue.ready(&mut self.vms, vm.index);
+            return Ok(Judgement { answer: last, decision: Decision::TryAgain { until: now } });
+        }
+        let slot = &mut self.duties[index.get()];
         let is_own = slot.resume != Resume::Lost || duty.is_named_by(class, answer);
         let (verdict, keep_running) = if is_own {
             duty.judge(&self.policy.answers, class, slot.resume, answer)
@@ -49,6 +61,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         };
         slot.duty = Some(duty);
         slot.set_last(last);
+        let verdict = if duty.is_half() { self.half_verdict(index, verdict) } else { verdict };
         if let Some(target) = preempted_target(answer).filter(|_| is_own && preempted) {
             self.works_for(target, index);
         }
@@ -192,6 +205,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 slot.state = State::Returning { vm };
                 Decision::Confirmed { share: ShareId(index) }
             }
+            Duty::Half { .. } if matches!(verdict, Verdict::Done | Verdict::GiveUp | Verdict::Unknown) => {
+                self.settle_half(vm, index, verdict, now)
+            }
             _ if done && duty.holds_pages() => {
                 slot.state = State::Returning { vm };
                 self.unowned_with_mapping(vm);
@@ -206,18 +222,40 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 self.remove(vm, index);
                 Decision::Met
             }
-            _ => {
-                slot.state = State::GivenUp { at: now };
-                let Some(handed_over) = slot.duty.as_mut().and_then(Duty::handed_over) else {
-                    return Decision::GivenUp { share: None };
-                };
-                let share = ShareId(index);
-                if self.policy.disposal == Disposal::HandOver && !core::mem::replace(handed_over, true) {
-                    Decision::HandOver { share }
-                } else {
-                    Decision::GivenUp { share: Some(share) }
-                }
+            _ => self.give_up(index, now),
+        }
+    }
+
+    /// Nothing more is tried about the duty at `index`.
+    fn give_up(&mut self, index: Index, now: Time) -> Decision {
+        let slot = &mut self.duties[index.get()];
+        slot.state = State::GivenUp { at: now };
+        let Some(duty) = slot.duty.as_mut().filter(|duty| duty.holds_pages()) else {
+            return Decision::GivenUp { share: None };
+        };
+        let share = ShareId(index);
+        if self.policy.disposal == Disposal::HandOver && duty.hand_over() == Some(false) {
+            Decision::HandOver { share }
+        } else {
+            Decision::GivenUp { share: Some(share) }
+        }
+    }
+
+    /// Ends a half-sent transaction, by its cancellation or by having come about.
+    #[cold]
+    fn settle_half(&mut self, vm: Index, index: Index, verdict: Verdict, now: Time) -> Decision {
+        let ended = self.end_half(vm, index, verdict);
+        let slot = &mut self.duties[index.get()];
+        match ended {
+            HalfEnd::Gone => {
+                slot.state = State::Returning { vm };
+                Decision::Confirmed { share: ShareId(index) }
             }
+            HalfEnd::CameAbout => {
+                (slot.state, slot.step) = (State::Owed, 0);
+                Decision::TryAgain { until: now }
+            }
+            HalfEnd::InDoubt | HalfEnd::Stays => self.give_up(index, now),
         }
     }
 

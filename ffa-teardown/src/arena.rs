@@ -51,11 +51,38 @@ impl Arena {
     pub(crate) fn remove(&mut self, slots: &mut [DutySlot], vm: &mut VmSlot, index: Index) {
         let slot = &slots[index.get()];
         let Some(duty) = slot.duty else { return };
-        let (prev, next) = (slot.prev, slot.next);
-        if let Duty::Share { handle: Some(handle), .. } = duty {
+        if let Some(handle) = duty.handle() {
             Self::forget_handle(slots, handle, index);
         }
+        Self::unlink(slots, vm, duty.stage(), index);
+        // What else is in the slot is of no account until the next duty comes, but for its bucket: that belongs to the
+        // position.
+        let slot = &mut slots[index.get()];
+        (slot.duty, slot.state, slot.next) = (None, State::Owed, self.vacant.replace(index));
+    }
+
+    /// Makes another duty of the one at `index`: a memory transaction that has come further.
+    #[cold]
+    pub(crate) fn turn_into(slots: &mut [DutySlot], vm: &mut VmSlot, index: Index, duty: Duty) {
+        let Some(before) = slots[index.get()].duty.replace(duty) else { return };
+        if before.stage() == duty.stage() {
+            return;
+        }
+        Self::unlink(slots, vm, before.stage(), index);
         let list = &mut vm.lists[duty.stage()];
+        let tail = list.tail.replace(index);
+        match tail {
+            Some(tail) => slots[tail.get()].next = Some(index),
+            None => list.head = Some(index),
+        }
+        (slots[index.get()].prev, slots[index.get()].next) = (tail, None);
+    }
+
+    /// Takes the slot at `index` out of a list of `vm`.
+    #[inline(always)] // see `remove`
+    fn unlink(slots: &mut [DutySlot], vm: &mut VmSlot, stage: usize, index: Index) {
+        let (prev, next) = (slots[index.get()].prev, slots[index.get()].next);
+        let list = &mut vm.lists[stage];
         match prev {
             Some(prev) => slots[prev.get()].next = next,
             None => list.head = next,
@@ -67,10 +94,6 @@ impl Arena {
         if vm.pass.cursor == Some(index) {
             vm.pass.cursor = next;
         }
-        // What else is in the slot is of no account until the next duty comes, but for its bucket: that belongs to the
-        // position.
-        let slot = &mut slots[index.get()];
-        (slot.duty, slot.state, slot.next) = (None, State::Owed, self.vacant.replace(index));
     }
 
     /// Whether a share other than that at `index` has `handle`.
@@ -99,10 +122,7 @@ impl Arena {
     /// The shares with `handle` in the bucket that begins with `first`.
     fn named(slots: &[DutySlot], first: Option<Index>, handle: Handle) -> impl Iterator<Item = Index> {
         let chain = core::iter::successors(first, |index| slots[index.get()].chain);
-        chain.filter(move |index| match slots[index.get()].duty {
-            Some(Duty::Share { handle: known, .. }) => known == Some(handle),
-            _ => false,
-        })
+        chain.filter(move |index| slots[index.get()].duty.is_some_and(|duty| duty.handle() == Some(handle)))
     }
 
     /// Strikes the share at `index` out from under `handle`.

@@ -46,10 +46,22 @@ pub(crate) enum Duty {
     Share { handle: Option<Handle>, named: bool, handed_over: bool },
     /// Memory that the VM lends to another one, or borrows: the secure world knows nothing of it.
     Loan,
+    /// A memory transaction of whose descriptor the secure world does not have all bytes. `missing`: how many it lacks.
+    /// `room`: 4 KiB pages of the longest fragment.
+    Half { handle: Handle, missing: u32, room: u8, held: Held },
+}
+
+/// Whether pages are held for a half-sent transaction, of which the secure world may know some.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Held {
+    No,
+    Yes,
+    /// They are, and the hypervisor has them on a list of its own.
+    HandedOver,
 }
 
 /// The order in which teardown works: a list of duties per stage. Bindings share one with the RX/TX buffers, to which
-/// they are nothing, and so cost no VM a list of its own.
+/// they are nothing, and half-sent transactions one with direct requests; so neither costs a VM a list of its own.
 pub(crate) const STAGES: usize = 6;
 pub(crate) const STAGE_CALL: usize = 0;
 pub(crate) const STAGE_RX: usize = 1;
@@ -71,7 +83,7 @@ impl Standing {
 impl Duty {
     pub(crate) const fn stage(&self) -> usize {
         match self {
-            Self::Call { .. } => STAGE_CALL,
+            Self::Call { .. } | Self::Half { .. } => STAGE_CALL,
             Self::Standing { what, .. } => what.stage(),
             Self::Bound { .. } => STAGE_BOUND,
             Self::Sp { .. } => STAGE_SP,
@@ -105,7 +117,23 @@ impl Duty {
             Self::Bound { sp, bits, .. } => SecureCall::NotificationUnbind { sp, vm, bits },
             Self::Sp { sp, told, .. } => SecureCall::Tell { sp, vm, event: told.event() },
             Self::Share { handle, .. } => SecureCall::MemReclaim { handle: handle? },
+            // Zeroes are refused, and the transaction with them, as soon as nothing is missing.
+            Self::Half { handle, missing, room, .. } => {
+                let most = fragment_len(room);
+                let len = if missing == 0 { most } else { missing.min(most) };
+                SecureCall::MemCancel { handle, vm, len }
+            }
         })
+    }
+
+    /// The name of a memory transaction in the secure world.
+    #[inline]
+    pub(crate) const fn handle(&self) -> Option<Handle> {
+        match self {
+            Self::Share { handle, .. } => *handle,
+            Self::Half { handle, .. } => Some(*handle),
+            _ => None,
+        }
     }
 
     /// What it was to be resumed over is lost, without anybody knowing how far it came.
@@ -135,14 +163,24 @@ impl Duty {
 
     /// Whether pages are held until this duty is met.
     pub(crate) const fn holds_pages(&self) -> bool {
-        matches!(self, Self::Share { .. } | Self::Standing { what: Standing::RxTxMapped, .. })
+        match self {
+            Self::Half { held, .. } => !matches!(held, Held::No),
+            Self::Share { .. } | Self::Standing { what: Standing::RxTxMapped, .. } => true,
+            _ => false,
+        }
     }
 
-    /// Whether the hypervisor has the pages on a list of its own. `None` if there are none.
-    pub(crate) fn handed_over(&mut self) -> Option<&mut bool> {
+    /// Notes that the hypervisor has the pages on a list of its own. Returns whether it had before; `None` if there are
+    /// none.
+    pub(crate) fn hand_over(&mut self) -> Option<bool> {
         match self {
             Self::Share { handed_over, .. }
-            | Self::Standing { what: Standing::RxTxMapped, handed_over, .. } => Some(handed_over),
+            | Self::Standing { what: Standing::RxTxMapped, handed_over, .. } => {
+                Some(core::mem::replace(handed_over, true))
+            }
+            Self::Half { held: held @ (Held::Yes | Held::HandedOver), .. } => {
+                Some(core::mem::replace(held, Held::HandedOver) == Held::HandedOver)
+            }
             _ => None,
         }
     }
@@ -157,6 +195,11 @@ impl Duty {
         matches!(self, Self::Share { handle: Some(_), .. })
     }
 
+    /// A transaction that is half-sent.
+    pub(crate) const fn is_half(&self) -> bool {
+        matches!(self, Self::Half { .. })
+    }
+
     #[inline]
     fn row<'a>(&self, table: &'a AnswerTable) -> &'a Row {
         match self {
@@ -168,6 +211,7 @@ impl Duty {
             Self::Sp { told: Told::MaySo, .. } => &table.vm_destroyed,
             // Nobody is asked about a loan.
             Self::Share { .. } | Self::Loan => &table.mem_reclaim,
+            Self::Half { .. } => &table.mem_frag,
         }
     }
 
@@ -200,6 +244,11 @@ impl Duty {
             (Self::Standing { .. } | Self::Bound { .. } | Self::Share { .. }, Answer::Success(_)) => {
                 AnswerClass::Success
             }
+            (Self::Half { handle, .. }, Answer::Success(success))
+                if Handle::from_words(success.w2(), success.w3()) == Ok(*handle) =>
+            {
+                AnswerClass::Success
+            }
             _ => AnswerClass::of_refusal(answer),
         }
     }
@@ -219,6 +268,9 @@ impl Duty {
         answer: &Answer,
     ) -> (Verdict, bool) {
         let running = resume != Resume::Anew;
+        if let Self::Half { .. } = self {
+            return judge_cancel(table, class, running, answer);
+        }
         // What ends the resumed call speaks for that call; all else is FFA_RUN's own answer.
         let ends =
             matches!(answer, Answer::DirectResponse(_) | Answer::DirectResponse2 { .. } | Answer::Success(_));
@@ -249,6 +301,23 @@ impl Duty {
             _ => Verdict::Retry(Pace::BackOff),
         }
     }
+}
+
+/// Bytes of a fragment of so many 4 KiB pages.
+pub(crate) const fn fragment_len(pages: u8) -> u32 {
+    pages as u32 * 4096
+}
+
+/// The verdict on an answer to the call that cancels a half-sent transaction, and whether somebody is still to be resumed.
+/// Only an error in answer to the call itself says that the transaction is over, or leaves no name to ask for it by.
+#[cold]
+fn judge_cancel(table: &AnswerTable, class: AnswerClass, running: bool, answer: &Answer) -> (Verdict, bool) {
+    let verdict = match (table.mem_frag.verdict(class), answer) {
+        (verdict @ (Verdict::Done | Verdict::Resume), _) => verdict,
+        (verdict, Answer::Error(_)) if !running => verdict,
+        _ => Verdict::Limited(Pace::BackOff),
+    };
+    (verdict, verdict == Verdict::Resume)
 }
 
 impl Told {

@@ -72,6 +72,11 @@ pub enum BeginError {
 pub enum SendOutcome {
     /// The secure world has it, under this handle.
     Sent(Handle),
+    /// The secure world has begun it under this handle, and wants the next fragment:
+    /// [`Engine::fragment_answered`] reports its answer, [`Engine::await_rest`] leaves it to a later call.
+    More(Handle),
+    /// It is half-sent and cannot come about any more: cancel it, with [`Engine::cancel`]. Until then pages stay held.
+    Spoilt,
     /// Nothing was sent: release the pages, then call [`Engine::released`].
     Refused(FirmwareStatus),
     /// Nobody can tell: the pages stay held. With a handle they are reclaimed when the VM dies, without one they are
@@ -485,7 +490,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
 
     /// Enters a new share under `handle`, unless another one has it. One that is being reclaimed right now may have left
     /// it: the answer that says so can come after the one that gives the handle out again. Returns whether it did.
-    fn learn_handle(&mut self, handle: Handle, index: Index) -> bool {
+    pub(crate) fn learn_handle(&mut self, handle: Handle, index: Index) -> bool {
         Arena::learn_handle(&mut self.duties, handle, index, |other| {
             matches!(other.state, State::Guest { .. } | State::InFlight | State::Returning { .. })
         })

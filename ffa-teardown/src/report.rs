@@ -1,6 +1,6 @@
 use ffa_abi::{Handle, NotificationBitmap, PartitionId};
 
-use crate::duty::{Duty, DutySlot, LastAnswer, STAGE_SHARE, State};
+use crate::duty::{Duty, DutySlot, Held, LastAnswer, STAGE_SHARE, State};
 use crate::index::Index;
 use crate::vm::{VmKey, VmSlot};
 use crate::{Engine, ShareId, Span, Standing, StandingId, Storage, Time};
@@ -35,6 +35,15 @@ pub enum Subject {
     },
     /// Memory that the VM lends to another one, or borrows.
     Loan(ShareId),
+    /// A memory transaction of whose descriptor the secure world does not have all bytes.
+    HalfSent {
+        /// Its name in the mediator's tables.
+        share: ShareId,
+        /// Its name in the secure world.
+        handle: Handle,
+        /// Whether pages are held, of which the secure world may know some.
+        holds_pages: bool,
+    },
 }
 
 impl Subject {
@@ -43,9 +52,24 @@ impl Subject {
     #[must_use]
     pub const fn pages(&self) -> Option<ShareId> {
         match *self {
-            Self::Share { share, .. } | Self::Loan(share) => Some(share),
+            Self::Share { share, .. }
+            | Self::Loan(share)
+            | Self::HalfSent { share, holds_pages: true, .. } => Some(share),
             Self::Standing { id, what: Standing::RxTxMapped } => Some(id.pages()),
-            Self::Standing { .. } | Self::Call(_) | Self::Binding { .. } | Self::Sp(_) => None,
+            Self::Standing { .. }
+            | Self::Call(_)
+            | Self::Binding { .. }
+            | Self::Sp(_)
+            | Self::HalfSent { .. } => None,
+        }
+    }
+
+    /// The memory transaction that it is about, half-sent or whole. A loan is none.
+    #[must_use]
+    pub const fn share(&self) -> Option<ShareId> {
+        match *self {
+            Self::Share { share, .. } | Self::HalfSent { share, .. } => Some(share),
+            _ => None,
         }
     }
 }
@@ -131,6 +155,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 Duty::Sp { sp, .. } => Subject::Sp(sp),
                 Duty::Share { handle, .. } => Subject::Share { share: ShareId(index), handle },
                 Duty::Loan => Subject::Loan(ShareId(index)),
+                Duty::Half { handle, held, .. } => {
+                    let holds_pages = held != Held::No;
+                    Subject::HalfSent { share: ShareId(index), handle, holds_pages }
+                }
             };
             let progress = match slot.state {
                 State::Owed => Progress::Owed,

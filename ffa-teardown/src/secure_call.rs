@@ -1,7 +1,7 @@
 use core::fmt;
 
 use ffa_abi::{
-    Call, Handle, MemReclaim, NotificationBitmap, NotificationBitmapDestroy, NotificationGet,
+    Call, Handle, MemFragTx, MemReclaim, NotificationBitmap, NotificationBitmapDestroy, NotificationGet,
     NotificationSources, NotificationUnbind, PartitionId, ReclaimFlags, Regs, RunTarget, RxRelease,
     RxTxUnmap, VmAvailability,
 };
@@ -60,6 +60,16 @@ pub enum SecureCall {
         /// The share.
         handle: Handle,
     },
+    /// FFA_MEM_FRAG_TX of a fragment of zeroes, which no descriptor has where constituents are: no SPMC can be told to
+    /// forget a half-sent transaction but by an end that it refuses. The fragment is to be in TX when the call is made.
+    MemCancel {
+        /// The transaction.
+        handle: Handle,
+        /// The VM that began it.
+        vm: PartitionId,
+        /// Bytes of the fragment.
+        len: u32,
+    },
 }
 
 impl SecureCall {
@@ -80,6 +90,9 @@ impl SecureCall {
             Self::BitmapDestroy { vm } => NotificationBitmapDestroy { vm }.to_regs(),
             Self::Tell { sp, vm, event } => event.message(sp, vm).request().to_regs(),
             Self::MemReclaim { handle } => MemReclaim { handle, flags: ReclaimFlags::NONE }.to_regs(),
+            Self::MemCancel { handle, vm, len } => {
+                MemFragTx { handle, fragment_len: len, endpoint: vm }.to_regs()
+            }
         }
     }
 }
@@ -96,6 +109,7 @@ impl fmt::Display for SecureCall {
             Self::Tell { event: VmAvailability::Created, .. } => "VM_CREATED",
             Self::Tell { event: VmAvailability::Destroyed, .. } => "VM_DESTROYED",
             Self::MemReclaim { .. } => "FFA_MEM_RECLAIM",
+            Self::MemCancel { .. } => "FFA_MEM_FRAG_TX",
         })
     }
 }

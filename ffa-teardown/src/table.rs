@@ -167,6 +167,10 @@ pub struct AnswerTable {
     /// FFA_MEM_SHARE and its kin, as a guest makes them. `GiveUp` means that nothing was shared, `Unknown` that
     /// it may have been.
     pub mem_send: Row,
+    /// FFA_MEM_FRAG_TX: a fragment that completes a transaction, or one that cancels it. `GiveUp` means that the
+    /// transaction is over and the secure world has nothing of it, `Unknown` that it may have. Only after `Retry` or
+    /// `Limited` its handle is still good. `Done` is said to success alone: the transaction has come about.
+    pub mem_frag: Row,
     /// FFA_RX_RELEASE and FFA_RXTX_UNMAP for a VM's forwarded buffers.
     pub buffers: Row,
     /// FFA_NOTIFICATION_BIND and FFA_NOTIFICATION_UNBIND, as a guest makes them. `GiveUp` means that nothing has
@@ -208,6 +212,7 @@ impl AnswerTable {
                 .with(&[A::Denied], Retry(Fixed))
                 .with(&[A::NoMemory, A::MsgWait], Limited(BackOff)),
             mem_send: base.with(TRANSIENT, GiveUp).with(REFUSED, GiveUp),
+            mem_frag: base.with(REFUSED, GiveUp),
             buffers: base.with(FINAL, GiveUp).with(&[A::Denied, A::NoMemory, A::MsgWait], Limited(BackOff)),
             bind: base.with(TRANSIENT, GiveUp).with(REFUSED, GiveUp),
             // Something is pending, or still bound.
@@ -253,6 +258,7 @@ mod tests {
             bind,
             unbind,
             table.mem_send,
+            table.mem_frag,
             table.bitmap_destroy,
         ];
         for row in rows {

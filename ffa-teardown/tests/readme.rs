@@ -46,6 +46,7 @@ fn the_readme_shows_the_default_answer_table() {
         table.vm_destroyed,
         table.mem_reclaim,
         table.mem_send,
+        table.mem_frag,
         table.buffers,
         table.bind,
         table.unbind,

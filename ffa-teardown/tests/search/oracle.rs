@@ -620,6 +620,7 @@ impl Oracle {
             Subject::Standing { what, .. } => {
                 owner.kept.iter().position(|kept| kept.what == what && !kept.written_off).map(About::Kept)
             }
+            Subject::HalfSent { .. } => None,
             Subject::Binding { bits, .. } => owner
                 .bindings
                 .iter()
@@ -1159,6 +1160,7 @@ impl Oracle {
                 share.in_hand = Self::next_to_run(answer);
                 share.pace.tries += 1;
             }
+            SendOutcome::More(_) | SendOutcome::Spoilt => self.demand(Rule::P2, false),
         }
     }
 
