@@ -22,7 +22,8 @@ use crate::{Event, EventKind, Platform, Settings, VcpuSlot, VmReferences};
 pub trait Stores<P: VmReferences> {
     /// A slot for each VM, dead ones and retired ones included.
     type Vms: Storage<VmSlot>;
-    /// A slot for each obligation: one per VM and subscribed SP, one per share, one per direct request in flight.
+    /// A slot for each obligation: one per VM and subscribed SP, one per share, one per direct request in flight, of which
+    /// a VM has no more than [`Settings`] allow.
     type Duties: Storage<DutySlot>;
     /// As many as [`Vms`](Self::Vms), all `None`.
     type Records: Storage<Option<Record<P, Self::Ranges, Self::Vcpus>>>;

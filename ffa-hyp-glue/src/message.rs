@@ -4,7 +4,7 @@ use ffa_abi::{
     Answer, Call, DirectRequest2, DirectResponse2, Function, FunctionId, Message, PartitionId, Properties,
     Regs, RunTarget, Status, Version, Width,
 };
-use ffa_teardown::{BeginError, CallId};
+use ffa_teardown::{BeginError, Begun, CallId, Engine};
 
 use crate::dispatch::Reply;
 use crate::mediator::{Guard, refusal};
@@ -36,8 +36,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::Denied);
         }
         let (engine, record) = state.engine_and_record(caller.vm)?;
-        let begun = engine.begin_call(caller.vm, caller.vcpu, receiver);
-        let begun = begun.map_err(|error| status(&error))?;
+        let begun = self.begin_request(engine, caller, receiver)?;
         record.enter();
         drop(state);
         self.take_reference(hyp, caller.vm, begun.take_reference);
@@ -91,8 +90,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::Denied);
         }
         let (engine, record) = state.engine_and_record(caller.vm)?;
-        let begun = engine.begin_call(caller.vm, caller.vcpu, receiver);
-        let begun = begun.map_err(|error| status(&error))?;
+        let begun = self.begin_request(engine, caller, receiver)?;
         record.enter();
         drop(state);
         self.take_reference(hyp, caller.vm, begun.take_reference);
@@ -122,6 +120,20 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         drop(state);
         let answer = hyp.call(&Call::Run(target).to_regs());
         self.call_ended(hyp, caller, version, call, target.endpoint, None, &answer, regs)
+    }
+
+    /// Has the engine take note of a direct request, if the VM may have another one.
+    #[inline(always)] // before every direct request
+    fn begin_request(
+        &self,
+        engine: &mut Engine<S::Vms, S::Duties>,
+        caller: Caller,
+        sp: PartitionId,
+    ) -> Result<Begun<CallId>, Status> {
+        if engine.has_calls(caller.vm, self.settings.calls_per_vm) {
+            return Err(Status::Busy);
+        }
+        engine.begin_call(caller.vm, caller.vcpu, sp).map_err(|error| status(&error))
     }
 
     /// What a guest is told that names an SP in a call of `function`, where it has none of that ID.

@@ -16,6 +16,9 @@ pub struct Settings {
     pub pages_per_share: u32,
     /// Pages of 4 KiB in all memory transactions that a VM has open. RX and TX do not count.
     pub pages_per_vm: u32,
+    /// Direct requests of a VM that are not over at the same time: those that SPs work on, and those that they were preempted
+    /// in and have not been resumed to the end. At none a VM sends no direct requests at all.
+    pub calls_per_vm: u32,
     /// Pages of 4 KiB in each RX or TX buffer of a guest, 1 to 63.
     pub rxtx_pages: u8,
     /// Whether guests have to do with each other at all. If so, [`Permissions`](crate::Permissions) is asked who with whom.
@@ -29,7 +32,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// FF-A 1.2 with its own codes; 32 shares of 512 KiB per VM, and so 16 MiB; RX and TX of up to 64 KiB; guests that do not reach each other; no notifications; 16
+    /// FF-A 1.2 with its own codes; 32 shares of 512 KiB per VM, and so 16 MiB; 64 direct requests; RX and TX of up to 64 KiB; guests that do not reach each other; no notifications; 16
     /// secure calls a tick.
     pub const DEFAULT: Self = Self {
         version: Version::V1_2,
@@ -37,6 +40,7 @@ impl Settings {
         shares_per_vm: 32,
         pages_per_share: 128,
         pages_per_vm: 32 * 128,
+        calls_per_vm: 64,
         rxtx_pages: 16,
         vm_to_vm: false,
         interrupts: None,

@@ -282,6 +282,20 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             .map(|(index, take_reference)| Begun { id: CallId(index), take_reference })
     }
 
+    /// Whether the VM has so many direct requests that are not over, those included that an SP was preempted in. Looks at no
+    /// more than that.
+    #[inline]
+    #[must_use]
+    pub fn has_calls(&self, vm: VmKey, count: u32) -> bool {
+        let slot = self.vms.get(vm.index.get()).filter(|slot| slot.id == vm.id);
+        let mut at = slot.and_then(|slot| slot.lists[STAGE_CALL].head);
+        for _ in 0..count {
+            let Some(index) = at else { return false };
+            at = self.duties[index.get()].next;
+        }
+        true
+    }
+
     /// A vCPU wants a preempted SP to go on: only the vCPU whose request it works for may.
     ///
     /// # Errors

@@ -533,6 +533,22 @@ fn a_direct_request_in_flight_is_waited_for_and_a_preempted_one_is_finished_firs
 }
 
 #[test]
+fn direct_requests_are_counted_until_they_are_over() {
+    let mut engine = engine(2, 8, Policy::DEFAULT);
+    let vms = [VM, PartitionId(2)].map(|vm| live(&mut engine, vm, &[]));
+    let counts = |engine: &Boxed| vms.map(|vm| (0..5).rfind(|&count| engine.has_calls(vm, count)));
+    assert_eq!(counts(&engine), [Some(0); 2]);
+    let calls = [A, B].map(|sp| engine.begin_call(vms[0], 0, sp).expect("room").id);
+    engine.begin_send(vms[0]).expect("room for a share");
+    engine.begin_call(vms[1], 0, A).expect("room");
+    assert_eq!(counts(&engine), [Some(2), Some(1)]);
+    assert_eq!(engine.call_answered(vms[0], calls[0], &interrupt(A)), Ok(true));
+    assert_eq!(counts(&engine), [Some(2), Some(1)]);
+    assert_eq!(engine.call_over(vms[0], calls[1]), Ok(()));
+    assert_eq!(counts(&engine), [Some(1), Some(1)]);
+}
+
+#[test]
 fn an_answer_to_either_form_of_direct_request_ends_it_if_it_is_the_right_ones() {
     let first = |sender, receiver| {
         let message = Message::Partition([0; 5]);
