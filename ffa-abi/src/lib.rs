@@ -39,7 +39,9 @@ pub use function::{FUNCTIONS, Function, FunctionId, FunctionInfo, UnknownFunctio
 pub use id::{Handle, InvalidHandle, PartitionId, Uuid};
 pub use indirect::{IndirectError, IndirectFormat, IndirectMessage, MsgSend2};
 pub use mem_perm::{DataPermission, MemPermAnswer, MemPermGet, MemPermSet, MemPermissions};
-pub use memory::{MemFragRx, MemFragTx, MemReclaim, MemSend, ReclaimFlags, Transaction};
+pub use memory::{
+    MemFragRx, MemFragTx, MemReclaim, MemRetrieveReq, MemRetrieveResp, MemSend, ReclaimFlags, Transaction,
+};
 pub use notification::{
     NotificationBind, NotificationBitmap, NotificationBitmapCreate, NotificationBitmapDestroy,
     NotificationScope, NotificationSet, NotificationUnbind,

@@ -88,6 +88,71 @@ impl MemSend {
     }
 }
 
+/// FFA_MEM_RETRIEVE_REQ.
+///
+/// # Specification
+/// DEN0077A v1.1 section 16.4; from v1.2, DEN0140.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MemRetrieveReq {
+    /// Width of the call.
+    pub width: Width,
+    /// Length in bytes of the whole descriptor.
+    pub total_len: u32,
+    /// Length in bytes of the part that comes with this call.
+    pub fragment_len: u32,
+    /// Address of a buffer other than TX, or zero.
+    pub address: u64,
+    /// Size in 4 KiB pages of that buffer, or zero.
+    pub pages: u32,
+}
+
+impl MemRetrieveReq {
+    /// Decodes the registers of the call, whose w0 is known to be `id`.
+    #[must_use]
+    pub fn from_regs(id: FunctionId, regs: &Regs) -> Self {
+        Self {
+            width: id.width(),
+            total_len: regs.w::<1>(),
+            fragment_len: regs.w::<2>(),
+            address: cut(id.width(), regs.x::<3>()),
+            pages: regs.w::<4>(),
+        }
+    }
+
+    /// Registers of the call.
+    #[must_use]
+    pub fn to_regs(&self) -> Regs {
+        let w0 = match self.width {
+            Width::Smc32 => const { FunctionId::smc32(Function::MemRetrieveReq).w0() },
+            Width::Smc64 => const { FunctionId::smc64(Function::MemRetrieveReq).w0() },
+        };
+        let lengths = [self.total_len, self.fragment_len].map(u64::from);
+        let address = cut(self.width, self.address);
+        Regs::new([u64::from(w0), lengths[0], lengths[1], address, u64::from(self.pages)])
+    }
+}
+
+/// FFA_MEM_RETRIEVE_RESP: the first part of the descriptor is in RX.
+///
+/// # Specification
+/// DEN0077A v1.1 section 16.5; from v1.2, DEN0140.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MemRetrieveResp {
+    /// Length in bytes of the whole descriptor.
+    pub total_len: u32,
+    /// Length in bytes of the part that is in RX.
+    pub fragment_len: u32,
+}
+
+impl MemRetrieveResp {
+    /// Registers of the answer.
+    #[must_use]
+    pub fn to_regs(&self) -> Regs {
+        let w0 = const { FunctionId::smc32(Function::MemRetrieveResp).w0() };
+        Regs::new([w0, self.total_len, self.fragment_len].map(u64::from))
+    }
+}
+
 /// Flags of FFA_MEM_RECLAIM.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct ReclaimFlags(u32);

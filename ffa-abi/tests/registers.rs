@@ -8,9 +8,9 @@ use common::{golden, refuses_reserved_bits};
 use ffa_abi::{
     Answer, Call, CallError, ConsoleLog, DataPermission, DirectRequest, FUNCTIONS, FeatureId, FeatureQuery,
     Function, FunctionId, Handle, MemFragRx, MemFragTx, MemPermAnswer, MemPermGet, MemPermSet,
-    MemPermissions, MemReclaim, MemSend, Message, PartitionId, PartitionInfoGet, Regs, RunTarget, RxAcquire,
-    RxRelease, RxTxMap, RxTxUnmap, Status, Success, Transaction, UnknownFunction, Uuid, Version, Width,
-    retrieve_properties,
+    MemPermissions, MemReclaim, MemRetrieveReq, MemRetrieveResp, MemSend, Message, PartitionId,
+    PartitionInfoGet, Regs, RunTarget, RxAcquire, RxRelease, RxTxMap, RxTxUnmap, Status, Success,
+    Transaction, UnknownFunction, Uuid, Version, Width, retrieve_properties,
 };
 use proptest::prelude::*;
 
@@ -78,6 +78,23 @@ fn golden_calls() {
         (Call::Features(FeatureQuery::Unknown { w1: 2, w2: 1 }), Regs::new([0x8400_0064, 2, 1])),
         (Call::Other(FunctionId::smc32(Function::MsgWait)), Regs::new([0x8400_006b])),
     ]);
+}
+
+#[test]
+fn retrieve_request_and_response() {
+    let mut request =
+        MemRetrieveReq { width: Width::Smc64, total_len: 112, fragment_len: 96, address: 1 << 40, pages: 2 };
+    let mut regs = Regs::new([0xc400_0074, 112, 96, 1 << 40, 2]);
+    assert_eq!(request.to_regs(), regs);
+    let decode = |regs: &Regs| MemRetrieveReq::from_regs(FunctionId::from_w0(regs.w::<0>()).unwrap(), regs);
+    assert_eq!(decode(&regs), request);
+    // In the 32-bit form the upper half of x3 is not looked at.
+    regs.0[0] = 0x8400_0074;
+    (request.width, request.address) = (Width::Smc32, 0);
+    assert_eq!(decode(&regs), request);
+    assert_eq!(request.to_regs(), Regs::new([0x8400_0074, 112, 96, 0, 2]));
+    let response = MemRetrieveResp { total_len: 4112, fragment_len: 4096 };
+    assert_eq!(response.to_regs(), Regs::new([0x8400_0075, 4112, 4096]));
 }
 
 #[test]
