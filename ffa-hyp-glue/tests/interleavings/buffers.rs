@@ -96,6 +96,22 @@ fn h15_a_receiver_that_dies_is_there_until_the_message_is_copied() {
     over(&Preset::ALL, "a receiver that dies", Search::HeldUp(2), race);
 }
 
+/// A VM that dies in the middle of a call has its buffers until that call is done.
+#[test]
+fn a_vm_dies_while_its_buffers_are_used() {
+    for heads in [&[LIST, RX_RELEASE][..], &[UNMAP, MAP]] {
+        over(&Preset::ALL, "a user of buffers that dies", Search::HeldUp(3), move |preset| {
+            Race::new(world(small(preset, Script::GOOD), &[VM1]))
+                .cpu(calls(VM1, 0, heads))
+                .cpu(|world| {
+                    destroys(VM1)(world);
+                    ticks(2)(world)
+                })
+                .then(|mut world, _| ends(&mut world))
+        });
+    }
+}
+
 /// What a vCPU was told is in RX stays there until that VM releases it, whoever else writes to the VM.
 #[test]
 fn what_a_guest_reads_does_not_change_under_its_eyes() {
