@@ -96,6 +96,33 @@ fn h15_a_receiver_that_dies_is_there_until_the_message_is_copied() {
     over(&Preset::ALL, "a receiver that dies", Search::HeldUp(2), race);
 }
 
+/// As [`small`], where no SP wants to hear of VMs and nobody keeps notifications: all that a VM's reference can be held for is
+/// its buffers.
+fn unsubscribed(preset: Preset) -> Machine {
+    let machine = small(preset, Script::GOOD);
+    let settings = Settings { interrupts: None, ..machine.settings };
+    let partitions =
+        vec![SpConfig::new(SP1, Script::GOOD).with_properties(Properties::RECEIVES_DIRECT_REQUESTS)];
+    Machine { settings, partitions, ..machine }
+}
+
+/// H-15 once more: the secure world is owed nothing for the receiver, but others reach into its buffers.
+#[test]
+fn h15_a_receiver_that_no_sp_has_heard_of_is_there_until_the_message_is_copied() {
+    over(&Preset::ALL, "a receiver that no SP has heard of", Search::HeldUp(2), |preset| {
+        let mut world = world(unsubscribed(preset), &[VM1, VM2]);
+        assert_eq!(world.hypervisor.spmc().told(VM2, SP1), []);
+        write_message(&mut world, VM1, VM2);
+        Race::new(world)
+            .cpu(calls(VM1, 0, &[SEND2]))
+            .cpu(|world| {
+                destroys(VM2)(world);
+                ticks(2)(world)
+            })
+            .then(|mut world, _| ends(&mut world))
+    });
+}
+
 /// A VM that dies in the middle of a call has its buffers until that call is done.
 #[test]
 fn a_vm_dies_while_its_buffers_are_used() {
