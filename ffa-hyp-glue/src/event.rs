@@ -93,6 +93,7 @@ impl Event {
             SecureCall::RxRelease { .. }
             | SecureCall::RxTxUnmap { .. }
             | SecureCall::NotificationGet { .. }
+            | SecureCall::BitmapCreate { .. }
             | SecureCall::BitmapDestroy { .. } => (None, None),
         };
         Self { vm, sp, handle, kind: EventKind::SecureCall { call, answer, decision } }

@@ -7,6 +7,7 @@ use ffa_teardown::{
 };
 
 use crate::mediator::{Guard, State};
+use crate::notification::SOON;
 use crate::record::{Mailbox, Record, tag};
 use crate::rxtx::release_both;
 use crate::{Event, EventKind, Mediator, Platform, Quarantined, Stores, VcpuSlot, VmReferences, VmReport};
@@ -17,8 +18,8 @@ use crate::{Event, EventKind, Mediator, Platform, Quarantined, Stores, VcpuSlot,
 pub enum Creation {
     /// It may run.
     Live,
-    /// Some SP has yet to take note: ask [`Mediator::creation`] again after the next tick, or when
-    /// [`EventKind::Live`] is reported.
+    /// Some SP has yet to take note, or the SPMC to keep notifications: ask [`Mediator::creation`] again after each tick, or
+    /// when [`EventKind::Live`] or [`EventKind::CreationFailed`] is reported. The timer is armed until then.
     Pending,
     /// An SP did not want it, or nobody knows. It is being torn down; destroy nothing.
     Failed(Option<LastAnswer>),
@@ -44,12 +45,19 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(CreateError::IdTaken { vm });
         }
         vcpus.as_mut().fill(VcpuSlot::IDLE);
+        let subscribers = || self.spmc.subscribers.iter();
+        let notifies = self.served.spmc_notifies();
         // The first obligation comes with the record that holds the reference: whoever ends the VM finds both.
-        let subscribed = self.spmc.subscribers.iter().next().is_some();
-        let mut reference = subscribed.then(|| hyp.take(vm));
+        let owes = notifies || subscribers().next().is_some();
+        let mut reference = owes.then(|| hyp.take(vm));
         let mut state = self.lock();
-        let created = state.engine.create(vm, self.spmc.subscribers.iter()).inspect(|created| {
-            debug_assert_eq!(created.take_reference, subscribed);
+        let created = if notifies {
+            state.engine.create_with_bitmap(vm, subscribers(), vcpus.as_mut().len() as u32)
+        } else {
+            state.engine.create(vm, subscribers())
+        };
+        let created = created.inspect(|created| {
+            debug_assert_eq!(created.take_reference, owes);
             match state.records.as_mut().get_mut(created.vm.position()) {
                 Some(record) => {
                     *record = Some(Record {
@@ -60,30 +68,34 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 None => debug_assert!(false, "fewer records than VM slots"),
             }
         });
+        let lives = created.is_ok_and(|created| state.engine.phase(created.vm) == Ok(Phase::Live));
         drop(state);
         if let Some(reference) = reference {
             hyp.give_back(vm, reference);
         }
         let key = created?.vm;
         hyp.event(&Event::new(vm, EventKind::Creating));
-        self.run(hyp, Some(key));
-        self.create_bitmap(hyp, key);
-        let creation = self.creation(key);
-        if creation == Creation::Live {
+        if lives {
+            // Whoever has nothing to wait for is not told of by the engine.
             hyp.event(&Event::new(vm, EventKind::Live));
+        }
+        self.run(hyp, Some(key));
+        let now = hyp.now();
+        let mut state = self.lock();
+        let creation = state.creation(key);
+        if creation == Creation::Pending {
+            if state.next_deadline().is_none() {
+                // Another CPU has the call for it in hand, and the last word.
+                state.look_at = Some(now + SOON);
+            }
+            hyp.arm(state.next_deadline());
         }
         Ok((key, creation))
     }
 
     /// How far a VM's creation has come.
     pub fn creation(&self, vm: VmKey) -> Creation {
-        let mut state = self.lock();
-        let settled = state.record(vm).is_ok_and(|record| record.bitmap.is_settled());
-        match state.engine.phase(vm) {
-            Ok(Phase::Live) if settled => Creation::Live,
-            Ok(Phase::Creating | Phase::Live) => Creation::Pending,
-            Ok(Phase::Dying | Phase::Over) | Err(_) => Creation::Failed(state.engine.failure(vm)),
-        }
+        self.lock().creation(vm)
     }
 
     /// The VM is dead, its vCPUs make no new calls, or its creation is given up. Returns at once; ticks do the rest.
@@ -178,6 +190,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 break;
             }
             let action = state.engine.next(now);
+            if let Action::Created { vm } = action {
+                // Who began to create it may wait for a tick.
+                if until_created != Some(vm) {
+                    state.look_at = Some(now + SOON);
+                }
+            }
             // Under the same lock, before another VM can move into the slot.
             let ended = state.take_ended(&action);
             drop(state);
@@ -185,21 +203,24 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 Action::Call { vm, call } => {
                     let answer = Answer::from_regs(&hyp.call(&call.to_regs()));
                     let now = hyp.now();
-                    let judged = self.lock().engine.answered(vm, call, &answer, now);
-                    let Ok(judgement) = judged else {
+                    let mut state = self.lock();
+                    let Ok(judgement) = state.engine.answered(vm, call, &answer, now) else {
                         debug_assert!(false, "the engine asked for this call");
                         continue;
                     };
                     let decision = judgement.decision;
+                    if decision == Decision::CreationFailed && until_created != Some(vm) {
+                        state.look_at = Some(now + SOON);
+                    }
+                    if let (Decision::BitmapCreated, Ok(record)) = (decision, state.record(vm)) {
+                        // Before another CPU finds the VM live, and its guest asks for it.
+                        record.has_bitmap = true;
+                    }
+                    drop(state);
                     hyp.event(&Event::of_call(vm.id(), call, judgement.answer, decision));
                     self.decided(hyp, vm, decision);
                 }
-                Action::Created { vm } => {
-                    if until_created != Some(vm) {
-                        self.create_bitmap(hyp, vm);
-                        hyp.event(&Event::new(vm.id(), EventKind::Live));
-                    }
-                }
+                Action::Created { vm } => hyp.event(&Event::new(vm.id(), EventKind::Live)),
                 Action::Finished { vm, end, .. } => {
                     hyp.event(&Event::new(vm.id(), EventKind::Finished { end }));
                     drop(ended.record);
@@ -239,9 +260,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 let pages = self.lock().pages(vm, share);
                 hyp.event(&Event::new(vm.id(), EventKind::Quarantined { pages }));
             }
+            Decision::NoBitmap => hyp.event(&Event::new(vm.id(), EventKind::WithoutNotifications)),
             Decision::CreationFailed => hyp.event(&Event::new(vm.id(), EventKind::CreationFailed)),
             Decision::Met
             | Decision::Told
+            | Decision::BitmapCreated
             | Decision::Drained
             | Decision::TryAgain { .. }
             | Decision::GivenUp { share: None } => {}
@@ -293,6 +316,14 @@ struct Ended<P: VmReferences, R, C> {
 }
 
 impl<P: Platform, S: Stores<P>> State<P, S> {
+    fn creation(&self, vm: VmKey) -> Creation {
+        match self.engine.phase(vm) {
+            Ok(Phase::Live) => Creation::Live,
+            Ok(Phase::Creating) => Creation::Pending,
+            Ok(Phase::Dying | Phase::Over) | Err(_) => Creation::Failed(self.engine.failure(vm)),
+        }
+    }
+
     fn take_ended(&mut self, action: &Action) -> Ended<P, S::Ranges, S::Vcpus> {
         let mut ended = Ended { record: None, reference: None };
         if let Action::Finished { vm, end, give_back } = *action {

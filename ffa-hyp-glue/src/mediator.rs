@@ -97,6 +97,8 @@ pub(crate) struct State<P: Platform, S: Stores<P>> {
     pub(crate) records: S::Records,
     /// When to ask the SPMC for more receivers of notifications.
     pub(crate) schedule_at: Option<Time>,
+    /// When to tick for the sake of those who look then how a creation goes.
+    pub(crate) look_at: Option<Time>,
     /// Of the partitions that guests see.
     pub(crate) list: ListTag,
     pub(crate) platform: PhantomData<fn(&mut P)>,
@@ -155,7 +157,14 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// but that every record is `None`.
     pub fn new(spmc: Spmc, settings: Settings, vms: S::Vms, duties: S::Duties, records: S::Records) -> Self {
         let engine = Engine::new(vms, duties, settings.teardown);
-        let state = State { engine, records, schedule_at: None, list: ListTag::FIRST, platform: PhantomData };
+        let state = State {
+            engine,
+            records,
+            schedule_at: None,
+            look_at: None,
+            list: ListTag::FIRST,
+            platform: PhantomData,
+        };
         let served = Served::new(&spmc, &settings);
         Self { spmc, settings, served, tx_busy: AtomicBool::new(false), state: SpinMutex::new(state) }
     }
@@ -317,7 +326,7 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     /// When there is something to do next.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let engine = self.engine.next_deadline();
-        engine.into_iter().chain(self.schedule_at).min()
+        engine.into_iter().chain(self.schedule_at).chain(self.look_at).min()
     }
 
     /// The record of a VM that has one.

@@ -5,7 +5,7 @@ use ffa_mem::{InsertError, IpaRange, RangeSet, RangeStore};
 use ffa_teardown::{ShareId, StandingId, VmKey};
 
 use crate::VmReferences;
-use crate::notification::{Asked, Bitmap, Inbox};
+use crate::notification::{Asked, Inbox};
 
 /// Tag of a VM's RX and TX buffers among its tracked ranges; shares are tagged with their positions.
 const TAG_BUFFERS: u32 = u32::MAX;
@@ -25,8 +25,8 @@ pub struct Record<P: VmReferences, R, C> {
     pub(crate) buffers_in_doubt: bool,
     /// Pages that are RX, TX or shared. Whatever else the guest offers must not touch them.
     pub(crate) ranges: RangeSet<R>,
-    /// What SPs have signalled it is the SPMC's to keep.
-    pub(crate) bitmap: Bitmap,
+    /// The SPMC keeps what SPs have signalled it.
+    pub(crate) has_bitmap: bool,
     /// What others have.
     pub(crate) inbox: Inbox,
     pub(crate) asked: Asked,
@@ -53,7 +53,7 @@ impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
             mailbox: Mailbox::Unmapped,
             buffers_in_doubt: false,
             ranges: RangeSet::new(ranges),
-            bitmap: Bitmap::NotYet,
+            has_bitmap: false,
             inbox: Inbox::EMPTY,
             asked: Asked::default(),
             signals_vms: false,

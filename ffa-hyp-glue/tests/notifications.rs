@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use ffa_abi::{NotificationBitmap, PartitionId, Properties, Regs, Status, Version};
-use ffa_hyp_glue::{GuestInterrupts, Settings};
+use ffa_hyp_glue::{EventKind, GuestInterrupts, Settings};
 use ffa_teardown::Span;
 use ffa_test_utils::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
 use ffa_test_utils::hypervisor::{Interrupt, Machine};
@@ -370,6 +370,45 @@ fn a_bitmap_is_created_when_every_partition_has_taken_note() {
         assert_eq!(world.call(VM1, [BIND, from_sp1(VM1), 0, 1]), DONE, "{}", preset.name());
         all_gone(&mut world);
     }
+}
+
+/// An SPMC that has no time for a bitmap, or no memory of its own to work in, is asked again as often as an SP would be.
+#[test]
+fn a_bitmap_that_is_refused_for_now_is_asked_for_again() {
+    let create = CallKind::function(ffa_abi::Function::NotificationBitmapCreate);
+    let [busy, retry, interrupted] =
+        [Status::Busy, Status::Retry, Status::Interrupted].map(|status| FaultAction::Refuse(status.into()));
+    let run = [FaultAction::Interrupt(3), FaultAction::Yield(12, Span::from_millis(3))];
+    for preset in SERVE {
+        for action in [busy, retry, interrupted].into_iter().chain(run) {
+            let when = if run.contains(&action) { When::Nth(1) } else { When::First(7) };
+            let mut world = with_plan(preset, FaultPlan::new([Fault { call: create, when, action }]));
+            assert!(world.hypervisor.plan_mut().fired(0) > 0);
+            assert_eq!(world.call(VM1, [BIND, from_sp1(VM1), 0, 1]), DONE, "{} {action:?}", preset.name());
+            signal(&mut world, VM1, 1);
+            assert_eq!(world.call(VM1, [GET, 1, 5]), Regs::new([0x8400_0061, 0, 1]));
+            assert_eq!(told(&mut world), [(1, 0), (1, 0)], "{} {action:?}", preset.name());
+            all_gone(&mut world);
+        }
+        // Not for ever: the VM lives without.
+        for action in [busy, FaultAction::Interrupt(u32::MAX)] {
+            let when = if action == busy { When::First(8) } else { When::Nth(1) };
+            let mut world = with_plan(preset, FaultPlan::new([Fault { call: create, when, action }]));
+            assert_eq!(world.call(VM1, [BIND, from_sp1(VM1), 0, 1]), Regs::error(Status::Denied));
+            assert_eq!(world.call(VM2, [BIND, from_sp1(VM2), 0, 1]), DONE, "the other one has its own");
+            assert_eq!(told(&mut world), [(1, 1), (1, 0)], "{}", preset.name());
+            world.check();
+        }
+    }
+}
+
+/// How often each VM was said to be live, and to be without notifications.
+fn told(world: &mut World) -> [(usize, usize); 2] {
+    let events = world.hypervisor.take_events();
+    [VM1, VM2].map(|vm| {
+        let count = |kind| events.iter().filter(|(_, event)| event.vm == vm && event.kind == kind).count();
+        (count(EventKind::Live), count(EventKind::WithoutNotifications))
+    })
 }
 
 /// What an SPMC that was interrupted has not told of is not lost: it raises its interrupt once.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use common::*;
 use ffa_abi::{Function, FunctionId, Handle, PartitionId, Regs, Status, Version};
-use ffa_hyp_glue::{Caller, Creation, Scratch, Settings};
+use ffa_hyp_glue::{Caller, Creation, EventKind, GuestInterrupts, Scratch, Settings};
 use ffa_teardown::{Disposal, Phase, Policy};
 use ffa_test_utils::hypervisor::{Cpu, Machine, ModelMediator, Moment};
 use ffa_test_utils::spmc::{Preset, Reaction, Script, SpConfig, Turn};
@@ -429,6 +429,28 @@ fn a_vm_that_ends_while_it_is_created_gives_its_reference_back() {
         // Its memory is free, and the ID is as new.
         world.live(VM1, Version::V1_1);
         assert_eq!(world.hypervisor.frames().orphans, 0);
+    });
+}
+
+/// A CPU whose timer fires while another one creates a VM may do all of it. That the VM lives is said once all the same.
+#[test]
+fn a_vm_whose_creation_another_cpu_ends_is_live_once() {
+    every_preset(|preset| {
+        for at in 0..8 {
+            let settings = Settings { interrupts: Some(GuestInterrupts::SGI), ..settings() };
+            let mut world = World::boot(Machine { settings, ..machine(preset, good_sps()) });
+            let count = Cell::new(0);
+            let _ = once(
+                &mut world,
+                move |_| count.replace(count.get() + 1) == at,
+                |cpu, mediator| (0..4).for_each(|_| mediator.tick(cpu)),
+            );
+            assert_eq!(world.hypervisor.create(VM1, &REGIONS), Ok(Creation::Live));
+            let events = world.hypervisor.take_events();
+            let told = events.iter().filter(|(_, event)| event.kind == EventKind::Live);
+            assert_eq!(told.count(), 1, "{} at moment {at}: {events:?}", preset.name());
+            world.check();
+        }
     });
 }
 

@@ -59,6 +59,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             duty.lose();
             (duty.verdict_lost(), false)
         };
+        if preempted {
+            duty.begun();
+        }
         slot.duty = Some(duty);
         slot.set_last(last);
         let verdict = if duty.is_half() { self.half_verdict(index, verdict) } else { verdict };
@@ -199,6 +202,19 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                         self.die(vm);
                         Decision::CreationFailed
                     }
+                }
+            }
+            Duty::NewBitmap { in_doubt, .. } => {
+                let creating = self.vms[vm.get()].phase == Some(Phase::Creating);
+                if done || in_doubt || verdict == Verdict::Unknown {
+                    self.bitmap_may_be_there(vm, index);
+                } else {
+                    self.remove(vm, index);
+                }
+                match (done, creating) {
+                    (true, _) => Decision::BitmapCreated,
+                    (false, true) => Decision::NoBitmap,
+                    (false, false) => Decision::Met,
                 }
             }
             Duty::Share { .. } if done => {

@@ -61,7 +61,7 @@ impl Arena {
         (slot.duty, slot.state, slot.next) = (None, State::Owed, self.vacant.replace(index));
     }
 
-    /// Makes another duty of the one at `index`: a memory transaction that has come further.
+    /// Makes another duty of the one at `index`, which has come further.
     #[cold]
     pub(crate) fn turn_into(slots: &mut [DutySlot], vm: &mut VmSlot, index: Index, duty: Duty) {
         let Some(before) = slots[index.get()].duty.replace(duty) else { return };

@@ -2,7 +2,8 @@
 
 use ffa_abi::{Answer, FirmwareStatus, NotificationBitmap, PartitionId, RunTarget};
 
-use crate::duty::{Duty, DutySlot, LastAnswer, Resume, STAGE_BITMAP, STAGE_BOUND, State};
+use crate::arena::Arena;
+use crate::duty::{Duty, DutySlot, LastAnswer, Resume, STAGE_BITMAP, STAGE_BOUND, Standing, State};
 use crate::guest::status;
 use crate::index::Index;
 use crate::running::preempted_target;
@@ -163,6 +164,15 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         self.remove(vm.index, index);
         let bits = bits.or(others);
         self.duties[into.get()].duty = Some(Duty::Bound { sp, bits, named: true, drained: false });
+    }
+
+    /// The bitmap that was to be created is there, or may be: it is to be destroyed when the VM dies.
+    pub(crate) fn bitmap_may_be_there(&mut self, vm: Index, index: Index) {
+        self.forget_target(index);
+        let bitmap = Duty::new_standing(Standing::Bitmap);
+        Arena::turn_into(&mut self.duties, &mut self.vms[vm.get()], index, bitmap);
+        let slot = &mut self.duties[index.get()];
+        (slot.state, slot.tries, slot.step) = (State::Owed, 0, 0);
     }
 
     /// What was bound in a bitmap is gone with it.

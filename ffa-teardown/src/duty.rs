@@ -37,6 +37,9 @@ pub(crate) enum Duty {
     Call { vcpu: u16, sp: PartitionId },
     /// See [`Standing`]. `drained`: see [`Duty::drained`]. `handed_over`: as for a share.
     Standing { what: Standing, drained: bool, handed_over: bool },
+    /// The VM that is being created is to have a notification bitmap: FFA_NOTIFICATION_BITMAP_CREATE, when every SP has
+    /// taken note of the VM. `in_doubt`: an SP was preempted over it, so that there may be one whatever is said later.
+    NewBitmap { vcpus: u32, in_doubt: bool },
     /// `sp` may signal these notifications to the VM. `named`: the guest knows that it may.
     Bound { sp: PartitionId, bits: NotificationBitmap, named: bool, drained: bool },
     /// `sp` must hear of the VM's creation or end. `destroyed`: it wants VM_DESTROYED.
@@ -86,7 +89,8 @@ impl Duty {
             Self::Call { .. } | Self::Half { .. } => STAGE_CALL,
             Self::Standing { what, .. } => what.stage(),
             Self::Bound { .. } => STAGE_BOUND,
-            Self::Sp { .. } => STAGE_SP,
+            // After the SPs.
+            Self::Sp { .. } | Self::NewBitmap { .. } => STAGE_SP,
             Self::Share { .. } | Self::Loan => STAGE_SHARE,
         }
     }
@@ -114,6 +118,7 @@ impl Duty {
             Self::Standing { what: Standing::Bitmap, drained: false, .. }
             | Self::Bound { drained: false, .. } => SecureCall::NotificationGet { vm },
             Self::Standing { what: Standing::Bitmap, .. } => SecureCall::BitmapDestroy { vm },
+            Self::NewBitmap { vcpus, .. } => SecureCall::BitmapCreate { vm, vcpus },
             Self::Bound { sp, bits, .. } => SecureCall::NotificationUnbind { sp, vm, bits },
             Self::Sp { sp, told, .. } => SecureCall::Tell { sp, vm, event: told.event() },
             Self::Share { handle, .. } => SecureCall::MemReclaim { handle: handle? },
@@ -136,6 +141,13 @@ impl Duty {
         }
     }
 
+    /// An SP was preempted over it.
+    pub(crate) fn begun(&mut self) {
+        if let Self::NewBitmap { in_doubt, .. } = self {
+            *in_doubt = true;
+        }
+    }
+
     /// What it was to be resumed over is lost, without anybody knowing how far it came.
     pub(crate) fn lose(&mut self) {
         if let Self::Sp { told: told @ Told::NotYet, .. } = self {
@@ -148,6 +160,10 @@ impl Duty {
 
     pub(crate) const fn is_call(&self) -> bool {
         matches!(self, Self::Call { .. })
+    }
+
+    pub(crate) const fn new_standing(what: Standing) -> Self {
+        Self::Standing { what, drained: false, handed_over: false }
     }
 
     pub(crate) const fn is_standing(&self) -> bool {
@@ -206,6 +222,7 @@ impl Duty {
             Self::Call { .. } => &table.call,
             Self::Standing { what: Standing::RxOwned | Standing::RxTxMapped, .. } => &table.buffers,
             Self::Standing { what: Standing::Bitmap, .. } => &table.bitmap_destroy,
+            Self::NewBitmap { .. } => &table.bitmap_create,
             Self::Bound { .. } => &table.unbind,
             Self::Sp { told: Told::NotYet | Told::Perhaps, .. } => &table.vm_created,
             Self::Sp { told: Told::MaySo, .. } => &table.vm_destroyed,
@@ -241,9 +258,10 @@ impl Duty {
             {
                 AnswerClass::Success
             }
-            (Self::Standing { .. } | Self::Bound { .. } | Self::Share { .. }, Answer::Success(_)) => {
-                AnswerClass::Success
-            }
+            (
+                Self::Standing { .. } | Self::NewBitmap { .. } | Self::Bound { .. } | Self::Share { .. },
+                Answer::Success(_),
+            ) => AnswerClass::Success,
             (Self::Half { handle, .. }, Answer::Success(success))
                 if Handle::from_words(success.w2(), success.w3()) == Ok(*handle) =>
             {

@@ -65,6 +65,29 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         id: PartitionId,
         subscribers: impl Iterator<Item = Subscription>,
     ) -> Result<Created, CreateError> {
+        self.begin_life(id, subscribers, None)
+    }
+
+    /// As [`create`](Self::create), for a VM of so many vCPUs for which the SPMC is to keep notifications: when every SP has
+    /// taken note of the VM its bitmap is created. The VM is live after that, with a bitmap or without.
+    ///
+    /// # Errors
+    /// [`CreateError`]; nothing was incurred.
+    pub fn create_with_bitmap(
+        &mut self,
+        id: PartitionId,
+        subscribers: impl Iterator<Item = Subscription>,
+        vcpus: u32,
+    ) -> Result<Created, CreateError> {
+        self.begin_life(id, subscribers, Some(Duty::NewBitmap { vcpus, in_doubt: false }))
+    }
+
+    fn begin_life(
+        &mut self,
+        id: PartitionId,
+        subscribers: impl Iterator<Item = Subscription>,
+        bitmap: Option<Duty>,
+    ) -> Result<Created, CreateError> {
         if self.find(id).is_some() {
             return Err(CreateError::IdTaken { vm: id });
         }
@@ -74,12 +97,12 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let VmSlot { bucket, runs, heap_cell, .. } = self.vms[index.get()];
         let mut vm = VmSlot { id, bucket, runs, heap_cell, ..VmSlot::VACANT };
         let mut phase = Phase::Live;
-        for Subscription { sp, created, destroyed } in subscribers {
-            let told = if created { Told::NotYet } else { Told::MaySo };
-            if created {
+        let told = |created| if created { Told::NotYet } else { Told::MaySo };
+        let tell = |Subscription { sp, created, destroyed }| Duty::Sp { sp, told: told(created), destroyed };
+        for duty in subscribers.map(tell).chain(bitmap) {
+            if !matches!(duty, Duty::Sp { told: Told::MaySo, .. }) {
                 phase = Phase::Creating;
             }
-            let duty = Duty::Sp { sp, told, destroyed };
             if self.arena.add(&mut self.duties, &mut vm, duty, State::Owed).is_none() {
                 self.clear(&mut vm);
                 return Err(no_room);

@@ -379,7 +379,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         if standing == Standing::RxOwned && self.guest_works_on(vm, Standing::RxTxMapped) {
             return Err(BeginError::Busy);
         }
-        self.begin(vm, Duty::Standing { what: standing, drained: false, handed_over: false })
+        self.begin(vm, Duty::new_standing(standing))
             .map(|(index, take_reference)| Begun { id: StandingId(index), take_reference })
     }
 

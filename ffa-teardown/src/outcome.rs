@@ -16,7 +16,8 @@ pub enum Action {
         /// What.
         call: SecureCall,
     },
-    /// Every SP was told of the VM: it is [`Phase::Live`].
+    /// Every SP was told of the VM, and what it is to have from the beginning is settled: it is [`Phase::Live`]. Said
+    /// once, unless the VM lived when [`Engine::create`](crate::Engine::create) had returned.
     Created {
         /// The VM.
         vm: VmKey,
@@ -67,6 +68,10 @@ pub enum Decision {
     Met,
     /// The SP took note of the VM's creation.
     Told,
+    /// The SPMC keeps notifications for the VM that is being created.
+    BitmapCreated,
+    /// It does not, or nobody knows: the VM will live without.
+    NoBitmap,
     /// The secure world has let go of the share: give its pages back, then call [`Engine::released`](crate::Engine::released).
     Confirmed {
         /// The share.

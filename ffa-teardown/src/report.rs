@@ -151,6 +151,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             let subject = match slot.duty? {
                 Duty::Call { sp, .. } => Subject::Call(sp),
                 Duty::Standing { what, .. } => Subject::Standing { id: StandingId(index), what },
+                Duty::NewBitmap { .. } => Subject::Standing { id: StandingId(index), what: Standing::Bitmap },
                 Duty::Bound { sp, bits, .. } => Subject::Binding { sp, bits },
                 Duty::Sp { sp, .. } => Subject::Sp(sp),
                 Duty::Share { handle, .. } => Subject::Share { share: ShareId(index), handle },

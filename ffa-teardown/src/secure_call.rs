@@ -1,9 +1,9 @@
 use core::fmt;
 
 use ffa_abi::{
-    Call, Handle, MemFragTx, MemReclaim, NotificationBitmap, NotificationBitmapDestroy, NotificationGet,
-    NotificationSources, NotificationUnbind, PartitionId, ReclaimFlags, Regs, RunTarget, RxRelease,
-    RxTxUnmap, VmAvailability,
+    Call, Handle, MemFragTx, MemReclaim, NotificationBitmap, NotificationBitmapCreate,
+    NotificationBitmapDestroy, NotificationGet, NotificationSources, NotificationUnbind, PartitionId,
+    ReclaimFlags, Regs, RunTarget, RxRelease, RxTxUnmap, VmAvailability,
 };
 
 use crate::duty::EventMessage;
@@ -40,6 +40,13 @@ pub enum SecureCall {
         vm: PartitionId,
         /// Which notifications.
         bits: NotificationBitmap,
+    },
+    /// FFA_NOTIFICATION_BITMAP_CREATE.
+    BitmapCreate {
+        /// The VM.
+        vm: PartitionId,
+        /// How many vCPUs it has.
+        vcpus: u32,
     },
     /// FFA_NOTIFICATION_BITMAP_DESTROY.
     BitmapDestroy {
@@ -87,6 +94,7 @@ impl SecureCall {
             Self::NotificationUnbind { sp, vm, bits } => {
                 NotificationUnbind { sender: sp, receiver: vm, bitmap: bits }.to_regs()
             }
+            Self::BitmapCreate { vm, vcpus } => NotificationBitmapCreate { vm, vcpus }.to_regs(),
             Self::BitmapDestroy { vm } => NotificationBitmapDestroy { vm }.to_regs(),
             Self::Tell { sp, vm, event } => event.message(sp, vm).request().to_regs(),
             Self::MemReclaim { handle } => MemReclaim { handle, flags: ReclaimFlags::NONE }.to_regs(),
@@ -105,6 +113,7 @@ impl fmt::Display for SecureCall {
             Self::RxTxUnmap { .. } => "FFA_RXTX_UNMAP",
             Self::NotificationGet { .. } => "FFA_NOTIFICATION_GET",
             Self::NotificationUnbind { .. } => "FFA_NOTIFICATION_UNBIND",
+            Self::BitmapCreate { .. } => "FFA_NOTIFICATION_BITMAP_CREATE",
             Self::BitmapDestroy { .. } => "FFA_NOTIFICATION_BITMAP_DESTROY",
             Self::Tell { event: VmAvailability::Created, .. } => "VM_CREATED",
             Self::Tell { event: VmAvailability::Destroyed, .. } => "VM_DESTROYED",

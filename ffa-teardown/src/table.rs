@@ -160,6 +160,9 @@ pub struct AnswerTable {
     /// VM_CREATED. `GiveUp` means that the SP refused, so that it need not be told of the end; `Unknown` that it
     /// may have heard. Both fail the creation.
     pub vm_created: Row,
+    /// FFA_NOTIFICATION_BITMAP_CREATE, the last step of a creation. `GiveUp` means that there is no bitmap, `Unknown` that
+    /// there may be one. The VM lives in either case, without notifications of SPs.
+    pub bitmap_create: Row,
     /// VM_DESTROYED.
     pub vm_destroyed: Row,
     /// FFA_MEM_RECLAIM.
@@ -203,6 +206,11 @@ impl AnswerTable {
             vm_created: base
                 .with(TRANSIENT, Limited(BackOff))
                 .with(&[A::Denied, A::NoMemory, A::InvalidParameters, A::NoData], GiveUp),
+            // Whatever its error, an SPMC that refuses keeps nothing.
+            bitmap_create: base
+                .with(TRANSIENT, Limited(BackOff))
+                .with(FINAL, GiveUp)
+                .with(&[A::Denied, A::NoMemory, A::OtherStatus], GiveUp),
             vm_destroyed: base
                 .with(FINAL, GiveUp)
                 .with(&[A::Denied], GiveUp)
@@ -257,6 +265,7 @@ mod tests {
             buffers,
             bind,
             unbind,
+            table.bitmap_create,
             table.mem_send,
             table.mem_frag,
             table.bitmap_destroy,

@@ -7,7 +7,7 @@ use crate::{Time, Unexpected};
 /// Where a VM stands in its life, as the secure world sees it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Phase {
-    /// SPs are being told VM_CREATED. Its guest must not run yet.
+    /// SPs are being told VM_CREATED, or its notification bitmap is being created. Its guest must not run yet.
     Creating,
     /// Its guest may call.
     Live,
@@ -83,6 +83,11 @@ impl Pass {
         kept_other: false,
         again: false,
     };
+
+    /// Whether what was examined so far has to be looked at once more.
+    pub(crate) fn is_to_be_repeated(&self) -> bool {
+        self.again || self.open || self.earliest.is_some()
+    }
 }
 
 /// Where a VM stands in the queue.

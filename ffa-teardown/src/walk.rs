@@ -64,10 +64,17 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             } else if !due {
                 vm.note(slot);
             } else if Self::is_void(vm, slot) {
-                self.remove(index, at);
+                if let Duty::NewBitmap { in_doubt: true, .. } = duty {
+                    vm.pass.again = true;
+                    self.bitmap_may_be_there(index, at);
+                } else {
+                    self.remove(index, at);
+                }
             } else if vm.phase == Some(Phase::Creating) && matches!(duty, Duty::Sp { told: Told::MaySo, .. })
             {
                 // Owed, but for the VM's end.
+            } else if matches!(duty, Duty::NewBitmap { .. }) && vm.pass.is_to_be_repeated() {
+                // It comes last: OP-TEE keeps nothing for a VM that it has not been told of.
             } else if let Some(call) = Self::call_due(vm, slot) {
                 slot.state = State::InFlight;
                 vm.in_flight = Some(at);
@@ -96,10 +103,13 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         duty.call(vm.id, run)
     }
 
-    /// An SP that was never told of the VM is not told of its end, and a direct request that no SP works for is over.
+    /// An SP that was never told of the VM is not told of its end, no bitmap is created for a dead VM, and a direct request
+    /// that no SP works for is over.
     pub(crate) fn is_void(vm: &VmSlot, slot: &DutySlot) -> bool {
         let nothing_left = match slot.duty {
-            Some(Duty::Call { .. } | Duty::Sp { told: Told::NotYet, .. }) => slot.resume == Resume::Anew,
+            Some(Duty::Call { .. } | Duty::NewBitmap { .. } | Duty::Sp { told: Told::NotYet, .. }) => {
+                slot.resume == Resume::Anew
+            }
             Some(Duty::Sp { destroyed, .. }) => !destroyed,
             _ => false,
         };

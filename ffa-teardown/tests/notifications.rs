@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use ffa_abi::{Answer, FirmwareStatus, NotificationBitmap, PartitionId, RunTarget, Status};
+use ffa_abi::{Answer, FirmwareStatus, NotificationBitmap, PartitionId, RunTarget, Status, VmAvailability};
 use ffa_teardown::{
     Action, BeginError, BindingId, BindingOutcome, CreateError, Decision, Disposal, End, Phase, Policy,
     Progress, SecureCall, Span, Standing, StandingId, Subject, Time, Unexpected, VmKey,
@@ -70,6 +70,109 @@ const BITS: u64 = 1 << 40 | 1;
 
 fn drained(engine: &mut Boxed, now: Time) {
     assert_eq!(answer(engine, now, GET, success(BITS)), Decision::Drained);
+}
+
+const CREATE: SecureCall = SecureCall::BitmapCreate { vm: VM, vcpus: 4 };
+
+/// A VM that is to have a bitmap, of which no SP has taken note yet.
+fn being_created(engine: &mut Boxed) -> VmKey {
+    let sps = [both(A), both(B)].into_iter();
+    engine.create_with_bitmap(VM, sps, 4).expect("room").vm
+}
+
+fn created(sp: PartitionId) -> SecureCall {
+    told(sp, VmAvailability::Created)
+}
+
+#[test]
+fn a_bitmap_is_created_when_the_last_sp_has_taken_note() {
+    let mut engine = engine(1, 4, Policy::DEFAULT);
+    let vm = being_created(&mut engine);
+    let again = Decision::TryAgain { until: millis(10) };
+    assert_eq!(answer(&mut engine, NOW, created(A), error(Status::Busy)), again);
+    assert_eq!(answer(&mut engine, NOW, created(B), accept(created(B))), Decision::Told);
+    assert_eq!(idle(&mut engine, NOW), Some(millis(10)));
+    assert_eq!(answer(&mut engine, millis(10), created(A), accept(created(A))), Decision::Told);
+    let mut now = millis(10);
+    for wait in [10, 20, 40] {
+        let until = now + Span::from_millis(wait);
+        assert_eq!(answer(&mut engine, now, CREATE, error(Status::Retry)), Decision::TryAgain { until });
+        assert_eq!(engine.phase(vm), Ok(Phase::Creating));
+        now = until;
+    }
+    assert_eq!(answer(&mut engine, now, CREATE, success(0)), Decision::BitmapCreated);
+    assert_eq!(next(&mut engine, now), Action::Created { vm });
+    assert_eq!(bind(&mut engine, vm, BITS, success(0)), BindingOutcome::Done);
+    engine.destroy(vm).expect("alive");
+    drained(&mut engine, now);
+    assert_eq!(answer(&mut engine, now, unbind(BITS), success(0)), Decision::Met);
+    drained(&mut engine, now);
+    assert_eq!(answer(&mut engine, now, DESTROY, success(0)), Decision::Met);
+}
+
+#[test]
+fn a_vm_without_bitmap_lives_and_owes_what_may_be_there() {
+    let refused: &[Answer] =
+        &[error(Status::Denied), error(Status::Aborted), Answer::Error(FirmwareStatus::from_code(0))];
+    let unclear: &[Answer] = &[Answer::Unexpected { w0: 1 }, Answer::MsgWait];
+    for (answers, owes) in [(refused, false), (unclear, true)] {
+        for with in answers {
+            let mut engine = engine(1, 4, Policy::DEFAULT);
+            let vm = engine.create_with_bitmap(VM, core::iter::empty(), 4).expect("room").vm;
+            assert_eq!(answer(&mut engine, NOW, CREATE, *with), Decision::NoBitmap);
+            assert_eq!(next(&mut engine, NOW), Action::Created { vm });
+            assert_eq!(engine.obligations(vm).count(), usize::from(owes), "{with:?}");
+        }
+    }
+    // Nor for ever.
+    let mut engine = engine(1, 4, Policy::DEFAULT);
+    engine.create_with_bitmap(VM, core::iter::empty(), 4).expect("room");
+    let busy = |engine: &mut Boxed, now| answer(engine, now, CREATE, error(Status::Busy));
+    let mut now = NOW;
+    for _ in 1..Policy::DEFAULT.tries {
+        let Decision::TryAgain { until } = busy(&mut engine, now) else { panic!("it passes") };
+        now = until;
+    }
+    assert_eq!(busy(&mut engine, now), Decision::NoBitmap);
+}
+
+/// An error after FFA_RUN may be FFA_RUN's own: the bitmap may be there, also when a second try is refused.
+#[test]
+fn a_bitmap_over_which_an_sp_was_preempted_may_be_there() {
+    for dies in [false, true] {
+        let mut engine = engine(1, 4, Policy::DEFAULT);
+        let vm = engine.create_with_bitmap(VM, core::iter::empty(), 4).expect("room").vm;
+        let at_once = Decision::TryAgain { until: NOW };
+        assert_eq!(answer(&mut engine, NOW, CREATE, Answer::Interrupt(TARGET)), at_once);
+        let again = Decision::TryAgain { until: millis(20) };
+        assert_eq!(answer(&mut engine, NOW, RUN, error(Status::Busy)), again);
+        if dies {
+            engine.destroy(vm).expect("alive");
+        } else {
+            assert_eq!(answer(&mut engine, millis(20), CREATE, error(Status::Denied)), Decision::NoBitmap);
+            assert_eq!(next(&mut engine, millis(20)), Action::Created { vm });
+            engine.destroy(vm).expect("alive");
+        }
+        drained(&mut engine, millis(20));
+        assert_eq!(answer(&mut engine, millis(20), DESTROY, success(0)), Decision::Met);
+        assert_eq!(finished(&mut engine, millis(20)), (End::Gone, true));
+    }
+}
+
+/// One that nobody has asked for yet is not created for a VM that dies, or whose creation fails.
+#[test]
+fn no_bitmap_is_created_for_a_dead_vm() {
+    for fails in [false, true] {
+        let mut engine = engine(1, 4, Policy::DEFAULT);
+        let vm = being_created(&mut engine);
+        if fails {
+            let refused = answer(&mut engine, NOW, created(A), error(Status::Denied));
+            assert_eq!(refused, Decision::CreationFailed);
+        } else {
+            engine.destroy(vm).expect("alive");
+        }
+        assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+    }
 }
 
 #[test]

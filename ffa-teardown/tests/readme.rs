@@ -43,6 +43,7 @@ fn the_readme_shows_the_default_answer_table() {
     let table = AnswerTable::DEFAULT;
     let rows = [
         table.vm_created,
+        table.bitmap_create,
         table.vm_destroyed,
         table.mem_reclaim,
         table.mem_send,

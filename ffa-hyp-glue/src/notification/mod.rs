@@ -3,7 +3,6 @@
 //! Those of SPs are the SPMC's: calls about them are passed on, once they are checked. Those of other VMs and of the
 //! mediator itself stand in the VM's [`Inbox`].
 
-mod bitmap;
 mod inbox;
 mod schedule;
 
@@ -17,10 +16,9 @@ use crate::dispatch::Reply;
 use crate::mediator::{Guard, State, refusal};
 use crate::{Case, Mediator, Platform, Relation, Stores};
 
-pub(crate) use bitmap::Bitmap;
 pub(crate) use inbox::Inbox;
 pub use inbox::VcpuSlot;
-pub(crate) use schedule::Asked;
+pub(crate) use schedule::{Asked, SOON};
 
 /// What the SPMC has for a VM, of all that FFA_NOTIFICATION_GET can ask for.
 const SPMC: NotificationSources = NotificationSources::SPS.or(NotificationSources::SPM);
@@ -45,7 +43,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             state.record(peer)?.signals_vms = true;
             return Ok(Reply::DONE);
         }
-        if !record.bitmap.is_there() {
+        if !record.has_bitmap {
             return Err(refused(Status::Denied));
         }
         let begun = engine.begin_bind(vm, sender, bitmap).map_err(|error| status(&error))?;
@@ -161,7 +159,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::InvalidParameters);
         }
         let asked = sources.and(SPMC);
-        if record.bitmap.is_there() && !asked.is_empty() {
+        if record.has_bitmap && !asked.is_empty() {
             // Whoever asks for all of it will know all of it.
             let before = (asked == SPMC).then(|| record.inbox.ask_spmc(record.vcpus.as_mut(), vcpu));
             record.enter();

@@ -11,8 +11,8 @@ use crate::dispatch::Reply;
 use crate::mediator::Guard;
 use crate::{Mediator, Platform, Stores};
 
-/// When to ask the SPMC again that has more to tell, or no time.
-const SOON: Span = Span::from_millis(1);
+/// When to ask the SPMC again that has more to tell, or no time; when to look again how another CPU's work went.
+pub(crate) const SOON: Span = Span::from_millis(1);
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// The secure world has raised its schedule receiver interrupt
@@ -26,11 +26,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
     }
 
-    /// Goes on with what [`schedule_receivers`](Self::schedule_receivers) left, one secure call's worth. Returns whether it
-    /// made one.
+    /// Begins a tick: goes on with what [`schedule_receivers`](Self::schedule_receivers) left, one secure call's worth.
+    /// Returns whether it made one.
     pub(crate) fn go_on_scheduling(&self, hyp: &mut P) -> bool {
         let now = hyp.now();
         let mut state = self.lock();
+        state.look_at = state.look_at.filter(|&at| at > now);
         if state.schedule_at.is_none_or(|at| at > now) {
             return false;
         }

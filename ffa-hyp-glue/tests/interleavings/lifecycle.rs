@@ -1,6 +1,8 @@
 //! VMs that come and go at the same time.
 
 use ffa_abi::Regs;
+use ffa_hyp_glue::{Caller, Event, EventKind, Scratch};
+use ffa_teardown::VmKey;
 
 use super::*;
 
@@ -47,6 +49,66 @@ fn a_vm_is_destroyed_while_it_is_created() {
     };
     over(&Preset::ALL, "create, destroy, tick", Search::HeldUp(3), race);
     over(&Preset::ALL, "create, destroy, tick", Search::Random(10_000), race);
+}
+
+/// Whoever is the one to end a creation, its end is told once, when it has come, and whoever waits for a tick gets one.
+#[test]
+fn a_vm_is_live_once_whoever_creates_it() {
+    const LIVES: Regs = Regs([1; 18]);
+    let looks = |world: &World| {
+        let mediator = world.hypervisor.mediator();
+        let lives = |&key: &VmKey| mediator.creation(key) == Creation::Live;
+        mediator.find(VM2).filter(lives)
+    };
+    let seen = move |world: &World| if looks(world).is_some() { LIVES } else { Regs::ZERO };
+    // Whoever lives may call, and has all that it will have.
+    let binds = |world: &World, key| {
+        let heads = [&[0x8400_0063, 0x1_0001][..], &[0x8400_007f, 0x8001_0002, 0, 1]];
+        let call = |head: &[u64]| {
+            let mut regs = Regs::ZERO;
+            regs.0[..head.len()].copy_from_slice(head);
+            let (caller, cpu) = (Caller { vm: key, vcpu: 0 }, &mut world.hypervisor.cpu(8));
+            let _ = world.hypervisor.mediator().guest_call(cpu, caller, &mut regs, &mut Scratch::new());
+            regs
+        };
+        heads.map(call).to_vec()
+    };
+    let race = move |preset| {
+        let machine = Machine { log: 64, ..small(preset, Script::GOOD) };
+        Race::new(world(machine, &[]))
+            .cpu(|world| {
+                let created = world.hypervisor.begin_create(VM2, &MEMORY).expect("there is room");
+                // A timer that is armed, or none: looked at before anything else can happen.
+                vec![match created {
+                    Creation::Live => LIVES,
+                    Creation::Pending if world.hypervisor.deadline().is_some() => Regs::ZERO,
+                    other => panic!("{other:?} and no tick to come"),
+                }]
+            })
+            .cpu(move |world| {
+                ticks(1)(world);
+                let first = seen(world);
+                ticks(1)(world);
+                vec![first, seen(world)]
+            })
+            .cpu(move |world| looks(world).map_or(vec![], |key| binds(world, key)))
+            .then(move |mut world, seen| {
+                let keeps = preset != Preset::TfaEl3;
+                assert!(seen[2].get(1).is_none_or(|bound| succeeds(bound) == keeps), "{:?}", seen[2]);
+                let known = seen[..2].iter().flatten().any(|seen| *seen == LIVES);
+                assert!(known || world.hypervisor.deadline().is_some(), "nobody will know");
+                assert!(lives(&mut world));
+                let events = world.hypervisor.take_events();
+                let live = events.iter().position(|(_, event)| event.kind == EventKind::Live).expect("told");
+                // Whoever was to say that it began may have been held up.
+                let early = |(_, event): &&(_, Event)| {
+                    !matches!(event.kind, EventKind::Creating | EventKind::GuestCall { .. })
+                };
+                assert_eq!(events[live + 1..].iter().find(early), None, "{events:?}");
+                ends(&mut world);
+            })
+    };
+    over(&Preset::ALL, "create, tick", Search::HeldUp(3), race);
 }
 
 #[test]

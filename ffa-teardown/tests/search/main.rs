@@ -66,7 +66,8 @@ properties! {
     P11 "P11 no second VM_DESTROYED":
         ResumedDestroyed "P11 a preempted VM_DESTROYED is resumed";
     P12 "P12 a creation that fails runs the same teardown":
-        HalfBorn "P12 a half-born VM ends";
+        HalfBorn "P12 a half-born VM ends",
+        BitmapCreated "P12 a VM is born with a bitmap", NoBitmap "P12 a VM is born without";
     P13 "P13 an ID is not used again before its time":
         IdRefused "P13 an ID is refused", Retired "P13 an ID is retired",
         Moot "P13 buffers are unmapped whose RX was not released";
@@ -97,6 +98,7 @@ properties! {
         SignalledLate "P30 an SP signals a dead VM";
     P31 "P31 what is bound is unbound by calls that name exactly what is":
         InDoubt "P31 nobody knows whether something is bound",
+        DoubtfulBitmap "P31 nobody knows whether there is a bitmap",
         Busy "P31 a second call on what is bound to an SP is refused";
 }
 
@@ -292,6 +294,30 @@ fn an_engine_that_is_wrong_about_notifications_is_caught() {
         let mut policy = scope.terms.policy;
         change(&mut policy.answers);
         (scope.name, scope.wrong_policy, scope.alphabet) = (name, Some(policy), Alphabet::All);
+        assert_caught(name, scope, rules);
+    }
+    let wrong: [(&str, Change, &[Rule]); 3] = [
+        (
+            "takes a bitmap that may be there for none",
+            |table| change(&mut table.bitmap_create, AnswerClass::Malformed, Verdict::GiveUp),
+            &[Rule::P31],
+        ),
+        (
+            "takes no bitmap for one",
+            |table| change(&mut table.bitmap_create, AnswerClass::Denied, Verdict::Done),
+            &[Rule::P12],
+        ),
+        (
+            "asks for no bitmap twice",
+            |table| change(&mut table.bitmap_create, AnswerClass::Retry, Verdict::GiveUp),
+            &[Rule::P21],
+        ),
+    ];
+    for (name, change, rules) in wrong {
+        let mut scope = scopes::born_with_bitmap();
+        let mut policy = scope.terms.policy;
+        change(&mut policy.answers);
+        (scope.name, scope.wrong_policy) = (name, Some(policy));
         assert_caught(name, scope, rules);
     }
     let name = "fetches nothing";

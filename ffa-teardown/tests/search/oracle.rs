@@ -5,6 +5,7 @@
 //! 2. nothing is stranded that could be had back, and what is stranded is counted, named and can be retried.
 
 mod bindings;
+mod bitmap;
 mod running;
 
 use std::hash::{Hash, Hasher};
@@ -19,6 +20,7 @@ use crate::Tested;
 use crate::reading::{self, Reading, Told};
 
 pub use bindings::{Asked, Binding, Notifications};
+pub use bitmap::{NewBitmap, VCPUS};
 
 /// A rule that can be broken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -205,6 +207,19 @@ pub struct Kept {
 }
 
 impl Kept {
+    fn new(id: StandingId, what: Standing) -> Self {
+        Self {
+            id: Name(id),
+            what,
+            in_flight: true,
+            in_hand: false,
+            drained: false,
+            written_off: false,
+            handed_over: false,
+            pace: Pace::default(),
+        }
+    }
+
     fn holds_pages(&self) -> bool {
         self.what == Standing::RxTxMapped
     }
@@ -229,6 +244,8 @@ pub enum About {
     Request(usize),
     Kept(usize),
     Binding(usize),
+    /// The bitmap that the VM is to have from the beginning.
+    NewBitmap,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -244,6 +261,8 @@ pub struct Vm {
     pub shares: Vec<Share>,
     pub requests: Vec<Request>,
     pub kept: Vec<Kept>,
+    /// Until it is settled whether there is one.
+    pub new_bitmap: Option<NewBitmap>,
     pub bindings: Vec<Binding>,
     /// Memory that the VM lends to others, or borrows.
     pub loans: Vec<Name<ShareId>>,
@@ -327,6 +346,7 @@ impl Oracle {
             shares: Vec::new(),
             requests: Vec::new(),
             kept: Vec::new(),
+            new_bitmap: None,
             bindings: Vec::new(),
             loans: Vec::new(),
             notifications: Notifications::default(),
@@ -357,10 +377,18 @@ impl Oracle {
 
     // Birth and death.
 
-    pub fn creating(&mut self, terms: &Terms, vm: usize, key: VmKey, take_reference: bool) {
-        let asks = terms.sps.iter().any(|sp| sp.created);
+    pub fn creating(
+        &mut self,
+        terms: &Terms,
+        vm: usize,
+        key: VmKey,
+        bitmap: Option<StandingId>,
+        take_reference: bool,
+    ) {
+        let asks = terms.sps.iter().any(|sp| sp.created) || bitmap.is_some();
         let new = &mut self.vms[vm];
         new.key = Name(Some(key));
+        new.new_bitmap = bitmap.map(NewBitmap::new);
         new.life = if asks { Life::Creating } else { Life::Live };
         new.sps = terms
             .sps
@@ -375,7 +403,7 @@ impl Oracle {
             })
             .collect();
         self.take(vm, take_reference);
-        let owes = !terms.sps.is_empty();
+        let owes = !terms.sps.is_empty() || bitmap.is_some();
         self.demand(Rule::P14, take_reference == owes);
     }
 
@@ -383,13 +411,14 @@ impl Oracle {
         let born = &mut self.vms[vm];
         let all_told =
             born.sps.iter().zip(&terms.sps).all(|(sp, wants)| sp.heard == Heard::Yes || !wants.created);
-        let was_creating = born.life == Life::Creating;
+        let was_creating = born.life == Life::Creating && born.new_bitmap.is_none();
         born.life = Life::Live;
         self.demand(Rule::P12, all_told && was_creating);
     }
 
     pub fn dying(&mut self, vm: usize) {
         self.vms[vm].life = Life::Dying;
+        self.vms[vm].creates_no_more();
     }
 
     fn take(&mut self, vm: usize, take_reference: bool) {
@@ -411,7 +440,10 @@ impl Oracle {
     pub fn finished(&mut self, terms: &Terms, vm: usize, end: End, give_back: bool) {
         let dead = &self.vms[vm];
         let mut kept_other = false;
-        let mut open = dead.smc.is_some() || dead.life != Life::Dying || !dead.loans.is_empty();
+        let mut open = dead.smc.is_some()
+            || dead.life != Life::Dying
+            || !dead.loans.is_empty()
+            || dead.new_bitmap.is_some();
         let mut untold = false;
         for sp in 0..dead.sps.len() {
             match (Self::owes_farewell(terms, dead, sp), dead.sps[sp].farewell) {
@@ -507,7 +539,8 @@ impl Oracle {
             let requests = vm.requests.iter_mut().map(|request| &mut request.pace);
             let kept = vm.kept.iter_mut().map(|kept| &mut kept.pace);
             let bindings = vm.bindings.iter_mut().map(|binding| &mut binding.pace);
-            for pace in sps.chain(shares).chain(requests).chain(kept).chain(bindings) {
+            let bitmap = vm.new_bitmap.iter_mut().map(|bitmap| &mut bitmap.pace);
+            for pace in sps.chain(shares).chain(requests).chain(kept).chain(bindings).chain(bitmap) {
                 pace.wait = pace.wait.saturating_sub(span);
             }
         }
@@ -529,6 +562,7 @@ impl Oracle {
                 || owner.kept.iter().any(|kept| kept.in_flight)
                 || owner.bindings.iter().any(|binding| binding.asked.is_some());
         let referenced = owner.may_be_touched();
+        let bitmap_pace = owner.new_bitmap.map_or(Pace::default(), |bitmap| bitmap.pace);
         let own;
         let mut in_order = true;
         let due = match about {
@@ -588,6 +622,10 @@ impl Oracle {
                 in_order = Self::is_drained_for(binding.drained, call);
                 binding.pace
             }
+            About::NewBitmap => {
+                own = self.new_bitmap_called(terms, vm, id, call);
+                bitmap_pace
+            }
         };
         self.demand(Rule::P7, own);
         self.demand(Rule::P9, self.vms[vm].smc.is_none());
@@ -617,6 +655,9 @@ impl Oracle {
                 .iter()
                 .position(|request| request.sp == sp && request.in_hand && !request.written_off)
                 .map(About::Request),
+            Subject::Standing { what: Standing::Bitmap, .. } if owner.new_bitmap.is_some() => {
+                Some(About::NewBitmap)
+            }
             Subject::Standing { what, .. } => {
                 owner.kept.iter().position(|kept| kept.what == what && !kept.written_off).map(About::Kept)
             }
@@ -659,7 +700,8 @@ impl Oracle {
         let requests = one.requests.iter().map(|request| request.pace);
         let kept = one.kept.iter().map(|kept| kept.pace);
         let bindings = one.bindings.iter().map(|binding| binding.pace);
-        let others = requests.chain(kept).chain(bindings);
+        let bitmap = one.new_bitmap.iter().map(|bitmap| bitmap.pace);
+        let others = requests.chain(kept).chain(bindings).chain(bitmap);
         let rests = sps.chain(shares).chain(others).any(|pace| pace.ahead && !pace.is_due());
         if one.smc.is_some() || one.life != Life::Dying || busy || rests {
             return false;
@@ -681,7 +723,7 @@ impl Oracle {
         let named = match smc.about {
             About::Sp(at) => Some(terms.sps[at].sp.0),
             About::Request(at) => Some(self.vms[vm].requests[at].sp.0),
-            About::Share(_) | About::Kept(_) | About::Binding(_) => None,
+            About::Share(_) | About::Kept(_) | About::Binding(_) | About::NewBitmap => None,
         };
         if let Some(target) = Self::preempted_anew(answer, running, named) {
             self.displace(terms, target);
@@ -734,6 +776,7 @@ impl Oracle {
             }
             About::Kept(at) => self.kept_judged(terms, vm, at, &smc, answer, decision),
             About::Binding(at) => self.binding_judged(terms, vm, at, &smc, answer, decision),
+            About::NewBitmap => self.new_bitmap_judged(terms, vm, &smc, answer, decision),
         }
     }
 
@@ -844,7 +887,7 @@ impl Oracle {
         let limited = may.again && may.end;
         match decision {
             Decision::Confirmed { .. } | Decision::Returned { .. } => self.demand(Rule::P1Lying, may.confirm),
-            Decision::Met | Decision::Told => self.demand(Rule::P10, may.confirm),
+            Decision::Met | Decision::Told | Decision::BitmapCreated => self.demand(Rule::P10, may.confirm),
             Decision::Drained => self.demand(Rule::P30, false),
             Decision::TryAgain { until } => {
                 let wait = until.as_nanos();
@@ -862,7 +905,10 @@ impl Oracle {
                 pace.ahead = at_once;
                 pace.tries += u8::from(limited && !at_once);
             }
-            Decision::GivenUp { .. } | Decision::HandOver { .. } | Decision::CreationFailed => {
+            Decision::GivenUp { .. }
+            | Decision::HandOver { .. }
+            | Decision::NoBitmap
+            | Decision::CreationFailed => {
                 let spent = !limited || pace.tries + 1 >= policy.tries;
                 self.demand(Rule::P21, may.end && spent);
                 *pace = Pace::default();
@@ -933,6 +979,7 @@ impl Oracle {
         if decision == Decision::CreationFailed {
             one.life = Life::Dying;
             one.half_born = true;
+            one.creates_no_more();
         }
         self.demand(Rule::P12, creating || decision != Decision::CreationFailed);
         self.demand(Rule::P12, (decision == Decision::Told) == (told == Told::Accepted));
@@ -1250,16 +1297,7 @@ impl Oracle {
         let first = !self.vms[vm].reference;
         self.demand(Rule::P14, take_reference == first);
         self.take(vm, take_reference);
-        self.vms[vm].kept.push(Kept {
-            id: Name(id),
-            what,
-            in_flight: true,
-            in_hand: false,
-            drained: false,
-            written_off: false,
-            handed_over: false,
-            pace: Pace::default(),
-        });
+        self.vms[vm].kept.push(Kept::new(id, what));
     }
 
     pub fn lends(&mut self, vm: usize, id: ShareId, take_reference: bool) {
@@ -1311,6 +1349,12 @@ impl Oracle {
                 .obligations(key)
                 .filter(|shown| in_flight(shown.progress) && !matches!(shown.subject, Subject::Share { .. }))
                 .count();
+            let standing = |what| {
+                engine.obligations(key).any(
+                    |shown| matches!(shown.subject, Subject::Standing { what: shown, .. } if shown == what),
+                )
+            };
+            let all_kept = one.kept.iter().all(|kept| standing(kept.what));
             let is_active = matches!(one.life, Life::Creating | Life::Dying);
             let moving = one.smc.is_some()
                 || calls > 0
@@ -1343,6 +1387,7 @@ impl Oracle {
             self.demand(Rule::P6, in_order);
             self.demand(Rule::P9, shown && calls == calls_shown);
             self.demand(Rule::P3, quarantined);
+            self.demand(Rule::P31, all_kept);
             some_only_lent |= is_active && only_lent;
             self.demand(Rule::P6, loans_listed);
             self.demand(Rule::P21, moving || !is_active || only_lent);

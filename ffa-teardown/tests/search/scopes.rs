@@ -40,6 +40,7 @@ fn scope(name: &'static str, vms: usize, sps: &[Subscription], shares: usize, ho
         split: false,
         retry: false,
         restart: false,
+        bitmap: false,
         spans: &[1],
         kind_every: 64,
         wrong: Wrong::Nothing,
@@ -81,6 +82,16 @@ pub fn smallest(honest: bool) -> Scope {
 pub fn notifications() -> Scope {
     let guests = Guests { bind: true, ..Guests::default() };
     Scope { guests, ..scope("1 VM x 2 notifications", 1, &[], 0, true) }
+}
+
+/// A VM that is to have a bitmap from the beginning.
+pub fn born_with_bitmap() -> Scope {
+    Scope {
+        terms: Terms { sps: MIXED[..2].to_vec(), policy: Policy { tries: 2, ..FLAT }, honest: true },
+        alphabet: Alphabet::All,
+        bitmap: true,
+        ..scope("1 VM x 2 SPs, born with a bitmap, every answer", 1, &[], 0, true)
+    }
 }
 
 /// An SP that is restarted in the middle of what it has in hand, and begins something else.
@@ -127,6 +138,7 @@ pub fn small() -> Vec<Scope> {
             ..scope("1 VM x 1 SP x 1 share, 2 loans", 1, &BOTH[..1], 1, true)
         },
         notifications(),
+        born_with_bitmap(),
     ]
 }
 
@@ -153,6 +165,10 @@ pub fn large() -> Vec<Scope> {
     let mut creation = every_answer(scope("1 VM x 3 SPs, every answer", 1, &BOTH, 0, true));
     creation.terms.policy = Policy { tries: 2, ..FLAT };
     vec![
+        Scope {
+            bitmap: true,
+            ..restarts("1 VM born with a bitmap, SP restarts", 1, BOTH[0], Guests { request: true, ..SHARE })
+        },
         restarts("2 VMs, SP restarts", 2, BOTH[0], Guests::default()),
         Scope {
             retry: true,

@@ -15,7 +15,7 @@ use ffa_teardown::{
 use crate::Tested;
 use crate::answers::{self, Alphabet};
 use crate::oracle::{
-    About, Asked, Heard, Hold, Kept, Life, Notifications, Oracle, Rule, Share, Smc, Terms, Vm,
+    About, Asked, Heard, Hold, Kept, Life, Notifications, Oracle, Rule, Share, Smc, Terms, VCPUS, Vm,
 };
 use crate::reading::{self, Reading};
 use crate::wrong::Wrong;
@@ -56,6 +56,8 @@ pub struct Scope {
     pub retry: bool,
     /// The first SP may be restarted while it has something in hand.
     pub restart: bool,
+    /// Each VM is to have a notification bitmap from the beginning.
+    pub bitmap: bool,
     /// The spans of time that may go by at once.
     pub spans: &'static [u64],
     /// One in so many states is followed to its end by kind answers alone.
@@ -105,10 +107,13 @@ pub enum Seen {
     Moot,
     Needed,
     OnlyLent,
+    BitmapCreated,
+    NoBitmap,
+    DoubtfulBitmap,
 }
 
 /// How many kinds of [`Seen`] there are.
-pub const SEEN: usize = Seen::OnlyLent as usize + 1;
+pub const SEEN: usize = Seen::DoubtfulBitmap as usize + 1;
 
 /// The model: a scope, and what was seen of it.
 pub struct Search {
@@ -235,7 +240,8 @@ impl Search {
         let Scope { terms, vms, guests, .. } = &self.scope;
         // The bitmap, what is bound, what is in doubt, and what is in flight.
         let standing = usize::from(guests.standing) * 2 + usize::from(guests.bind) * 4;
-        let others = usize::from(guests.request) + usize::from(guests.lend) * 2;
+        let bitmap = usize::from(self.scope.bitmap && !guests.bind);
+        let others = usize::from(guests.request) + usize::from(guests.lend) * 2 + bitmap;
         vms * (terms.sps.len() + guests.shares + others + standing)
     }
 
@@ -371,7 +377,7 @@ impl Search {
                 answers::to_message(*alphabet, terms.sps[sp].sp, vm.id, event, running)
             }
             About::Request(request) => answers::to_request(*alphabet, vm.requests[request].sp, vm.id),
-            About::Share(_) | About::Kept(_) | About::Binding(_) => {
+            About::Share(_) | About::Kept(_) | About::Binding(_) | About::NewBitmap => {
                 let mut answers = answers::to_service(*alphabet, first_sp, running);
                 let success = |answer: &Answer| matches!(reading::read(answer), Reading::Success { .. });
                 answers.retain(|answer| !success(answer) || self.may_succeed(vm, smc));
@@ -635,8 +641,20 @@ impl Search {
     fn create(&self, world: &mut World, vm: usize) {
         let terms = &self.scope.terms;
         let id = world.oracle.vms[vm].id;
-        match world.engine.create(id, terms.sps.iter().copied()) {
-            Ok(created) => world.oracle.creating(terms, vm, created.vm, created.take_reference),
+        let sps = terms.sps.iter().copied();
+        let created = match self.scope.bitmap {
+            true => world.engine.create_with_bitmap(id, sps, VCPUS),
+            false => world.engine.create(id, sps),
+        };
+        match created {
+            Ok(created) => {
+                let bitmap = world.engine.obligations(created.vm).find_map(|shown| match shown.subject {
+                    Subject::Standing { id, .. } => Some(id),
+                    _ => None,
+                });
+                world.oracle.demand(Rule::P12, bitmap.is_some() == self.scope.bitmap);
+                world.oracle.creating(terms, vm, created.vm, bitmap, created.take_reference);
+            }
             Err(error) => panic!("{error} while there is room"),
         }
         let hears_only_of_the_end = terms.sps.first().is_some_and(|sp| !sp.created);
@@ -738,15 +756,16 @@ impl Search {
                         what == Standing::RxTxMapped
                     }
                     (
-                        SecureCall::BitmapDestroy { .. } | SecureCall::NotificationGet { .. },
+                        SecureCall::BitmapCreate { .. }
+                        | SecureCall::BitmapDestroy { .. }
+                        | SecureCall::NotificationGet { .. },
                         Subject::Standing { what, .. },
                     ) => what == Standing::Bitmap,
                     (SecureCall::NotificationGet { .. }, Subject::Binding { .. }) => true,
                     (SecureCall::NotificationUnbind { sp, bits, .. }, subject) => {
                         subject == Subject::Binding { sp, bits }
                     }
-                    (SecureCall::Run { .. }, Subject::Sp(_)) => true,
-                    (SecureCall::Run { .. }, _) => world.oracle.vms[vm].life == Life::Dying,
+                    (SecureCall::Run { .. }, _) => world.oracle.vms[vm].life != Life::Live,
                     _ => false,
                 }
         });
@@ -820,7 +839,7 @@ impl Search {
             }
             About::Request(_) => Work::Request(vm),
             About::Share(share) => Self::reclaim(world.oracle.vms[vm].shares[share].handle),
-            About::Kept(_) | About::Binding(_) => Work::Service,
+            About::Kept(_) | About::Binding(_) | About::NewBitmap => Work::Service,
         }
     }
 
@@ -911,6 +930,12 @@ impl Search {
                 self.hand_over(world, vm, share);
             }
             Decision::TryAgain { .. } => self.see(Seen::WaitedInQueue, true),
+            Decision::NoBitmap => {
+                let doubtful = world.oracle.vms[vm].kept.iter().any(|kept| kept.what == Standing::Bitmap);
+                self.see(Seen::NoBitmap, !doubtful);
+                self.see(Seen::DoubtfulBitmap, doubtful);
+            }
+            Decision::BitmapCreated => self.see(Seen::BitmapCreated, true),
             Decision::Met | Decision::Told | Decision::Drained | Decision::CreationFailed => {}
         }
     }
@@ -1133,10 +1158,10 @@ impl Search {
             }
             About::Request(at) => Some(answers::response(vm.requests[at].sp, vm.id)),
             About::Share(_) => None,
-            About::Kept(_) | About::Binding(_) if !self.succeeds_kindly(vm, smc) => {
+            About::Kept(_) | About::Binding(_) | About::NewBitmap if !self.succeeds_kindly(vm, smc) => {
                 return bindings::denied();
             }
-            About::Kept(_) | About::Binding(_) => None,
+            About::Kept(_) | About::Binding(_) | About::NewBitmap => None,
         };
         answers::kind(smc.call, resumed)
     }

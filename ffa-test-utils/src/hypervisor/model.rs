@@ -171,6 +171,26 @@ impl ModelHypervisor {
     /// # Panics
     /// If the machine has too little memory, or the model itself still has a VM of that ID.
     pub fn create(&self, vm: PartitionId, regions: &[Region]) -> Result<Creation, CreateError> {
+        let mut creation = self.begin_create(vm, regions)?;
+        let Some(key) = self.key(vm) else { return Ok(creation) };
+        while creation == Creation::Pending && self.tick_next(Time::from_nanos(u64::MAX)) {
+            creation = self.mediator.creation(key);
+        }
+        if let Creation::Failed(_) = creation {
+            self.bury(vm);
+        }
+        Ok(creation)
+    }
+
+    /// As [`create`](Self::create), without waiting for what takes its time. A VM whose creation fails is for the caller to
+    /// [bury](Self::bury).
+    ///
+    /// # Errors
+    /// As `create`.
+    ///
+    /// # Panics
+    /// As `create`.
+    pub fn begin_create(&self, vm: PartitionId, regions: &[Region]) -> Result<Creation, CreateError> {
         let mut cpu = self.cpu(0);
         if let Some(key) = self.mediator.find(vm) {
             // Retired: the mediator must refuse, and the model has no room for two of them.
@@ -183,7 +203,7 @@ impl ModelHypervisor {
         }
         self.build(vm, regions);
         let created = self.mediator.create_vm(&mut cpu, vm, VecRanges::new(self.ranges), self.vcpu_slots());
-        let (key, mut creation) = match created {
+        let (key, creation) = match created {
             Ok(created) => created,
             Err(error) => {
                 self.bury(vm);
@@ -193,12 +213,6 @@ impl ModelHypervisor {
         self.keys.borrow_mut().insert(vm, key);
         if let Some(vm) = self.world.borrow_mut().vms.get_mut(&vm) {
             vm.announced = true;
-        }
-        while creation == Creation::Pending && self.tick_next(Time::from_nanos(u64::MAX)) {
-            creation = self.mediator.creation(key);
-        }
-        if let Creation::Failed(_) = creation {
-            self.bury(vm);
         }
         Ok(creation)
     }

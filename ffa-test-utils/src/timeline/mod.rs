@@ -183,6 +183,8 @@ fn write_decision(f: &mut fmt::Formatter<'_>, decision: Decision) -> fmt::Result
     match decision {
         Decision::Met => f.write_str("done"),
         Decision::Told => f.write_str("told"),
+        Decision::BitmapCreated => f.write_str("created"),
+        Decision::NoBitmap => f.write_str("the VM lives without"),
         Decision::Drained => f.write_str("drained"),
         Decision::Confirmed { .. } => f.write_str("confirmed: pages go back"),
         Decision::Returned { .. } => f.write_str("unmapped: its buffers go back"),

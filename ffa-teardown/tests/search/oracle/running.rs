@@ -2,7 +2,7 @@
 
 use ffa_abi::{Answer, RunTarget};
 
-use super::{About, Heard, Hold, Oracle, Terms, Vm};
+use super::{About, Heard, Hold, Life, Oracle, Terms, Vm};
 use crate::reading::{self, Reading};
 
 impl Oracle {
@@ -67,6 +67,13 @@ impl Oracle {
                     (binding.in_hand, binding.drained) = (false, false);
                 }
             }
+            if let Some(bitmap) = one.new_bitmap.as_mut().filter(|bitmap| works_for_spmc && bitmap.in_hand) {
+                let asked = asks == Some(About::NewBitmap);
+                (lost, bitmap.in_hand) = (lost || asked, asked);
+                if one.life == Life::Dying {
+                    one.creates_no_more();
+                }
+            }
             if let Some(smc) = &mut one.smc {
                 smc.lost |= lost;
             }
@@ -85,6 +92,7 @@ impl Vm {
             + self.shares.iter().filter(|share| share.in_hand.is_some()).count()
             + self.kept.iter().filter(|kept| kept.in_hand).count()
             + self.bindings.iter().filter(|binding| binding.in_hand).count()
+            + self.new_bitmap.iter().filter(|bitmap| bitmap.in_hand).count()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Guests that bind notifications, and SPs that signal them.
 
 use ffa_abi::{Answer, FirmwareStatus, NotificationBitmap, Width};
-use ffa_teardown::{BeginError, BindingOutcome, Standing};
+use ffa_teardown::{BeginError, BindingOutcome, SecureCall, Standing};
 
 use super::{Search, Seen, Step, Work, World};
 use crate::answers;
@@ -16,6 +16,7 @@ const PARTS: [u64; 3] = [BITS[0], BITS[1], BITS[0] | BITS[1]];
 enum Meant {
     Get,
     Unbind(u64),
+    Create,
     Destroy,
 }
 
@@ -124,6 +125,7 @@ impl Search {
         let (drained, own) = match smc.about {
             About::Binding(at) => (vm.bindings[at].drained, Meant::Unbind(vm.bindings[at].bits)),
             About::Kept(at) if vm.kept[at].what == Standing::Bitmap => (vm.kept[at].drained, Meant::Destroy),
+            About::NewBitmap => return Some(Meant::Create),
             _ => return None,
         };
         Some(if drained { own } else { Meant::Get })
@@ -135,6 +137,7 @@ impl Search {
             || match Self::meant(vm, smc) {
                 Some(Meant::Unbind(bits)) => self.can_be(vm, Asked::Unbind, bits),
                 Some(Meant::Destroy) => !vm.notifications.pending,
+                Some(Meant::Create) => !vm.notifications.bitmap,
                 Some(Meant::Get) | None => true,
             }
     }
@@ -153,11 +156,12 @@ impl Search {
                     !truth.pending
                         && (truth.bound == 0 || vm.bindings.iter().any(|binding| binding.written_off))
                 }
+                Some(Meant::Create) => !truth.bitmap,
                 Some(Meant::Get) | None => true,
             }
     }
 
-    /// What comes of the engine's call in an honest secure world that has answered with success.
+    /// What comes of the engine's call in an honest secure world.
     pub(super) fn notifications_after(&self, world: &mut World, vm: usize, answer: &Answer) {
         let one = &mut world.oracle.vms[vm];
         let Some(meant) = one.smc.as_ref().and_then(|smc| Self::meant(one, smc)) else { return };
@@ -165,7 +169,14 @@ impl Search {
         let truth = &mut one.notifications;
         let denied = reading::read(answer) == Reading::Error(reading::DENIED);
         self.see(Seen::DeniedPending, denied && truth.pending);
+        let running = one.smc.as_ref().is_some_and(|smc| matches!(smc.call, SecureCall::Run { .. }));
         match meant {
+            // What has come to an end without a word was done as well.
+            Meant::Create => {
+                let open = matches!(reading::read(answer), Reading::Preempted { .. });
+                let refused = matches!(reading::read(answer), Reading::Error(_)) && !running;
+                truth.bitmap |= !open && !refused;
+            }
             _ if !success => {}
             Meant::Get => truth.pending = false,
             Meant::Unbind(bits) => truth.bound &= !bits,
