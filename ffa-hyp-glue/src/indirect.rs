@@ -83,7 +83,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(refused(Status::Denied));
         }
         let send = MsgSend2 { sender: vm.id(), delay_schedule_receiver: false };
-        match Answer::from_regs(&hyp.call(&send.to_regs())) {
+        match Answer::from_regs(&self.call_through(hyp, &send.to_regs())) {
             Answer::Success(_) => Ok(()),
             answer => Err(refusal(&answer)),
         }

@@ -12,6 +12,7 @@ mod mediator;
 mod memory;
 mod message;
 mod notification;
+mod preempted;
 mod record;
 mod rx;
 mod rxtx;

@@ -46,7 +46,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if let Some(owned) = owned {
             self.lock().engine.end_standing(vm, owned).map_err(|_| Status::Denied)?;
         }
-        let answer = Answer::from_regs(&hyp.call(&RxRelease { endpoint: vm.id() }.to_regs()));
+        let answer = Answer::from_regs(&self.call_through(hyp, &RxRelease { endpoint: vm.id() }.to_regs()));
         let returned = matches!(answer, Answer::Success(_));
         let mut state = self.lock();
         if let Some(owned) = owned {
@@ -110,7 +110,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         drop(state);
         // The buffers were forwarded, so that there is one already.
         debug_assert!(!begun.take_reference);
-        let answer = Answer::from_regs(&hyp.call(&RxAcquire { endpoint: vm.id() }.to_regs()));
+        let answer = Answer::from_regs(&self.call_through(hyp, &RxAcquire { endpoint: vm.id() }.to_regs()));
         let mut state = self.lock();
         if let Answer::Error(status) = answer {
             let over = state.engine.standing_over(vm, begun.id);

@@ -151,7 +151,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         hyp.write_tx(&EndpointBuffers { endpoint: vm, rx, tx }.to_bytes());
         let map = RxTxMap { width: Width::Smc64, tx: 0, rx: 0, pages: 0 };
-        let answer = Answer::from_regs(&hyp.call(&map.to_regs()));
+        let answer = Answer::from_regs(&self.call_through(hyp, &map.to_regs()));
         self.tx_read();
         match answer {
             Answer::Success(_) => Given::Yes,
@@ -169,7 +169,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let failed = |status| NotUnmapped { status, rx, forwarded };
         let ending = self.lock().engine.end_standing(vm, forwarded.mapped);
         ending.map_err(|_| failed(Status::Denied))?;
-        let answer = Answer::from_regs(&hyp.call(&RxTxUnmap { endpoint: vm.id() }.to_regs()));
+        let answer = Answer::from_regs(&self.call_once(hyp, &RxTxUnmap { endpoint: vm.id() }.to_regs()));
         let unmapped = matches!(answer, Answer::Success(_));
         if unmapped {
             self.release(hyp, vm, forwarded.mapped.pages());

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use ffa_abi::{FirmwareStatus, Function, Properties, Regs, Status, Version};
 use ffa_hyp_glue::{Creation, EventKind, Settings};
-use ffa_teardown::{Disposal, Phase, Policy, Standing, Subject};
+use ffa_teardown::{Disposal, Phase, Policy, Span, Standing, Subject};
 use ffa_test_utils::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
 use ffa_test_utils::hypervisor::Machine;
 use ffa_test_utils::spmc::{Config, Limits, Preset, RxOwner, Script, SpConfig};
@@ -362,6 +362,46 @@ fn a_release_that_is_lost_keeps_neither_pages_nor_the_id() {
         *world.hypervisor.plan_mut() = FaultPlan::new([release]);
         assert_eq!(world.hypervisor.retry(Some(VM1)), Ok(2));
         gone(&mut world);
+    }
+}
+
+/// No SP runs for these calls as far as FF-A knows. An SPMC for which one does may be interrupted all the same.
+#[test]
+fn an_spmc_that_is_interrupted_over_buffers_is_resumed() {
+    let every = |function, action| plan(function, When::Every, action);
+    for preset in SERVE {
+        for times in [1, 8] {
+            for action in [FaultAction::Interrupt(times), FaultAction::Yield(times, Span::from_millis(3))] {
+                let what = format!("{} {action:?}", preset.name());
+                let mut world = negotiated(preset, Disposal::Zombie, every(Function::RxTxMap, action));
+                assert_eq!(world.call(VM1, [MAP, TX, RX, 1]), DONE, "{what}");
+                assert!(has_buffers(&world));
+                *world.hypervisor.plan_mut() = every(Function::RxAcquire, action);
+                assert_eq!(world.call(VM1, [LIST])[0], DONE[0], "{what}");
+                *world.hypervisor.plan_mut() = every(Function::RxRelease, action);
+                assert_eq!(world.call(VM1, [RELEASE]), DONE, "{what}");
+                *world.hypervisor.plan_mut() = FaultPlan::none();
+                all_gone(&mut world);
+            }
+        }
+        // Not for ever: the SPMC may have the buffers, and whoever knows no better keeps their pages.
+        let action = FaultAction::Interrupt(9);
+        let mut world = negotiated(preset, Disposal::Zombie, every(Function::RxTxMap, action));
+        assert_eq!(world.call(VM1, [MAP, TX, RX, 1]), Regs::error(Status::Aborted), "{}", preset.name());
+        assert!(!is_free(&mut world, TX));
+        world.check();
+    }
+}
+
+/// Success to FFA_RUN could be another call's, and would give pages back: that is left to teardown, which knows.
+#[test]
+fn an_unmapping_over_which_an_sp_is_preempted_is_no_confirmation() {
+    for preset in SERVE {
+        let faults = once(Function::RxTxUnmap, FaultAction::Interrupt(1));
+        let mut world = mapped(preset, Disposal::Zombie, faults);
+        assert_eq!(world.call(VM1, [UNMAP]), Regs::error(Status::Aborted), "{}", preset.name());
+        assert!(has_buffers(&world));
+        all_gone(&mut world);
     }
 }
 

@@ -169,6 +169,41 @@ fn a_vm_sends_to_an_sp_where_the_secure_world_passes_it_on() {
     });
 }
 
+/// No SP runs for this call as far as FF-A knows. An SPMC for which one does may be interrupted all the same.
+#[test]
+fn an_spmc_that_is_interrupted_over_a_message_is_resumed() {
+    let plan = |times| {
+        let call = CallKind::function(Function::MsgSend2);
+        FaultPlan::new([Fault { call, when: When::Every, action: FaultAction::Interrupt(times) }])
+    };
+    for preset in SERVE {
+        for (times, told) in [(1, DONE), (8, DONE), (9, Regs::error(Status::Aborted))] {
+            let mut world = world(preset);
+            *world.hypervisor.plan_mut() = plan(times);
+            assert_eq!(send(&mut world, VM1, &new(VM1, SP1, b"hello")), told, "{} {times}", preset.name());
+            *world.hypervisor.plan_mut() = FaultPlan::none();
+            all_gone(&mut world);
+        }
+        // What ends with an error may not have ended at all.
+        let mut world = world(preset);
+        let run = Fault {
+            call: CallKind::function(Function::Run),
+            when: When::Every,
+            action: FaultAction::Refuse(Status::Busy.into()),
+        };
+        let send2 = Fault {
+            call: CallKind::function(Function::MsgSend2),
+            when: When::Every,
+            action: FaultAction::W0(0x8400_0062),
+        };
+        *world.hypervisor.plan_mut() = FaultPlan::new([send2, run]);
+        let answer = send(&mut world, VM1, &new(VM1, SP1, b"hello"));
+        assert_eq!(answer, Regs::error(Status::Aborted), "{}", preset.name());
+        *world.hypervisor.plan_mut() = FaultPlan::none();
+        all_gone(&mut world);
+    }
+}
+
 #[test]
 fn without_anybody_to_send_to_there_is_no_such_call() {
     every_preset(|preset| {

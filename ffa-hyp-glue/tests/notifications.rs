@@ -411,6 +411,44 @@ fn told(world: &mut World) -> [(usize, usize); 2] {
     })
 }
 
+/// No SP runs for these calls as far as FF-A knows. An SPMC for which one does may be interrupted all the same.
+#[test]
+fn an_spmc_that_is_interrupted_over_a_guests_call_is_resumed() {
+    let actions = |times| [FaultAction::Interrupt(times), FaultAction::Yield(times, Span::from_millis(3))];
+    let with = |function, action| {
+        FaultPlan::new([Fault { call: CallKind::function(function), when: When::Every, action }])
+    };
+    let set = [SET, pair(VM1, SP1), 0, 0, 1 << 8];
+    let get = [GET, 1, 5];
+    for action in [1, 8].into_iter().flat_map(actions) {
+        let mut world = world(Preset::Strict);
+        world
+            .hypervisor
+            .spmc_mut()
+            .allow_notifications(SP1, VM1, NotificationBitmap(1 << 40))
+            .expect("it has them");
+        assert_eq!(world.call(VM1, [BIND, from_sp1(VM1), 0, 1]), DONE);
+        signal(&mut world, VM1, 1);
+        *world.hypervisor.plan_mut() = with(ffa_abi::Function::NotificationSet, action);
+        assert_eq!(world.call(VM1, set), DONE, "{action:?}");
+        *world.hypervisor.plan_mut() = with(ffa_abi::Function::NotificationGet, action);
+        assert_eq!(world.call(VM1, get), Regs::new([0x8400_0061, 0, 1]), "{action:?}");
+        *world.hypervisor.plan_mut() = FaultPlan::none();
+        all_gone(&mut world);
+    }
+    // Not for ever: nobody knows what came of it.
+    for action in actions(9) {
+        let mut world = world(Preset::Strict);
+        let aborted = Regs::error(Status::Aborted);
+        *world.hypervisor.plan_mut() = with(ffa_abi::Function::NotificationSet, action);
+        assert_eq!(world.call(VM1, set), aborted, "{action:?}");
+        *world.hypervisor.plan_mut() = with(ffa_abi::Function::NotificationGet, action);
+        assert_eq!(world.call(VM1, get), aborted, "{action:?}");
+        *world.hypervisor.plan_mut() = FaultPlan::none();
+        all_gone(&mut world);
+    }
+}
+
 /// What an SPMC that was interrupted has not told of is not lost: it raises its interrupt once.
 #[test]
 fn an_spmc_that_is_interrupted_is_asked_again() {

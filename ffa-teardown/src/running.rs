@@ -18,16 +18,23 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             return;
         }
         self.forget_target(index);
+        self.works_elsewhere(target);
         let bucket = self.target_bucket(target);
-        let first = self.vms[bucket].runs;
+        let slot = &mut self.duties[index.get()];
+        (slot.target, slot.resume) = (target, Resume::Run);
+        slot.runs = self.vms[bucket].runs.replace(index);
+    }
+
+    /// `target` was preempted over a call of which the engine knows nothing. Whatever it was to be resumed for it has in hand
+    /// no more; that is owed anew, and the answer to an FFA_RUN that is in flight for it says nothing.
+    pub fn works_elsewhere(&mut self, target: RunTarget) {
+        // An engine without room for VMs has nothing to resume.
+        let first = self.vms.get(self.target_bucket(target)).and_then(|slot| slot.runs);
         let other = core::iter::successors(first, |index| self.duties[index.get()].runs)
             .find(|other| self.duties[other.get()].target == target);
         if let Some(other) = other {
             self.lose(other);
         }
-        let slot = &mut self.duties[index.get()];
-        (slot.target, slot.resume) = (target, Resume::Run);
-        slot.runs = self.vms[bucket].runs.replace(index);
     }
 
     /// Nobody is to be resumed for the duty at `index` any more.

@@ -260,3 +260,32 @@ fn a_request_that_was_given_up_can_be_retried() {
     assert_eq!(answered(&mut engine, vm, RUN, error(Status::InvalidParameters), now), Decision::Met);
     assert_eq!(finished(&mut engine, now), (End::Gone, false));
 }
+
+/// An SP that was preempted over a call of which the engine knows nothing has that in hand. What comes of running it says
+/// nothing of the share that it was to be run for.
+#[test]
+fn an_sp_that_works_elsewhere_is_run_for_nothing() {
+    for in_flight in [false, true] {
+        let mut engine = engine(1, 4, Policy::DEFAULT);
+        let vm = live(&mut engine, VM, &[]);
+        share(&mut engine, vm, 7);
+        engine.destroy(vm).expect("it lives");
+        let now = Time::ZERO;
+        assert_eq!(
+            answer(&mut engine, now, reclaim(7), Answer::Interrupt(TARGET)),
+            Decision::TryAgain { until: now }
+        );
+        let mut later = now;
+        if in_flight {
+            assert_eq!(next_call(&mut engine, now), (vm, RUN));
+            engine.works_elsewhere(TARGET);
+            later = now + Span::from_millis(20);
+            let judged = engine.answered(vm, RUN, &success(0), now).expect("in flight");
+            assert_eq!(judged.decision, Decision::TryAgain { until: later });
+        } else {
+            engine.works_elsewhere(TARGET);
+        }
+        comes_back(&mut engine, later, 7);
+        assert_eq!(finished(&mut engine, later), (End::Gone, true));
+    }
+}

@@ -127,7 +127,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             {
                 state.record(vm)?.enter();
                 drop(state);
-                let answer = Answer::from_regs(&hyp.call(&set.to_regs()));
+                let answer = Answer::from_regs(&self.call_through(hyp, &set.to_regs()));
                 self.leave(hyp, self.lock(), vm);
                 return match answer {
                     Answer::Success(_) => Ok(Reply::DONE),
@@ -165,7 +165,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             record.enter();
             drop(state);
             let get = NotificationGet { sources: asked, ..get };
-            let pending = PendingNotifications::from_answer(&hyp.call(&get.to_regs()));
+            let pending = PendingNotifications::from_answer(&self.call_through(hyp, &get.to_regs()));
             state = self.lock();
             let record = state.record(vm)?;
             let taken = match pending {

@@ -45,7 +45,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 
     /// Asks the SPMC for receivers and interrupts them.
     fn schedule_some(&self, hyp: &mut P) -> Left {
-        let answer = hyp.call(&NotificationInfoGet { width: Width::Smc64 }.to_regs());
+        let answer = self.call_once(hyp, &NotificationInfoGet { width: Width::Smc64 }.to_regs());
         let info = match NotificationInfo::from_answer(&answer) {
             Ok(info) => info,
             Err(NotificationInfoError::NotSuccess(Answer::Error(FirmwareStatus::Known(status)))) => {
