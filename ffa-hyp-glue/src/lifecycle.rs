@@ -155,12 +155,18 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// Does what is due, [`Settings::budget`](crate::Settings::budget) secure calls at most, and arms the timer for
     /// what is due next. To be called when the timer that [`Timer::arm`](crate::Timer::arm) set fires; early, late or needless calls do
     /// no harm.
+    ///
+    /// FFA_RUN of an SP that has a vCPU per CPU works on the CPU of that number alone. [`EventKind::SecureCall`] names the vCPU: the next
+    /// tick is to be on that CPU, before [`Policy::tries`](ffa_teardown::Policy::tries) are used up.
     pub fn tick(&self, hyp: &mut P) {
         self.run(hyp, None);
     }
 
     /// Tries once more all that was given up for a dead VM, or with `None` for all of them. Returns how many
     /// obligations are due again; ticks do the rest.
+    ///
+    /// An SP that was preempted is run once more: if it has a vCPU per CPU, the next tick is to be on the CPU of the one that
+    /// was, or it will look as if there was nothing left to resume.
     ///
     /// # Errors
     /// [`Unexpected`] if the VM is not dead.
