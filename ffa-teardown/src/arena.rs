@@ -2,7 +2,7 @@
 
 use ffa_abi::Handle;
 
-use crate::duty::{Duty, DutySlot, State};
+use crate::duty::{Duty, DutySlot, STAGE_CALL, STAGE_SHARE, State};
 use crate::index::Index;
 use crate::vm::VmSlot;
 
@@ -51,10 +51,23 @@ impl Arena {
     pub(crate) fn remove(&mut self, slots: &mut [DutySlot], vm: &mut VmSlot, index: Index) {
         let slot = &slots[index.get()];
         let Some(duty) = slot.duty else { return };
-        if let Some(handle) = duty.handle() {
-            Self::forget_handle(slots, handle, index);
-        }
-        Self::unlink(slots, vm, duty.stage(), index);
+        // The two that end often are told from the others, and from each other, once.
+        let stage = match duty {
+            Duty::Share { handle, .. } => {
+                if let Some(handle) = handle {
+                    Self::forget_handle(slots, handle, index);
+                }
+                STAGE_SHARE
+            }
+            Duty::Call { .. } => STAGE_CALL,
+            other => {
+                if let Some(handle) = other.handle() {
+                    Self::forget_handle(slots, handle, index);
+                }
+                other.stage()
+            }
+        };
+        Self::unlink(slots, vm, stage, index);
         // What else is in the slot is of no account until the next duty comes, but for its bucket: that belongs to the
         // position.
         let slot = &mut slots[index.get()];

@@ -236,9 +236,12 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let class = duty.classify(vm.id, answer);
         slot.set_last(LastAnswer::new(class, answer));
         let resume = slot.resume;
+        let answers = &self.policy.answers;
         let (verdict, keep_running) = match resume {
+            // As `judge` has it, and nearly always so.
+            Resume::Anew => (answers.mem_reclaim.verdict(class), false),
             Resume::Lost => (duty.verdict_lost(), false),
-            _ => duty.judge(&self.policy.answers, class, resume, answer),
+            Resume::Run | Resume::Last => duty.judge(answers, class, resume, answer),
         };
         if verdict == Verdict::Done {
             slot.state = State::Returning { vm: vm.index };
