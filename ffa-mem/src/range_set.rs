@@ -1,9 +1,11 @@
 use core::ops::Range;
-use core::slice;
 
 use ffa_abi::Status;
 
+use self::runs::{Span, first_common, runs, sort_and_join, trailing};
 use crate::{IpaRange, RangeStore, StoreFull, TrackedRange};
+
+mod runs;
 
 /// The page ranges that are spoken for in one VM, no two of which overlap.
 ///
@@ -224,144 +226,4 @@ impl<S: RangeStore> RangeSet<S> {
         }
         0..0
     }
-}
-
-/// The ranges of one tag: at least one, sorted, disjoint.
-#[derive(Clone, Copy)]
-struct Run<'a> {
-    first: &'a TrackedRange,
-    ranges: &'a [TrackedRange],
-}
-
-/// Cuts `ranges` into its runs.
-#[inline]
-fn runs(mut ranges: &[TrackedRange]) -> impl Iterator<Item = Run<'_>> {
-    core::iter::from_fn(move || {
-        let (first, behind) = ranges.split_first()?;
-        let tag = first.tag();
-        let (run, rest) = match behind.first() {
-            Some(second) if second.tag() == tag => {
-                let more = leading(behind, |range| range.tag() == tag);
-                ranges.split_at_checked(more.saturating_add(1))?
-            }
-            _ => (slice::from_ref(first), behind), // the most frequent
-        };
-        ranges = rest;
-        Some(Run { first, ranges: run })
-    })
-}
-
-impl Run<'_> {
-    #[inline]
-    fn tag(&self) -> u32 {
-        self.first.tag()
-    }
-
-    #[inline]
-    fn end(&self) -> u64 {
-        self.ranges.last().unwrap_or(self.first).end()
-    }
-}
-
-/// From the first to the last page of a sorted list of ranges.
-#[derive(Clone, Copy)]
-struct Span {
-    base: u64,
-    end: u64,
-}
-
-impl Span {
-    #[inline]
-    fn of(ranges: &[TrackedRange]) -> Self {
-        Self {
-            base: ranges.first().map_or(0, TrackedRange::base),
-            end: ranges.last().map_or(0, TrackedRange::end),
-        }
-    }
-
-    /// Whether anything of `run` is within. No run is far away from all others, so that this settles most.
-    #[inline]
-    fn may_overlap(&self, run: &Run<'_>) -> bool {
-        run.first.base() < self.end && self.base < run.end()
-    }
-}
-
-/// The lowest page that two sorted lists of disjoint ranges have in common.
-///
-/// Each range of the shorter list is looked up in what is left of the longer one, so the cost is that of a merge at
-/// most and that of a few binary searches where one list is short.
-fn first_common(left: &[TrackedRange], right: &[TrackedRange]) -> Option<u64> {
-    let (few, mut many) = if left.len() <= right.len() { (left, right) } else { (right, left) };
-    for range in few {
-        let below = leading(many, |other| other.end() <= range.base());
-        many = many.get(below..)?;
-        let other = many.first()?;
-        if other.base() < range.end() {
-            return Some(other.base().max(range.base()));
-        }
-    }
-    None
-}
-
-/// How many ranges at the front are as `holds` says, where none behind them is. Logarithmic in the answer.
-#[inline]
-fn leading(ranges: &[TrackedRange], holds: impl Fn(&TrackedRange) -> bool) -> usize {
-    let mut bound = 0_usize; // all before it are
-    let mut probe = 0_usize;
-    while ranges.get(probe).is_some_and(&holds) {
-        bound = probe.saturating_add(1);
-        probe = probe.saturating_add(bound);
-    }
-    let unknown = ranges.get(bound..probe.min(ranges.len())).unwrap_or_default();
-    if unknown.is_empty() { bound } else { bound.saturating_add(unknown.partition_point(holds)) }
-}
-
-/// How many ranges at the end have `tag`, where the one before them has not. Logarithmic in the answer, and two
-/// comparisons for none.
-#[inline]
-fn trailing(ranges: &[TrackedRange], tag: u32) -> usize {
-    let has_tag = |from_end: usize| {
-        let at = ranges.len().checked_sub(from_end);
-        at.and_then(|at| ranges.get(at)).is_some_and(|range| range.tag() == tag)
-    };
-    let (mut has, mut probe) = (0_usize, 1_usize);
-    while has_tag(probe) {
-        has = probe;
-        probe = probe.saturating_mul(2);
-    }
-    // `has` of them have it, `probe` of them have not.
-    let mut has_not = probe;
-    while has_not.saturating_sub(has) > 1 {
-        let middle = has.midpoint(has_not);
-        if has_tag(middle) {
-            has = middle;
-        } else {
-            has_not = middle;
-        }
-    }
-    has
-}
-
-/// Sorts `run`, joins what touches and gives how many ranges remain at its front.
-#[inline(never)]
-fn sort_and_join(run: &mut [TrackedRange]) -> Result<usize, InsertError> {
-    run.sort_unstable_by_key(TrackedRange::base);
-    let cells = core::cell::Cell::from_mut(run).as_slice_of_cells();
-    let mut kept = cells.iter();
-    let Some(mut slot) = kept.next() else { return Ok(0) };
-    let mut len = 1_usize;
-    for cell in cells.iter().skip(1) {
-        let (last, next) = (slot.get(), cell.get());
-        if next.base() < last.end() {
-            return Err(InsertError::Overlap { address: next.base(), with: None });
-        }
-        if let Some(joined) = last.range().join(&next.range()) {
-            slot.set(TrackedRange::new(joined, last.tag()));
-        } else if let Some(free) = kept.next() {
-            free.set(next);
-            slot = free;
-            len = len.saturating_add(1);
-        }
-    }
-    Ok(len)
 }
