@@ -24,5 +24,5 @@ pub use range_set::{InsertError, RangeSet};
 pub use receiver::{DataAccess, InstructionAccess, MAX_RECEIVERS, Permissions, Receiver};
 pub use relinquish::RelinquishDescriptor;
 pub use retrieve::{RetrieveFlags, RetrieveRequest, RetrieveResponse};
-pub use send::{Ranges, Receivers, SendDescriptor, SendFlags, SendRules};
+pub use send::{Ranges, Receivers, SendDescriptor, SendFlags, SendHead, SendRules};
 pub use store::{FixedRanges, RangeStore, StoreFull, TrackedRange};

@@ -2,11 +2,12 @@ use core::slice;
 
 use ffa_abi::{PartitionId, Transaction, Version};
 
-use self::layout::Header;
-use crate::wire::{Constituent, Emad, EmadV1_0, EmadV1_2, HeaderV1_0};
-use crate::{DescriptorError, IpaRange, MemoryAttributes, Permissions, Receiver};
+pub use self::head::{Receivers, SendHead};
+use crate::wire::Constituent;
+use crate::{DescriptorError, IpaRange, MemoryAttributes};
 
 mod check;
+mod head;
 mod layout;
 
 /// What a send descriptor is held against.
@@ -36,6 +37,12 @@ impl SendFlags {
 
     const TIME_SLICE: u32 = 2;
 
+    /// For a word that [`SendHead`] checked.
+    #[inline]
+    const fn from_checked(word: u32) -> Self {
+        Self(word)
+    }
+
     /// Whether all of `other` is set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
@@ -50,22 +57,13 @@ impl SendFlags {
     }
 }
 
-/// The memory transaction descriptor of an FFA_MEM_SHARE, FFA_MEM_LEND or FFA_MEM_DONATE, checked.
+/// The memory transaction descriptor of an FFA_MEM_SHARE, FFA_MEM_LEND or FFA_MEM_DONATE, whole and checked.
 ///
 /// A view of the bytes that were parsed: it copies neither receivers nor ranges.
 #[derive(Clone, Copy, Debug)]
 pub struct SendDescriptor<'a> {
-    header: &'a HeaderV1_0,
-    total_pages: u32,
-    emads: Emads<'a>,
+    head: SendHead<'a>,
     ranges: &'a [Constituent],
-}
-
-/// The endpoint memory access descriptors, in the size that the descriptor has.
-#[derive(Clone, Copy, Debug)]
-enum Emads<'a> {
-    V1_0(&'a [EmadV1_0]),
-    V1_2(&'a [EmadV1_2]),
 }
 
 impl<'a> SendDescriptor<'a> {
@@ -86,53 +84,52 @@ impl<'a> SendDescriptor<'a> {
     /// FF-A v1.0 (DEN0077A issue A) Table 5.19; v1.1 (issue E) Tables 10.13 to 10.21; from v1.2, DEN0140.
     #[inline]
     pub fn parse(bytes: &'a [u8], rules: &SendRules) -> Result<Self, DescriptorError> {
-        let header = Header::read(bytes, rules.version)?;
-        header.check(rules)?;
-        let (emads, composite_offset, rest) = if header.emad_size == size_of::<EmadV1_0>() {
-            let (emads, rest) = header.emads(bytes)?;
-            (Emads::V1_0(emads), check::receivers(emads, rules)?, rest)
-        } else {
-            let (emads, rest) = header.emads(bytes)?;
-            (Emads::V1_2(emads), check::receivers(emads, rules)?, rest)
-        };
-        let (total_pages, ranges) = layout::composite(bytes, composite_offset, rest)?;
-        check::ranges(ranges, total_pages)?;
-        Ok(Self { header: header.fields, total_pages, emads, ranges })
+        let (head, range_count, rest) = SendHead::read(bytes, rules)?;
+        let ranges = layout::constituents(rest, range_count, bytes)?;
+        check::ranges(ranges, head.total_pages())?;
+        Ok(Self { head, ranges })
+    }
+
+    /// All but the ranges.
+    #[must_use]
+    #[inline]
+    pub const fn head(&self) -> SendHead<'a> {
+        self.head
     }
 
     /// The sender, who is the caller.
     #[must_use]
     #[inline]
     pub fn sender(&self) -> PartitionId {
-        PartitionId(self.header.sender.get())
+        self.head.sender()
     }
 
     /// Memory attributes.
     #[must_use]
     #[inline]
     pub fn attributes(&self) -> MemoryAttributes {
-        MemoryAttributes::from_checked(self.header.attributes.get())
+        self.head.attributes()
     }
 
     /// Flags.
     #[must_use]
     #[inline]
     pub fn flags(&self) -> SendFlags {
-        SendFlags(self.header.flags.get()) // checked by `parse`
+        self.head.flags()
     }
 
     /// The sender's tag: any value, for the receivers.
     #[must_use]
     #[inline]
     pub fn tag(&self) -> u64 {
-        self.header.tag.get()
+        self.head.tag()
     }
 
     /// The receivers: at least one, at most [`MAX_RECEIVERS`](crate::MAX_RECEIVERS), none twice.
     #[must_use]
     #[inline]
     pub fn receivers(&self) -> Receivers<'a> {
-        Receivers(self.emads)
+        self.head.receivers()
     }
 
     /// The ranges, at least one, in the order of the descriptor.
@@ -146,50 +143,11 @@ impl<'a> SendDescriptor<'a> {
     #[must_use]
     #[inline]
     pub const fn total_pages(&self) -> u32 {
-        self.total_pages
+        self.head.total_pages()
     }
 }
 
-/// The receivers of a [`SendDescriptor`].
-#[derive(Clone, Debug)]
-pub struct Receivers<'a>(Emads<'a>);
-
-impl Iterator for Receivers<'_> {
-    type Item = Receiver;
-
-    #[inline]
-    fn next(&mut self) -> Option<Receiver> {
-        match &mut self.0 {
-            Emads::V1_0(emads) => next_receiver(emads),
-            Emads::V1_2(emads) => next_receiver(emads),
-        }
-    }
-
-    #[inline]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let len = match self.0 {
-            Emads::V1_0(emads) => emads.len(),
-            Emads::V1_2(emads) => emads.len(),
-        };
-        (len, Some(len))
-    }
-}
-
-impl ExactSizeIterator for Receivers<'_> {}
-
-#[inline]
-fn next_receiver<E: Emad>(emads: &mut &[E]) -> Option<Receiver> {
-    let (emad, rest) = emads.split_first()?;
-    *emads = rest;
-    let head = emad.head();
-    Some(Receiver {
-        id: PartitionId(head.receiver.get()),
-        permissions: Permissions::from_bits(head.permissions).unwrap_or_default(), // checked by `parse`
-        impdef: emad.impdef(),
-    })
-}
-
-/// The ranges of a [`SendDescriptor`].
+/// Ranges of a send, in the order of the descriptor.
 #[derive(Clone, Debug)]
 pub struct Ranges<'a>(slice::Iter<'a, Constituent>);
 

@@ -69,7 +69,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The composite at `offset`: its total page count, and its constituents, which must end where `bytes` do.
+/// The composite at `offset`, and what follows it.
 ///
 /// `after_emads` is the part of `bytes` that it may be in.
 #[inline]
@@ -77,7 +77,7 @@ pub(super) fn composite<'a>(
     bytes: &'a [u8],
     offset: u32,
     after_emads: &'a [u8],
-) -> Result<(u32, &'a [Constituent]), DescriptorError> {
+) -> Result<(&'a Composite, &'a [u8]), DescriptorError> {
     let start = u64::from(offset);
     let after = (bytes.len() as u64).wrapping_sub(after_emads.len() as u64);
     // Right after the endpoint memory access descriptors it is aligned, since those are.
@@ -94,24 +94,35 @@ pub(super) fn composite<'a>(
     if composite.reserved.get() != 0 {
         return Err(reserved("composite bytes 8 to 15", composite.reserved.get()));
     }
-    let count = composite.range_count.get();
-    let need = u64::from(count).wrapping_mul(size_of::<Constituent>() as u64); // 36 bits
-    if rest.len() as u64 != need {
-        return Err(wrong_length(start, need, bytes));
-    }
-    let (ranges, _) = <[Constituent]>::ref_from_prefix_with_elems(rest, to_usize(count))
-        .map_err(|_| wrong_length(start, need, bytes))?;
-    Ok((composite.total_pages.get(), ranges))
+    Ok((composite, rest))
 }
 
-/// Says why the constituents of a composite at `start` do not end where `bytes` do.
+/// The `count` constituents that `rest` must consist of, which is the end of `bytes`.
+#[inline]
+pub(super) fn constituents<'a>(
+    rest: &'a [u8],
+    count: u32,
+    bytes: &[u8],
+) -> Result<&'a [Constituent], DescriptorError> {
+    let need = u64::from(count).wrapping_mul(size_of::<Constituent>() as u64); // 36 bits
+    let wrong = || {
+        let start = (bytes.len() as u64).wrapping_sub(rest.len() as u64);
+        wrong_length(start, need, bytes.len() as u64)
+    };
+    if rest.len() as u64 != need {
+        return Err(wrong());
+    }
+    let (ranges, _) =
+        <[Constituent]>::ref_from_prefix_with_elems(rest, to_usize(count)).map_err(|_| wrong())?;
+    Ok(ranges)
+}
+
+/// Says why `need` bytes of constituents from `start` on do not end where the descriptor of `have` bytes does.
 #[cold]
-fn wrong_length(start: u64, need: u64, bytes: &[u8]) -> DescriptorError {
-    let first = start.saturating_add(size_of::<Composite>() as u64);
-    let end = first.saturating_add(need);
-    let have = bytes.len() as u64;
+fn wrong_length(start: u64, need: u64, have: u64) -> DescriptorError {
+    let end = start.saturating_add(need);
     if end > have {
-        truncated("constituents", first, need, bytes)
+        DescriptorError::Truncated { field: "constituents", offset: start, need, have }
     } else {
         DescriptorError::Excess { end, have }
     }

@@ -1,0 +1,124 @@
+use ffa_abi::PartitionId;
+
+use super::layout::{self, Header};
+use super::{SendFlags, SendRules, check};
+use crate::wire::{Emad, EmadV1_0, EmadV1_2, HeaderV1_0};
+use crate::{DescriptorError, MemoryAttributes, Permissions, Receiver};
+
+/// All of a send descriptor but its ranges, checked: header, endpoint memory access descriptors, and what the composite
+/// says of the ranges.
+///
+/// A view of the bytes that were parsed: it copies nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct SendHead<'a> {
+    header: &'a HeaderV1_0,
+    emads: Emads<'a>,
+    total_pages: u32,
+}
+
+/// The endpoint memory access descriptors, in the size that the descriptor has.
+#[derive(Clone, Copy, Debug)]
+enum Emads<'a> {
+    V1_0(&'a [EmadV1_0]),
+    V1_2(&'a [EmadV1_2]),
+}
+
+impl<'a> SendHead<'a> {
+    /// Reads and checks the head at the start of `bytes`. Gives also the number of ranges, and the bytes that follow.
+    #[inline]
+    pub(super) fn read(bytes: &'a [u8], rules: &SendRules) -> Result<(Self, u32, &'a [u8]), DescriptorError> {
+        let header = Header::read(bytes, rules.version)?;
+        header.check(rules)?;
+        let (emads, composite_offset, rest) = if header.emad_size == size_of::<EmadV1_0>() {
+            let (emads, rest) = header.emads(bytes)?;
+            (Emads::V1_0(emads), check::receivers(emads, rules)?, rest)
+        } else {
+            let (emads, rest) = header.emads(bytes)?;
+            (Emads::V1_2(emads), check::receivers(emads, rules)?, rest)
+        };
+        let (composite, rest) = layout::composite(bytes, composite_offset, rest)?;
+        let head = Self { header: header.fields, emads, total_pages: composite.total_pages.get() };
+        Ok((head, composite.range_count.get(), rest))
+    }
+
+    /// The sender, who is the caller.
+    #[must_use]
+    #[inline]
+    pub fn sender(&self) -> PartitionId {
+        PartitionId(self.header.sender.get())
+    }
+
+    /// Memory attributes.
+    #[must_use]
+    #[inline]
+    pub fn attributes(&self) -> MemoryAttributes {
+        MemoryAttributes::from_checked(self.header.attributes.get())
+    }
+
+    /// Flags.
+    #[must_use]
+    #[inline]
+    pub fn flags(&self) -> SendFlags {
+        SendFlags::from_checked(self.header.flags.get())
+    }
+
+    /// The sender's tag: any value, for the receivers.
+    #[must_use]
+    #[inline]
+    pub fn tag(&self) -> u64 {
+        self.header.tag.get()
+    }
+
+    /// The receivers: at least one, at most [`MAX_RECEIVERS`](crate::MAX_RECEIVERS), none twice.
+    #[must_use]
+    #[inline]
+    pub fn receivers(&self) -> Receivers<'a> {
+        Receivers(self.emads)
+    }
+
+    /// Number of 4 KiB pages of all ranges together, as the composite says.
+    #[must_use]
+    #[inline]
+    pub const fn total_pages(&self) -> u32 {
+        self.total_pages
+    }
+}
+
+/// The receivers of a send.
+#[derive(Clone, Debug)]
+pub struct Receivers<'a>(Emads<'a>);
+
+impl Iterator for Receivers<'_> {
+    type Item = Receiver;
+
+    #[inline]
+    fn next(&mut self) -> Option<Receiver> {
+        match &mut self.0 {
+            Emads::V1_0(emads) => next_receiver(emads),
+            Emads::V1_2(emads) => next_receiver(emads),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let len = match self.0 {
+            Emads::V1_0(emads) => emads.len(),
+            Emads::V1_2(emads) => emads.len(),
+        };
+        (len, Some(len))
+    }
+}
+
+impl ExactSizeIterator for Receivers<'_> {}
+
+#[inline]
+fn next_receiver<E: Emad>(emads: &mut &[E]) -> Option<Receiver> {
+    let (emad, rest) = emads.split_first()?;
+    *emads = rest;
+    let head = emad.head();
+    Some(Receiver {
+        id: PartitionId(head.receiver.get()),
+        permissions: Permissions::from_bits(head.permissions).unwrap_or_default(), // checked by `SendHead::read`
+        impdef: emad.impdef(),
+    })
+}
