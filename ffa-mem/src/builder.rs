@@ -1,10 +1,14 @@
 use core::slice;
 
 use ffa_abi::{PartitionId, Version};
-use zerocopy::{FromBytes, IntoBytes};
 
-use crate::wire::{Composite, Constituent, Emad, EmadHead, EmadV1_0, EmadV1_2, HeaderV1_0, HeaderV1_1};
+pub use self::fragment::{FragmentBuilder, SendTotals, Unsent};
+use self::head::Head;
+use crate::wire::{Composite, Constituent};
 use crate::{MAX_RECEIVERS, MemoryAttributes, PageRange, Receiver, SendFlags};
+
+mod fragment;
+mod head;
 
 /// What the header of a send descriptor says, beside receivers and ranges.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +44,17 @@ pub enum BuildError {
     /// The page counts of all ranges together exceed 32 bits.
     #[error("the ranges have 2^32 pages or more")]
     TotalPages,
+    /// The length of the descriptor exceeds 32 bits.
+    #[error("the descriptor has 2^32 bytes or more")]
+    TotalLen,
+    /// With this range the descriptor could no longer have the totals that it begins with.
+    #[error("{pages} pages are no range of {left:?}")]
+    Totals {
+        /// Pages of the range.
+        pages: u32,
+        /// What is left of the totals.
+        left: SendTotals,
+    },
 }
 
 /// Writes a send descriptor into a buffer, in canonical form.
@@ -79,40 +94,15 @@ impl<'a> SendBuilder<'a> {
     where
         I: IntoIterator<Item = Receiver, IntoIter: ExactSizeIterator>,
     {
-        let receivers = receivers.into_iter();
-        let count = receivers.len();
-        if count == 0 || count > MAX_RECEIVERS as usize {
-            return Err(BuildError::Receivers { count });
-        }
-        let emad_count = count as u32; // at most `MAX_RECEIVERS`
-        let has_impdef = header.version >= Version::V1_2;
-        let emad_size = if has_impdef { size_of::<EmadV1_2>() } else { size_of::<EmadV1_0>() } as u32;
-        let (header_len, rest) = header.write(buf, emad_count, emad_size)?;
-        let composite_offset = header_len + emad_count * emad_size; // at most 48 + 64 * 32
-        let rest = if has_impdef {
-            write_emads(rest, receivers, |receiver| EmadV1_2 {
-                head: emad_head(receiver, composite_offset),
-                impdef: receiver.impdef.map(Into::into),
-                reserved: 0.into(),
-            })?
-        } else {
-            write_emads(rest, receivers, |receiver| EmadV1_0 {
-                head: emad_head(receiver, composite_offset),
-                reserved: 0.into(),
-            })?
-        };
-        let (composite, rest) = Composite::mut_from_prefix(rest).map_err(|_| BuildError::BufferFull)?;
-        let capacity = rest.len() / size_of::<Constituent>();
-        let (free, _) = <[Constituent]>::mut_from_prefix_with_elems(rest, capacity)
-            .map_err(|_| BuildError::BufferFull)?;
-        let head_len = composite_offset as usize + size_of::<Composite>();
+        let Head { composite, ranges, len } = Head::write(buf, header, receivers)?;
+        let capacity = ranges.len();
         Ok(Self {
             composite,
-            free: free.iter_mut(),
+            free: ranges.iter_mut(),
             last: None,
             end: NO_END,
             total_pages: 0,
-            head_len,
+            head_len: len,
             capacity,
         })
     }
@@ -166,64 +156,4 @@ impl<'a> SendBuilder<'a> {
         // Both are parts of the buffer's length.
         Ok(self.head_len.wrapping_add(count.wrapping_mul(size_of::<Constituent>())))
     }
-}
-
-impl SendHeader {
-    /// Writes the header to the start of `buf`; gives its length and what follows it.
-    #[inline]
-    fn write<'a>(
-        &self,
-        buf: &'a mut [u8],
-        emad_count: u32,
-        emad_size: u32,
-    ) -> Result<(u32, &'a mut [u8]), BuildError> {
-        let start = HeaderV1_0 {
-            sender: self.sender.0.into(),
-            attributes: self.attributes.bits().into(),
-            flags: self.flags.word().into(),
-            handle: 0.into(),
-            tag: self.tag.into(),
-            emad_size: 0.into(),
-            emad_count: emad_count.into(),
-        };
-        if self.version < Version::V1_1 {
-            let (slot, rest) = HeaderV1_0::mut_from_prefix(buf).map_err(|_| BuildError::BufferFull)?;
-            *slot = start;
-            return Ok((size_of::<HeaderV1_0>() as u32, rest));
-        }
-        let len = size_of::<HeaderV1_1>() as u32;
-        let (slot, rest) = HeaderV1_1::mut_from_prefix(buf).map_err(|_| BuildError::BufferFull)?;
-        *slot = HeaderV1_1 {
-            start: HeaderV1_0 { emad_size: emad_size.into(), ..start },
-            emad_offset: len.into(),
-            reserved_36: 0.into(),
-            reserved_40: 0.into(),
-        };
-        Ok((len, rest))
-    }
-}
-
-#[inline]
-fn emad_head(receiver: Receiver, composite_offset: u32) -> EmadHead {
-    EmadHead {
-        receiver: receiver.id.0.into(),
-        permissions: receiver.permissions.bits(),
-        flags: 0,
-        composite_offset: composite_offset.into(),
-    }
-}
-
-/// Writes one `E` per receiver to the start of `buf` and gives what follows them.
-#[inline]
-fn write_emads<'a, E: Emad + IntoBytes + 'a>(
-    buf: &'a mut [u8],
-    mut receivers: impl ExactSizeIterator<Item = Receiver>,
-    emad: impl Fn(Receiver) -> E,
-) -> Result<&'a mut [u8], BuildError> {
-    let count = receivers.len();
-    let (slots, rest) = <[E]>::mut_from_prefix_with_elems(buf, count).map_err(|_| BuildError::BufferFull)?;
-    for slot in slots {
-        *slot = emad(receivers.next().ok_or(BuildError::Receivers { count })?);
-    }
-    Ok(rest)
 }

@@ -17,7 +17,7 @@ pub enum DescriptorError {
         offset: u64,
         /// Its length in bytes.
         need: u64,
-        /// Length of the whole descriptor in bytes.
+        /// Length in bytes of the whole descriptor, or of the first fragment if the head does not fit that.
         have: u64,
     },
     /// Bytes follow the last constituent, so the range count and the length disagree.
@@ -27,6 +27,14 @@ pub enum DescriptorError {
         end: u64,
         /// Length of the whole descriptor in bytes.
         have: u64,
+    },
+    /// A fragment is empty, ends within a constituent, or has more than is to come.
+    #[error("fragment of {len} bytes, need whole constituents of 16 bytes and at most {left} bytes of them")]
+    FragmentLength {
+        /// Length of the fragment in bytes, without the head.
+        len: u64,
+        /// How many bytes are to come.
+        left: u32,
     },
     /// Bits that must be zero are not.
     #[error("{field} = {value:#x} sets bits that must be zero")]
@@ -211,7 +219,7 @@ pub enum DescriptorError {
     TotalPages {
         /// The total in the composite descriptor.
         total: u32,
-        /// Sum over the constituents.
+        /// Sum over the constituents, of one page for each that is yet to come.
         sum: u64,
     },
     /// A constituent is not a range.
@@ -243,6 +251,7 @@ impl DescriptorError {
             Self::Sender { .. } | Self::ShareAttributes { .. } => Status::Denied,
             Self::Truncated { .. }
             | Self::Excess { .. }
+            | Self::FragmentLength { .. }
             | Self::Reserved { .. }
             | Self::Attributes { .. }
             | Self::NonSecure { .. }

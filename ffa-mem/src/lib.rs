@@ -16,13 +16,15 @@ mod store;
 mod wire;
 
 pub use attributes::{Cacheability, DeviceType, MemoryAttributes, MemoryType, Shareability};
-pub use builder::{BuildError, SendBuilder, SendHeader};
+pub use builder::{BuildError, FragmentBuilder, SendBuilder, SendHeader, SendTotals, Unsent};
 pub use endpoint::EndpointBuffers;
 pub use error::DescriptorError;
-pub use range::{Guest, IpaRange, PAGE_SIZE, PageRange, PhysRange, Physical, RangeError};
+pub use range::{Guest, IpaRange, Joiner, PAGE_SIZE, PageRange, PhysRange, Physical, RangeError};
 pub use range_set::{InsertError, RangeSet};
 pub use receiver::{DataAccess, InstructionAccess, MAX_RECEIVERS, Permissions, Receiver};
 pub use relinquish::RelinquishDescriptor;
 pub use retrieve::{RetrieveFlags, RetrieveRequest, RetrieveResponse};
-pub use send::{Ranges, Receivers, SendDescriptor, SendFlags, SendHead, SendRules};
+pub use send::{
+    FirstFragment, Ranges, Reassembly, Receivers, SendDescriptor, SendFlags, SendHead, SendRules,
+};
 pub use store::{FixedRanges, RangeStore, StoreFull, TrackedRange};

@@ -123,9 +123,53 @@ impl<Space> PageRange<Space> {
     }
 }
 
+impl<Space> PageRange<Space> {
+    /// Each page as a range of its own, in ascending order.
+    pub fn single_pages(self) -> impl Iterator<Item = Self> + use<Space> {
+        let page = move |index| self.base.wrapping_add(u64::from(index) * PAGE_SIZE); // within the range
+        (0..self.pages).map(move |index| Self::from_checked(page(index), 1))
+    }
+}
+
 impl<Space> fmt::Debug for PageRange<Space> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}+{}p", self.base, self.pages)
+    }
+}
+
+/// Joins ranges that touch and come one after the other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Joiner<Space> {
+    last: Option<PageRange<Space>>,
+}
+
+impl<Space: Copy> Joiner<Space> {
+    /// Without any range.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { last: None }
+    }
+
+    /// Takes `range`, and gives the ranges before it as one if `range` cannot be joined with them.
+    pub fn push(&mut self, range: PageRange<Space>) -> Option<PageRange<Space>> {
+        match self.last.and_then(|last| last.join(&range)) {
+            Some(joined) => {
+                self.last = Some(joined);
+                None
+            }
+            None => self.last.replace(range),
+        }
+    }
+
+    /// Gives the last ranges as one.
+    pub fn finish(self) -> Option<PageRange<Space>> {
+        self.last
+    }
+}
+
+impl<Space: Copy> Default for Joiner<Space> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

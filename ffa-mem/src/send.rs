@@ -2,11 +2,13 @@ use core::slice;
 
 use ffa_abi::{PartitionId, Transaction, Version};
 
+pub use self::fragment::{FirstFragment, Reassembly};
 pub use self::head::{Receivers, SendHead};
 use crate::wire::Constituent;
 use crate::{DescriptorError, IpaRange, MemoryAttributes};
 
 mod check;
+mod fragment;
 mod head;
 mod layout;
 

@@ -212,8 +212,14 @@ impl Gathered {
 #[cold]
 #[inline(never)]
 fn find_bad_range(ranges: &[Constituent], total: u32) -> Result<(), DescriptorError> {
+    let sum = each_range(ranges, 0)?;
+    if sum == u64::from(total) { Ok(()) } else { Err(DescriptorError::TotalPages { total, sum }) }
+}
+
+/// Checks constituents one by one and gives the sum of their page counts. `first` is the index of the first.
+pub(super) fn each_range(ranges: &[Constituent], first: u32) -> Result<u64, DescriptorError> {
     let mut sum = 0_u64;
-    for (index, constituent) in (0_u32..).zip(ranges) {
+    for (index, constituent) in (first..).zip(ranges) {
         let pages = constituent.page_count.get();
         IpaRange::new(constituent.address.get(), pages)
             .map_err(|source| DescriptorError::Range { index, source })?;
@@ -223,5 +229,5 @@ fn find_bad_range(ranges: &[Constituent], total: u32) -> Result<(), DescriptorEr
         }
         sum = sum.saturating_add(u64::from(pages));
     }
-    if sum == u64::from(total) { Ok(()) } else { Err(DescriptorError::TotalPages { total, sum }) }
+    Ok(sum)
 }

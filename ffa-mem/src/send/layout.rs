@@ -117,6 +117,13 @@ pub(super) fn constituents<'a>(
     Ok(ranges)
 }
 
+/// The length of a head that ends at `start`, where `count` constituents after it end where the descriptor does.
+pub(super) fn head_len(start: u64, count: u32, total_len: u32) -> Result<u32, DescriptorError> {
+    let need = u64::from(count).wrapping_mul(size_of::<Constituent>() as u64); // 36 bits
+    let len = u32::try_from(start).ok().filter(|_| start.saturating_add(need) == total_len.into());
+    len.ok_or_else(|| wrong_length(start, need, total_len.into()))
+}
+
 /// Says why `need` bytes of constituents from `start` on do not end where the descriptor of `have` bytes does.
 #[cold]
 fn wrong_length(start: u64, need: u64, have: u64) -> DescriptorError {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+pub mod any;
+
 use ffa_abi::{PartitionId, Transaction, Version};
 use ffa_mem::{DescriptorError, SendDescriptor, SendRules};
 
