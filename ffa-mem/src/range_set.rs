@@ -2,9 +2,10 @@ use core::ops::Range;
 
 use ffa_abi::Status;
 
-use self::runs::{Span, first_common, runs, sort_and_join, trailing};
+use self::runs::{Span, first_common, first_double, join, runs, trailing};
 use crate::{IpaRange, RangeStore, StoreFull, TrackedRange};
 
+mod draft;
 mod runs;
 
 /// The page ranges that are spoken for in one VM, no two of which overlap.
@@ -12,6 +13,24 @@ mod runs;
 /// All ranges of one share, or of whatever else holds pages, have one tag. They stand next to each other in the
 /// storage, sorted, with neighbours joined: a *run*. Whether a range is free is answered by the first and the last
 /// range of each run, and by a search within the few runs around it. Nothing here takes quadratic time.
+///
+/// A run whose ranges come little by little, and whose order matters, goes through three states:
+///
+/// | state | ranges | holds its pages | left by |
+/// | --- | --- | --- | --- |
+/// | draft | as they came | no | [`seal`](Self::seal) |
+/// | sealed | sorted, each with its place | yes | [`settle`](Self::settle) |
+/// | settled, as [`insert`](Self::insert) leaves it | sorted and joined | yes | |
+///
+/// With `n` ranges in the set, `m` of them in the run at hand, and `r` runs:
+///
+/// | | steps |
+/// | --- | --- |
+/// | [`insert`](Self::insert), [`seal`](Self::seal) | `m log m + r log n`, and a merge with each run that lies between its pages |
+/// | [`extend_draft`](Self::extend_draft) | `r log n`, one for each range that is added, and `n` if another run was begun since |
+/// | [`in_order`](Self::in_order), [`retag`](Self::retag) | `m + r log n` |
+/// | [`settle`](Self::settle), [`remove`](Self::remove) | `m + r log n`, and one for each range behind the run |
+/// | [`overlapping`](Self::overlapping) | `r log n` |
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RangeSet<S> {
     store: S,
@@ -32,6 +51,12 @@ pub enum InsertError {
         /// Who holds it; `None` if the ranges overlap each other.
         with: Option<u32>,
     },
+    /// An address in a draft has more than 52 bits: no page is there.
+    #[error("address {address:#x} has more than 52 bits")]
+    Address {
+        /// The address.
+        address: u64,
+    },
     /// The set has ranges with this tag.
     #[error("tag {tag} is in use")]
     TagInUse {
@@ -42,13 +67,15 @@ pub enum InsertError {
 
 impl InsertError {
     /// The status for a guest whose ranges these were: NO_MEMORY, INVALID_PARAMETERS for ranges that overlap each
-    /// other, DENIED for pages that are held.
+    /// other, DENIED for pages that are held, or not there.
     #[must_use]
     pub const fn status(&self) -> Status {
         match self {
             Self::Full(StoreFull) => Status::NoMemory,
             Self::Overlap { with: None, .. } => Status::InvalidParameters,
-            Self::Overlap { with: Some(_), .. } | Self::TagInUse { .. } => Status::Denied,
+            Self::Overlap { with: Some(_), .. } | Self::Address { .. } | Self::TagInUse { .. } => {
+                Status::Denied
+            }
         }
     }
 }
@@ -59,6 +86,14 @@ impl<S: RangeStore> RangeSet<S> {
     pub fn new(mut store: S) -> Self {
         store.truncate(0);
         Self { store }
+    }
+
+    /// Makes room for `more` ranges at once, if the storage does so.
+    ///
+    /// # Errors
+    /// [`StoreFull`].
+    pub fn try_reserve(&mut self, more: usize) -> Result<(), StoreFull> {
+        self.store.try_reserve(more)
     }
 
     /// Inserts `ranges` in any order under `tag`, all or none.
@@ -109,19 +144,7 @@ impl<S: RangeStore> RangeSet<S> {
             self.store.truncate(held.saturating_add(kept));
         }
         let (old, new) = self.store.as_slice().split_at_checked(held).unwrap_or_default();
-        let span = Span::of(new);
-        for run in runs(old) {
-            let with = run.tag();
-            if with == tag {
-                return Err(InsertError::TagInUse { tag });
-            }
-            if span.may_overlap(&run) {
-                if let Some(address) = first_common(run.ranges, new) {
-                    return Err(InsertError::Overlap { address, with: Some(with) });
-                }
-            }
-        }
-        Ok(())
+        check_held(old, tag, new)
     }
 
     /// Removes the ranges with `tag` and gives the number of their pages, zero if there are none.
@@ -158,7 +181,7 @@ impl<S: RangeStore> RangeSet<S> {
         Ok(len)
     }
 
-    /// The ranges with `tag`, in ascending order; none if the tag is not in use.
+    /// The ranges with `tag`, in ascending order, those of a draft as they came; none if the tag is not in use.
     #[must_use]
     pub fn ranges(&self, tag: u32) -> impl ExactSizeIterator<Item = IpaRange> + Clone {
         self.run(tag).iter().map(TrackedRange::range)
@@ -170,7 +193,7 @@ impl<S: RangeStore> RangeSet<S> {
         self.store.as_slice().get(self.find(tag)).unwrap_or_default()
     }
 
-    /// The tag of a range that has a page in common with `range`.
+    /// The tag of a range, not of a draft, that has a page in common with `range`.
     #[must_use]
     pub fn overlapping(&self, range: IpaRange) -> Option<u32> {
         let range = [TrackedRange::new(range, 0)];
@@ -225,5 +248,38 @@ impl<S: RangeStore> RangeSet<S> {
             rest = rest.get(..start).unwrap_or_default();
         }
         0..0
+    }
+}
+
+/// Checks that `old` has neither `tag` nor a page of `new`, which is sorted.
+#[inline]
+fn check_held(old: &[TrackedRange], tag: u32, new: &[TrackedRange]) -> Result<(), InsertError> {
+    let span = Span::of(new);
+    for run in runs(old) {
+        let with = run.tag();
+        if with == tag {
+            return Err(InsertError::TagInUse { tag });
+        }
+        if span.may_overlap(&run) {
+            if let Some(address) = first_common(run.ranges, new) {
+                return Err(InsertError::Overlap { address, with: Some(with) });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sorts `ranges`, joins what touches and gives how many remain at their front.
+#[inline(never)]
+fn sort_and_join(ranges: &mut [TrackedRange]) -> Result<usize, InsertError> {
+    sort(ranges)?;
+    Ok(join(ranges))
+}
+
+fn sort(ranges: &mut [TrackedRange]) -> Result<(), InsertError> {
+    ranges.sort_unstable_by_key(TrackedRange::base);
+    match first_double(ranges) {
+        Some(address) => Err(InsertError::Overlap { address, with: None }),
+        None => Ok(()),
     }
 }

@@ -1,14 +1,14 @@
 //! What is asked of sorted ranges: which runs there are, and which pages they have in common.
 
+use core::cell::Cell;
 use core::slice;
 
-use super::InsertError;
-use crate::TrackedRange;
+use crate::{PAGE_SIZE, TrackedRange};
 
-/// The ranges of one tag: at least one, sorted, disjoint.
+/// The ranges of one tag: at least one, sorted and disjoint unless it is a draft.
 #[derive(Clone, Copy)]
 pub(super) struct Run<'a> {
-    pub first: &'a TrackedRange,
+    first: &'a TrackedRange,
     pub ranges: &'a [TrackedRange],
 }
 
@@ -35,14 +35,12 @@ impl Run<'_> {
     pub fn tag(&self) -> u32 {
         self.first.tag()
     }
-
-    #[inline]
-    fn end(&self) -> u64 {
-        self.ranges.last().unwrap_or(self.first).end()
-    }
 }
 
-/// From the first to the last page of a sorted list of ranges.
+/// From the first to the last page of sorted ranges, or somewhat further.
+///
+/// The word of a range is taken for its base. The first of a sealed run has no place in it, and the last one can only
+/// seem to end higher.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
     base: u64,
@@ -53,24 +51,33 @@ impl Span {
     #[inline]
     pub fn of(ranges: &[TrackedRange]) -> Self {
         Self {
-            base: ranges.first().map_or(0, TrackedRange::base),
-            end: ranges.last().map_or(0, TrackedRange::end),
+            base: ranges.first().map_or(0, TrackedRange::word),
+            end: ranges.last().map_or(0, Self::end_of),
         }
     }
 
-    /// Whether anything of `run` is within. No run is far away from all others, so that this settles most.
+    #[inline]
+    fn end_of(last: &TrackedRange) -> u64 {
+        last.word().wrapping_add(u64::from(last.pages()) * PAGE_SIZE) // below 2^64 also with a place
+    }
+
+    /// Whether anything of `run` may be within; a draft may always be. No run is far away from all others, so that this settles most.
     #[inline]
     pub fn may_overlap(&self, run: &Run<'_>) -> bool {
-        run.first.base() < self.end && self.base < run.end()
+        let last = run.ranges.last().unwrap_or(run.first);
+        run.first.word() < self.end && self.base < Self::end_of(last)
     }
 }
 
-/// The lowest page that two sorted lists of disjoint ranges have in common.
+/// The lowest page that a run and a sorted list of disjoint ranges have in common. A draft holds none.
 ///
 /// Each range of the shorter list is looked up in what is left of the longer one, so the cost is that of a merge at
 /// most and that of a few binary searches where one list is short.
-pub(super) fn first_common(left: &[TrackedRange], right: &[TrackedRange]) -> Option<u64> {
-    let (few, mut many) = if left.len() <= right.len() { (left, right) } else { (right, left) };
+pub(super) fn first_common(run: &[TrackedRange], ranges: &[TrackedRange]) -> Option<u64> {
+    if run.first().is_some_and(TrackedRange::is_draft) {
+        return None;
+    }
+    let (few, mut many) = if run.len() <= ranges.len() { (run, ranges) } else { (ranges, run) };
     for range in few {
         let below = leading(many, |other| other.end() <= range.base());
         many = many.get(below..)?;
@@ -121,19 +128,20 @@ pub(super) fn trailing(ranges: &[TrackedRange], tag: u32) -> usize {
     has
 }
 
-/// Sorts `run`, joins what touches and gives how many ranges remain at its front.
-#[inline(never)]
-pub(super) fn sort_and_join(run: &mut [TrackedRange]) -> Result<usize, InsertError> {
-    run.sort_unstable_by_key(TrackedRange::base);
-    let cells = core::cell::Cell::from_mut(run).as_slice_of_cells();
+/// The first page that is in two ranges of a sorted list.
+pub(super) fn first_double(ranges: &[TrackedRange]) -> Option<u64> {
+    let mut pairs = ranges.iter().zip(ranges.iter().skip(1));
+    pairs.find(|(range, next)| next.base() < range.end()).map(|(_, next)| next.base())
+}
+
+/// Joins what touches in a sorted list of disjoint ranges, and gives how many remain at its front.
+pub(super) fn join(ranges: &mut [TrackedRange]) -> usize {
+    let cells = Cell::from_mut(ranges).as_slice_of_cells();
     let mut kept = cells.iter();
-    let Some(mut slot) = kept.next() else { return Ok(0) };
+    let Some(mut slot) = kept.next() else { return 0 };
     let mut len = 1_usize;
-    for cell in cells.iter().skip(1) {
-        let (last, next) = (slot.get(), cell.get());
-        if next.base() < last.end() {
-            return Err(InsertError::Overlap { address: next.base(), with: None });
-        }
+    for next in cells.iter().skip(1).map(Cell::get) {
+        let last = slot.get();
         if let Some(joined) = last.range().join(&next.range()) {
             slot.set(TrackedRange::new(joined, last.tag()));
         } else if let Some(free) = kept.next() {
@@ -142,5 +150,5 @@ pub(super) fn sort_and_join(run: &mut [TrackedRange]) -> Result<usize, InsertErr
             len = len.saturating_add(1);
         }
     }
-    Ok(len)
+    len
 }
