@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use ffa_abi::{
     Answer, Call, DirectRequest, DirectResponse, Function, FunctionId, Handle, MemReclaim, MemSend, Message,
-    PartitionId, ReclaimFlags, Regs, RxTxMap, Success, Transaction, Version, Width, version_answer,
+    PartitionId, PartitionInfo, ReclaimFlags, Regs, RxTxMap, Success, Transaction, Version, Width,
+    version_answer,
 };
 use ffa_hyp_glue::{
     Access, Caller, Conduit, Creation, Event, GuestFault, GuestMemory, Mediator, Observer, Outcome,
@@ -142,7 +143,14 @@ impl Observer for Null {
 
 type Ranges = FixedRanges<64>;
 type Vcpus = [VcpuSlot; 1];
-type Stores = StoresOf<Vec<VmSlot>, Vec<DutySlot>, Vec<Option<Record<Null, Ranges, Vcpus>>>, Ranges, Vcpus>;
+type Stores = StoresOf<
+    Vec<VmSlot>,
+    Vec<DutySlot>,
+    Vec<Option<Record<Null, Ranges, Vcpus>>>,
+    Ranges,
+    Vcpus,
+    Vec<PartitionInfo>,
+>;
 
 /// A guest that has asked for FF-A 1.2 and mapped its buffers.
 struct Bench {
@@ -156,7 +164,13 @@ impl Bench {
     fn new() -> Self {
         let mut hyp = Null { guest: Box::new([0; _]), tx: Box::new([0; _]) };
         let mut scratch = Box::new(Scratch::new());
-        let spmc = Spmc::probe(&mut hyp, Version::V1_2, &mut scratch).unwrap();
+        let spmc = Spmc::probe(
+            &mut hyp,
+            Version::V1_2,
+            &mut scratch,
+            [vec![PartitionInfo::default(); 4], vec![PartitionInfo::default(); 4]],
+        )
+        .unwrap();
         let records = (0..4).map(|_| None).collect();
         let mediator = Mediator::new(
             spmc,

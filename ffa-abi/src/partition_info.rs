@@ -97,6 +97,7 @@ impl Properties {
 
 /// One entry of the list of partitions.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[repr(C)] // the ID first, for which lists are searched: a load with no offset moves on to the next by itself
 pub struct PartitionInfo {
     /// The partition.
     pub id: PartitionId,

@@ -179,6 +179,12 @@ impl PartitionInfoWindow {
         u32::from(self.current - self.request.start) + 1
     }
 
+    /// Names the list as it is now.
+    #[must_use]
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
     /// Number of records of the whole list.
     #[must_use]
     pub fn total(&self) -> u32 {

@@ -12,6 +12,7 @@ use ffa_teardown::VmKey;
 use crate::dispatch::Reply;
 use crate::mediator::Guard;
 use crate::notification::Asked;
+use crate::partitions::Shown;
 use crate::visible::View;
 use crate::{Case, Mediator, Platform, Scratch, Stores};
 
@@ -76,6 +77,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::InvalidParameters);
         }
         let format = RecordFormat::for_version(version);
+        let shown = if get.count_only { Shown::InRegisters } else { Shown::InRx };
+        let state = self.look_again(hyp, state, vm, shown)?;
         let view = View { vm, version, uuid: get.uuid };
         let (mut count, mut len) = (0, 0);
         let mut page = &mut scratch.output[..];
@@ -124,13 +127,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         get: PartitionInfoGetRegs,
         regs: &mut Regs,
     ) -> Result<Reply, Status> {
-        let tag = state.list;
-        match (get.start, get.tag) {
-            (0, 0) => {}
+        let state = match (get.start, get.tag) {
+            (0, 0) => self.look_again(hyp, state, vm, Shown::InRegisters)?,
             (0, _) => return Err(Status::InvalidParameters),
-            (_, theirs) if theirs != tag.get() => return Err(Status::Retry),
-            _ => {}
-        }
+            (_, theirs) if theirs != state.list.get() => return Err(Status::Retry),
+            _ => state,
+        };
+        let tag = state.list;
         let mut window = ArrayVec::<PartitionInfo, WINDOW>::new();
         let mut total = 0;
         let view = View { vm, version, uuid: get.uuid };

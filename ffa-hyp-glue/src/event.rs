@@ -68,6 +68,10 @@ pub enum EventKind {
         /// 4 KiB pages.
         pages: u32,
     },
+    /// The list of SPs was read anew.
+    Listed,
+    /// The list of SPs could not be read anew: it stays what it was.
+    NotListed,
     /// An operator had what was given up tried again.
     Retried {
         /// Obligations that are due again.

@@ -71,17 +71,19 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 self.settings.compat.status(Function::MsgSend2, Case::NotPassedOn, strict)
             }
         };
-        let sp = self.spmc.partition(receiver);
+        let state = self.lock();
+        let sp = state.partitions.find(receiver);
         let sp = sp.filter(|_| hyp.permits(vm.id(), Relation::Message, receiver));
         let sp = sp.ok_or_else(|| refused(Status::InvalidParameters))?;
         let takes_messages = |properties: Properties| properties.contains(Properties::INDIRECT_MESSAGES);
-        let mut others = self.spmc.partitions().filter(|other| takes_messages(other.properties));
+        let mut others = state.partitions.records().iter().filter(|other| takes_messages(other.properties));
         if !forwarded
             || !takes_messages(sp.properties)
             || !others.all(|other| hyp.permits(vm.id(), Relation::Message, other.id))
         {
             return Err(refused(Status::Denied));
         }
+        drop(state);
         let send = MsgSend2 { sender: vm.id(), delay_schedule_receiver: false };
         match Answer::from_regs(&self.call_through(hyp, &send.to_regs())) {
             Answer::Success(_) => Ok(()),

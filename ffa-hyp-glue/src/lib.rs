@@ -8,10 +8,12 @@ mod dispatch;
 mod event;
 mod indirect;
 mod lifecycle;
+mod listing;
 mod mediator;
 mod memory;
 mod message;
 mod notification;
+mod partitions;
 mod preempted;
 mod record;
 mod rx;
@@ -28,8 +30,10 @@ mod visible;
 pub use compat::{Case, Compat, DIFFERENCES, Difference};
 pub use event::{Event, EventKind};
 pub use lifecycle::Creation;
+pub use listing::ListError;
 pub use mediator::{Caller, Mediator, Outcome, Quarantined, Scratch, Stores, StoresOf, VmReport};
 pub use notification::VcpuSlot;
+pub use partitions::Partitions;
 pub use record::Record;
 pub use seam::{
     Access, Conduit, GuestFault, GuestMemory, Observer, PageError, Pages, Permissions, Platform, Relation,

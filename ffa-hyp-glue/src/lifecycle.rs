@@ -45,28 +45,25 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(CreateError::IdTaken { vm });
         }
         vcpus.as_mut().fill(VcpuSlot::IDLE);
-        let subscribers = || self.spmc.subscribers.iter();
-        let notifies = self.served.spmc_notifies();
-        // The first obligation comes with the record that holds the reference: whoever ends the VM finds both.
-        let owes = notifies || subscribers().next().is_some();
-        let mut reference = owes.then(|| hyp.take(vm));
+        self.follow_spmc(hyp);
+        // The first obligation comes with the record that holds the reference: whoever ends the VM finds both. Whether
+        // there is one is known only under the lock, where no reference can be taken.
+        let mut reference = Some(hyp.take(vm));
         let mut state = self.lock();
-        let created = if notifies {
-            state.engine.create_with_bitmap(vm, subscribers(), vcpus.as_mut().len() as u32)
+        let State { engine, records, partitions, .. } = &mut *state;
+        let created = if self.served.spmc_notifies() {
+            engine.create_with_bitmap(vm, partitions.subscriptions(), vcpus.as_mut().len() as u32)
         } else {
-            state.engine.create(vm, subscribers())
+            engine.create(vm, partitions.subscriptions())
         };
-        let created = created.inspect(|created| {
-            debug_assert_eq!(created.take_reference, owes);
-            match state.records.as_mut().get_mut(created.vm.position()) {
-                Some(record) => {
-                    *record = Some(Record {
-                        reference: reference.take(),
-                        ..Record::new(created.vm, ranges, vcpus)
-                    });
-                }
-                None => debug_assert!(false, "fewer records than VM slots"),
+        let created = created.inspect(|created| match records.as_mut().get_mut(created.vm.position()) {
+            Some(record) => {
+                *record = Some(Record {
+                    reference: reference.take_if(|_| created.take_reference),
+                    ..Record::new(created.vm, ranges, vcpus)
+                });
             }
+            None => debug_assert!(false, "fewer records than VM slots"),
         });
         let lives = created.is_ok_and(|created| state.engine.phase(created.vm) == Ok(Phase::Live));
         drop(state);

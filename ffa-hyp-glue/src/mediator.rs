@@ -3,7 +3,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use arrayvec::ArrayVec;
-use ffa_abi::{Answer, FunctionId, PartitionId, Regs, Status};
+use ffa_abi::{Answer, FunctionId, PartitionId, PartitionInfo, Regs, Status};
 use ffa_mem::{IpaRange, RangeStore, TrackedRange};
 use ffa_teardown::{
     DutySlot, Engine, LastAnswer, Phase, ShareId, StandingId, Storage, Subject, Time, VmKey, VmSlot,
@@ -12,6 +12,7 @@ use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::dispatch::Reply;
+use crate::partitions::Partitions;
 use crate::record::{Mailbox, Record, RxState, tag};
 use crate::served::Served;
 use crate::spmc::Spmc;
@@ -31,6 +32,8 @@ pub trait Stores<P: VmReferences> {
     type Ranges: RangeStore;
     /// A slot for each vCPU of one VM, lent when it is created.
     type Vcpus: Storage<VcpuSlot>;
+    /// A record for each UUID of each SP, lent twice.
+    type Partitions: Storage<PartitionInfo>;
 
     /// What a CPU does while another one has the mediator's lock, over and over.
     #[inline]
@@ -56,9 +59,9 @@ impl<P: VmReferences, S: Stores<P>> RelaxStrategy for Relax<P, S> {
 
 /// [`Stores`] made of arrays and slices, or with an allocator of boxed slices.
 #[derive(Debug)]
-pub struct StoresOf<V, D, M, R, C>(PhantomData<(V, D, M, R, C)>);
+pub struct StoresOf<V, D, M, R, C, L>(PhantomData<(V, D, M, R, C, L)>);
 
-impl<P, V, D, M, R, C> Stores<P> for StoresOf<V, D, M, R, C>
+impl<P, V, D, M, R, C, L> Stores<P> for StoresOf<V, D, M, R, C, L>
 where
     P: VmReferences,
     V: Storage<VmSlot>,
@@ -66,12 +69,14 @@ where
     M: Storage<Option<Record<P, R, C>>>,
     R: RangeStore,
     C: Storage<VcpuSlot>,
+    L: Storage<PartitionInfo>,
 {
     type Vms = V;
     type Duties = D;
     type Records = M;
     type Ranges = R;
     type Vcpus = C;
+    type Partitions = L;
 }
 
 /// The FF-A mediator: serves the calls of guests, and takes back what a dead one shared.
@@ -86,6 +91,8 @@ pub struct Mediator<P: Platform, S: Stores<P>> {
     pub(crate) served: Served,
     /// A CPU is using our TX page and waits for the SPMC to have read it.
     tx_busy: AtomicBool,
+    /// A CPU is reading the list of SPs anew.
+    pub(crate) reading: AtomicBool,
     state: SpinMutex<State<P, S>, Relax<P, S>>,
 }
 
@@ -95,6 +102,7 @@ pub(crate) type Guard<'a, P, S> = SpinMutexGuard<'a, State<P, S>, Relax<P, S>>;
 pub(crate) struct State<P: Platform, S: Stores<P>> {
     pub(crate) engine: Engine<S::Vms, S::Duties>,
     pub(crate) records: S::Records,
+    pub(crate) partitions: Partitions<S::Partitions>,
     /// When to ask the SPMC for more receivers of notifications.
     pub(crate) schedule_at: Option<Time>,
     /// When to tick for the sake of those who look then how a creation goes.
@@ -155,23 +163,43 @@ impl fmt::Debug for Scratch {
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// A mediator for the secure world that [`Spmc::probe`] found, over lent memory whose content does not matter,
     /// but that every record is `None`.
-    pub fn new(spmc: Spmc, settings: Settings, vms: S::Vms, duties: S::Duties, records: S::Records) -> Self {
+    pub fn new(
+        (spmc, partitions): (Spmc, Partitions<S::Partitions>),
+        settings: Settings,
+        vms: S::Vms,
+        duties: S::Duties,
+        records: S::Records,
+    ) -> Self {
         let engine = Engine::new(vms, duties, settings.teardown);
         let state = State {
             engine,
             records,
+            partitions,
             schedule_at: None,
             look_at: None,
             list: ListTag::FIRST,
             platform: PhantomData,
         };
         let served = Served::new(&spmc, &settings);
-        Self { spmc, settings, served, tx_busy: AtomicBool::new(false), state: SpinMutex::new(state) }
+        Self {
+            spmc,
+            settings,
+            served,
+            tx_busy: AtomicBool::new(false),
+            reading: AtomicBool::new(false),
+            state: SpinMutex::new(state),
+        }
     }
 
     /// The secure world.
     pub fn spmc(&self) -> &Spmc {
         &self.spmc
+    }
+
+    /// The record at a position of the list of SPs, from 0 on, or `None` after the last. The list changes when it is
+    /// [read anew](Self::refresh_partitions).
+    pub fn partition_at(&self, position: usize) -> Option<PartitionInfo> {
+        self.lock().partitions.records().get(position).copied()
     }
 
     /// The settings.

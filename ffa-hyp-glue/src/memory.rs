@@ -35,6 +35,14 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Err(status) => return self.refuse(hyp, self.lock(), vm, status),
         };
         let mut state = self.lock();
+        let sps = state.partitions.records();
+        // Another guest, an SP that does not exist and one that is hidden look the same.
+        let refused = descriptor.receivers().find(|receiver| {
+            sps.iter().all(|sp| sp.id != receiver.id) || !hyp.permits(vm.id(), Relation::Share, receiver.id)
+        });
+        if let Some(receiver) = refused {
+            return self.refuse(hyp, state, vm, self.not_there(Function::MemShare, receiver.id));
+        }
         let (begun, tracked) = match self.begin_share(&mut state, vm, &descriptor) {
             Ok(begun) => begun,
             Err(status) => return self.refuse(hyp, state, vm, status),
@@ -76,7 +84,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         self.abandon(hyp, vm, share);
     }
 
-    /// Copies a guest's descriptor, once, and checks all that can be without changing anything.
+    /// Copies a guest's descriptor, once, and checks it by itself.
     fn receive<'a>(
         &self,
         hyp: &mut P,
@@ -93,12 +101,6 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let bytes = &*bytes;
         let descriptor = SendDescriptor::parse(bytes, &rules)
             .map_err(|error| self.settings.compat.descriptor_status(error.status(), bytes, &rules))?;
-        for receiver in descriptor.receivers() {
-            // Another guest, an SP that does not exist and one that is hidden look the same.
-            let sp = self.spmc.partition(receiver.id);
-            sp.filter(|sp| hyp.permits(vm, Relation::Share, sp.id))
-                .ok_or_else(|| self.not_there(Function::MemShare, receiver.id))?;
-        }
         if descriptor.total_pages() > self.settings.pages_per_share {
             return Err(Status::NoMemory);
         }

@@ -28,7 +28,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return Err(Status::InvalidParameters);
         }
         let not_there = || self.not_there(Function::MsgSendDirectReq, receiver);
-        let sp = self.spmc.partition(receiver).ok_or_else(not_there)?;
+        let sp = state.partitions.find(receiver).ok_or_else(not_there)?;
         if !hyp.permits(own, Relation::Message, receiver) {
             return Err(Status::InvalidParameters);
         }
@@ -80,7 +80,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if request.sender != own || receiver == own {
             return Err(Status::InvalidParameters);
         }
-        let mut services = self.spmc.partitions().filter(|sp| sp.id == receiver).peekable();
+        let mut services = state.partitions.records().iter().filter(|sp| sp.id == receiver).peekable();
         let sp = services.peek().filter(|_| hyp.permits(own, Relation::Message, receiver)).copied();
         let sp = sp.ok_or_else(|| self.not_there(Function::MsgSendDirectReq2, receiver))?;
         if !request.uuid.is_nil() && !services.any(|service| service.uuid == request.uuid) {
@@ -107,15 +107,19 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         target: RunTarget,
         regs: &mut Regs,
     ) -> Result<Reply, Status> {
-        let not_there = || self.not_there(Function::Run, target.endpoint);
-        self.spmc.partition(target.endpoint).ok_or_else(not_there)?;
         // Also for an SP that works for another VM: what it does is none of this guest's business.
         let (engine, record) = state.engine_and_record(caller.vm)?;
-        let call = engine.begin_run(caller.vm, caller.vcpu, target).map_err(|error| {
-            // What it has begun it may see to its end. Else an SP that is hidden looks like none.
-            let seen = hyp.permits(caller.vm.id(), Relation::Message, target.endpoint);
-            if seen { status(&error) } else { Status::InvalidParameters }
-        })?;
+        let call = match engine.begin_run(caller.vm, caller.vcpu, target) {
+            Ok(call) => call,
+            Err(error) => {
+                // What it has begun it may see to its end. Else an SP that is hidden looks like none.
+                if state.partitions.find(target.endpoint).is_none() {
+                    return Err(self.not_there(Function::Run, target.endpoint));
+                }
+                let seen = hyp.permits(caller.vm.id(), Relation::Message, target.endpoint);
+                return Err(if seen { status(&error) } else { Status::InvalidParameters });
+            }
+        };
         record.enter();
         drop(state);
         let answer = hyp.call(&Call::Run(target).to_regs());

@@ -320,6 +320,7 @@ pub(crate) const PROBED: &[FunctionId] = &[
     FunctionId::smc32(Function::NotificationUnbind),
     FunctionId::smc32(Function::NotificationGet),
     FunctionId::smc64(Function::NotificationInfoGet),
+    FunctionId::smc64(Function::PartitionInfoGetRegs),
 ];
 
 #[cfg(test)]

@@ -1,18 +1,15 @@
-//! The secure world: what it offers, found out once.
+//! The secure world: what it offers, found out once. Only its partitions may change.
 
-use arrayvec::ArrayVec;
 use ffa_abi::{
     Answer, Call, FeatureId, FeatureQuery, FirmwareStatus, Function, FunctionId, PartitionId, PartitionInfo,
-    PartitionInfoError, PartitionInfoGet, RecordFormat, Records, Regs, RxRelease, RxTxMap, RxTxUnmap, Uuid,
-    Version, VersionError, Width, version_answer,
+    Regs, RxTxMap, RxTxUnmap, Version, VersionError, Width, version_answer,
 };
-use ffa_teardown::{Subscribers, TooManySps};
+use ffa_teardown::Storage;
 
+use crate::listing::{self, ListError};
+use crate::partitions::Partitions;
 use crate::served::{Abilities, PROBED};
 use crate::{Conduit, Scratch, SpmcBuffers};
-
-/// The partitions that fit one RX page of 4 KiB, in records of 24 bytes.
-const PARTITIONS: usize = 4096 / 24;
 
 /// What the secure world offers.
 #[derive(Clone, Debug)]
@@ -20,9 +17,7 @@ pub struct Spmc {
     version: Version,
     abilities: Abilities,
     schedule_receiver: Option<u32>,
-    /// Secure ones only.
-    partitions: ArrayVec<PartitionInfo, PARTITIONS>,
-    pub(crate) subscribers: Subscribers<6>,
+    lists_in_registers: bool,
 }
 
 /// Why there is no secure world to work with.
@@ -51,12 +46,9 @@ pub enum ProbeError {
         /// w0 of the answer.
         w0: u32,
     },
-    /// Its list of partitions makes no sense.
+    /// It does not list its partitions.
     #[error(transparent)]
-    Partitions(#[from] PartitionInfoError),
-    /// More SPs want to be told of VMs than there is room for.
-    #[error(transparent)]
-    Subscribers(#[from] TooManySps),
+    Partitions(#[from] ListError),
 }
 
 /// A probe that failed.
@@ -73,13 +65,17 @@ impl Spmc {
     /// Finds out what the secure world offers, at `version` at most, and gives it our RX and TX pages. To be called
     /// once, before any other call to it.
     ///
+    /// `lists` is room for its partitions, twice: for the list in use, and for the next one while that is read. A
+    /// partition takes a record for each of its UUIDs.
+    ///
     /// # Errors
     /// [`ProbeFailure`]: there is no secure world to work with.
-    pub fn probe<P: Conduit + SpmcBuffers>(
+    pub fn probe<P: Conduit + SpmcBuffers, L: Storage<PartitionInfo>>(
         hyp: &mut P,
         version: Version,
         scratch: &mut Scratch,
-    ) -> Result<Self, ProbeFailure> {
+        lists: [L; 2],
+    ) -> Result<(Self, Partitions<L>), ProbeFailure> {
         let unmapped = |error| ProbeFailure { error, buffers_lost: false };
         // Before any other call: TF-A's SPMC locks out whoever asks late.
         let version = negotiate(hyp, version).map_err(unmapped)?;
@@ -98,18 +94,19 @@ impl Spmc {
         let (tx, rx) = hyp.addresses();
         let map = Call::RxTxMap(RxTxMap { width: Width::Smc64, tx, rx, pages: 1 });
         expect_success(Function::RxTxMap, &hyp.call(&map.to_regs())).map_err(unmapped)?;
-        list(hyp, scratch)
-            .and_then(|partitions| {
-                let mut subscribers = Subscribers::new();
-                for sp in &partitions {
-                    subscribers.add(sp.id, sp.properties)?;
-                }
-                Ok(Self { version, abilities, schedule_receiver, partitions, subscribers })
+        let lists_in_registers =
+            version >= Version::V1_2 && abilities.contains(FunctionId::smc64(Function::PartitionInfoGetRegs));
+        let spmc = Self { version, abilities, schedule_receiver, lists_in_registers };
+        let mut partitions = Partitions::new(lists);
+        listing::read(hyp, lists_in_registers, scratch, |found| partitions.note(found))
+            .map(|tag| {
+                partitions.replace(tag);
+                (spmc, partitions)
             })
             .map_err(|error| {
                 let unmap = Call::RxTxUnmap(RxTxUnmap { endpoint: PartitionId::HYPERVISOR });
                 let lost = !matches!(ask(hyp, unmap), Answer::Success(_));
-                ProbeFailure { error, buffers_lost: lost }
+                ProbeFailure { error: error.into(), buffers_lost: lost }
             })
     }
 
@@ -132,15 +129,10 @@ impl Spmc {
         self.schedule_receiver
     }
 
-    /// Its secure partitions as it listed them; one with several UUIDs may stand here several times.
-    pub fn partitions(&self) -> impl Iterator<Item = &PartitionInfo> {
-        self.partitions.iter()
-    }
-
-    /// The first record of a secure partition.
-    #[must_use]
-    pub fn partition(&self, id: PartitionId) -> Option<&PartitionInfo> {
-        self.partitions().find(|sp| sp.id == id)
+    /// Whether it lists partitions in registers, and names the list.
+    #[inline]
+    pub(crate) fn lists_in_registers(&self) -> bool {
+        self.lists_in_registers
     }
 }
 
@@ -173,33 +165,6 @@ fn expect_success(function: Function, regs: &Regs) -> Result<ffa_abi::Success, P
         Answer::Error(status) => Err(ProbeError::Refused { function, status }),
         _ => Err(ProbeError::Unexpected { function, w0: regs.w::<0>() }),
     }
-}
-
-/// The list of secure partitions. RX is released whatever happened: OP-TEE hands it over even with an error.
-fn list<P: Conduit + SpmcBuffers>(
-    hyp: &mut P,
-    scratch: &mut Scratch,
-) -> Result<ArrayVec<PartitionInfo, PARTITIONS>, ProbeError> {
-    let get = PartitionInfoGet { uuid: Uuid::NIL, count_only: false };
-    let answer = expect_success(Function::PartitionInfoGet, &hyp.call(&get.to_regs()));
-    if answer.is_ok() {
-        hyp.read_rx(0, &mut scratch.input);
-    }
-    let _refused_if_not_ours = ask(hyp, Call::RxRelease(RxRelease { endpoint: PartitionId::HYPERVISOR }));
-    let answer = answer?;
-    let (count, stride) = (answer.w2(), answer.w3());
-    // Records of 8 bytes are for callers of 1.0, which we are not.
-    if stride < RecordFormat::for_version(Version::V1_1).size_word() {
-        return Err(PartitionInfoError::Stride { stride }.into());
-    }
-    let records = Records::new(&scratch.input, count, stride)?;
-    let mut partitions = ArrayVec::new();
-    // An ID without bit 15 would be taken for a VM.
-    for record in records.filter(|record| record.id.is_secure()) {
-        let have = scratch.input.len();
-        partitions.try_push(record).map_err(|_| PartitionInfoError::TooMany { count, stride, have })?;
-    }
-    Ok(partitions)
 }
 
 /// The width in which the SPMC takes memory transactions: 64 bits where it can.

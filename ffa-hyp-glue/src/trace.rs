@@ -1,12 +1,15 @@
 use crate::{Event, EventKind};
 
-/// Turns an event into one of `tracing`, at level `WARN` when pages are kept and `DEBUG` otherwise.
+/// Turns an event into one of `tracing`, at level `WARN` when something went wrong and `DEBUG` otherwise.
 pub fn trace(event: &Event) {
     let vm = event.vm.0;
     let sp = event.sp.map(|sp| sp.0);
     let handle = event.handle.map(ffa_abi::Handle::get);
     match event.kind {
-        EventKind::Quarantined { .. } | EventKind::Doubtful { .. } | EventKind::CreationFailed => {
+        EventKind::Quarantined { .. }
+        | EventKind::Doubtful { .. }
+        | EventKind::CreationFailed
+        | EventKind::NotListed => {
             tracing::warn!(vm, sp, handle, kind = ?event.kind);
         }
         EventKind::GuestCall { function, status } => {

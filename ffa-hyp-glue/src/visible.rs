@@ -2,7 +2,6 @@
 
 use core::num::NonZeroU16;
 use core::ops::ControlFlow;
-use core::ptr;
 
 use ffa_abi::{Function, FunctionId, PartitionInfo, Properties, Uuid, Version};
 use ffa_teardown::VmKey;
@@ -50,7 +49,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         view: View,
         mut show: impl FnMut(PartitionInfo) -> ControlFlow<()>,
     ) -> Guard<'a, P, S> {
-        let shown = self.visible_sps(hyp, view).try_for_each(&mut show);
+        let shown = self.visible_sps(hyp, &state, view).try_for_each(&mut show);
         if shown.is_continue() && self.settings.vm_to_vm && view.uuid.is_nil() {
             self.each_visible_vm(hyp, state, view, &mut show)
         } else {
@@ -59,19 +58,21 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 
     #[inline]
-    fn visible_sps<'a>(&'a self, hyp: &'a mut P, view: View) -> impl Iterator<Item = PartitionInfo> + 'a {
+    fn visible_sps<'a>(
+        &'a self,
+        hyp: &'a mut P,
+        state: &'a State<P, S>,
+        view: View,
+    ) -> impl Iterator<Item = PartitionInfo> + 'a {
         let View { vm, version, uuid } = view;
         let all = uuid.is_nil();
         let shown = self.served.properties(version);
-        let asked = move |sp: &&PartitionInfo| all || sp.uuid == uuid;
-        // A guest of 1.0 sees no UUIDs, hence each SP once.
-        let is_first = move |sp: &&PartitionInfo| {
-            let first = self.spmc.partitions().filter(asked).find(|first| first.id == sp.id);
-            first.is_some_and(|first| ptr::eq(first, *sp))
-        };
-        let seen = self.spmc.partitions().filter(asked);
+        let seen = state.partitions.records().iter().filter(move |sp| all || sp.uuid == uuid);
         let seen = seen.filter(move |sp| hyp.permits(vm.id(), Relation::See, sp.id));
-        seen.filter(move |sp| version >= Version::V1_1 || is_first(sp)).map(move |sp| PartitionInfo {
+        // A guest of 1.0 sees no UUIDs, hence each SP once.
+        let mut last = None;
+        let seen = seen.filter(move |sp| version >= Version::V1_1 || last.replace(sp.id) != Some(sp.id));
+        seen.map(move |sp| PartitionInfo {
             properties: sp.properties.and(shown),
             uuid: if all { sp.uuid } else { Uuid::NIL },
             ..*sp

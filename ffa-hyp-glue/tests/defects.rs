@@ -210,16 +210,17 @@ fn h30_a_reclaim_that_is_not_refused_for_good_is_tried_again() {
 #[test]
 fn h21_a_failed_probe_unmaps_before_it_gives_up() {
     every_preset(|preset| {
-        let broken = CallKind::function(Function::PartitionInfoGet);
-        let failing = FaultPlan::new([
-            Fault { call: broken, when: When::Every, action: refuse(Status::NoMemory) },
-            Fault {
-                call: CallKind::function(Function::RxTxUnmap),
-                when: When::Every,
-                action: refuse(Status::Busy),
-            },
-        ]);
-        for (plan, lost) in [(fault(broken, When::Every, refuse(Status::NoMemory)), false), (failing, true)] {
+        let refused = |function, status| Fault {
+            call: CallKind::function(function),
+            when: When::Every,
+            action: refuse(status),
+        };
+        let broken = [Function::PartitionInfoGet, Function::PartitionInfoGetRegs]
+            .map(|list| refused(list, Status::Aborted));
+        let kept = refused(Function::RxTxUnmap, Status::Busy);
+        let plans =
+            [(FaultPlan::new(broken), false), (FaultPlan::new(broken.into_iter().chain([kept])), true)];
+        for (plan, lost) in plans {
             let failure = ModelHypervisor::new(Machine { plan, ..machine(preset, good_sps()) }).unwrap_err();
             assert_eq!(failure.buffers_lost, lost);
         }
@@ -263,13 +264,18 @@ fn f21_f22_a_probe_of_nonsense_is_an_error() {
     ];
     every_preset(|preset| {
         for (call, action) in bad {
-            let plan = fault(call, When::Every, action);
+            // Whoever does not get the list in registers asks for it in RX.
+            let registers = CallKind::function(Function::PartitionInfoGetRegs);
+            let plan = FaultPlan::new([
+                Fault { call: registers, when: When::Every, action: refuse(Status::NotSupported) },
+                Fault { call, when: When::Every, action },
+            ]);
             let booted = ModelHypervisor::new(Machine { plan, ..machine(preset, good_sps()) });
             assert!(booted.is_err(), "{}: {call:?} {action:?}", preset.name());
         }
         // A list that is longer than what was counted, or has records of another size, is read by its own stride.
         let mut world = World::new(preset);
-        assert_eq!(world.hypervisor.mediator().spmc().partitions().count(), 2);
+        assert_eq!((0..).map_while(|n| world.hypervisor.mediator().partition_at(n)).count(), 2);
         assert!(!world.hypervisor.spmc().is_rx_full());
         world.destroy(VM1);
         assert!(world.hypervisor.settle(LONG));

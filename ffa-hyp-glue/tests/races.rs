@@ -395,7 +395,7 @@ fn a_guest_that_calls_before_it_may_leaves_no_page_behind() {
         let mut world = World::boot(machine(preset, vec![SpConfig::new(SP1, refuses)]));
         let done = once(
             &mut world,
-            |moment| matches!(moment, Moment::Smc(_)),
+            |moment| matches!(moment, Moment::Smc(regs) if is_smc(&regs, Function::MsgSendDirectReq)),
             |cpu, mediator| {
                 other_vcpu(cpu, mediator, VM1, Regs::new([0x8400_0063, 0x1_0001]));
                 let map = other_vcpu(cpu, mediator, VM1, Regs::new([0xc400_0066, TX, RX, 1]));
@@ -498,7 +498,7 @@ fn two_vms_created_with_one_id_at_the_same_time_are_one() {
     let seen = Rc::clone(&refused);
     let done = once(
         &mut world,
-        |moment| matches!(moment, Moment::Smc(_)),
+        |moment| matches!(moment, Moment::Smc(regs) if is_smc(&regs, Function::MsgSendDirectReq)),
         move |cpu, mediator| {
             let again = mediator.create_vm(cpu, VM1, ffa_test_utils::hypervisor::VecRanges::new(4), vec![]);
             seen.set(again.is_err());

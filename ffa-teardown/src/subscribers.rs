@@ -33,6 +33,16 @@ pub struct Subscription {
     pub destroyed: bool,
 }
 
+impl Subscription {
+    /// What an SP with these properties, of all its partition information records together, wants; `None` if that is nothing.
+    #[must_use]
+    pub fn of(sp: PartitionId, properties: Properties) -> Option<Self> {
+        let created = properties.contains(Properties::WANTS_VM_CREATED);
+        let destroyed = properties.contains(Properties::WANTS_VM_DESTROYED);
+        (created || destroyed).then_some(Self { sp, created, destroyed })
+    }
+}
+
 /// The SPs that want to be told of VMs, each once, in the order in which they were listed: at most 32 × `WORDS`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Subscribers<const WORDS: usize> {
@@ -63,11 +73,9 @@ impl<const WORDS: usize> Subscribers<WORDS> {
     /// # Errors
     /// [`TooManySps`] if the list is full.
     pub fn add(&mut self, sp: PartitionId, properties: Properties) -> Result<(), TooManySps> {
-        let created = properties.contains(Properties::WANTS_VM_CREATED);
-        let destroyed = properties.contains(Properties::WANTS_VM_DESTROYED);
-        if !created && !destroyed {
+        let Some(Subscription { created, destroyed, .. }) = Subscription::of(sp, properties) else {
             return Ok(());
-        }
+        };
         let known = self.sps.as_flattened().iter().take(self.len).position(|&listed| listed == sp);
         let position = known.unwrap_or(self.len);
         *self.sps.as_flattened_mut().get_mut(position).ok_or(TooManySps { sp })? = sp;

@@ -56,7 +56,7 @@ fn describe(mediator: &FfaMediator) {
     }
     // An SPMC may hand RX over even with an error; else it refuses, which does no harm.
     _ = ask(Call::RxRelease(RxRelease { endpoint: PartitionId::HYPERVISOR }));
-    for sp in mediator.spmc().partitions() {
+    for sp in (0..).map_while(|position| mediator.partition_at(position)) {
         println!("  SP {}: {} contexts, {:x?}, {:x?}", sp.id, sp.contexts, sp.properties, sp.uuid);
     }
 }

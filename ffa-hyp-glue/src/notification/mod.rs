@@ -8,7 +8,7 @@ mod schedule;
 
 use ffa_abi::{
     Answer, Call, Function, NotificationBind, NotificationGet, NotificationSet, NotificationSources,
-    NotificationUnbind, PartitionId, PartitionInfo, PendingNotifications, Properties, Regs, Status,
+    NotificationUnbind, PartitionId, PendingNotifications, Properties, Regs, Status,
 };
 use ffa_teardown::{BeginError, BindingOutcome, Engine, Unexpected, VmKey};
 
@@ -121,9 +121,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let refused = |strict| self.refused(Function::NotificationSet, receiver, strict);
         let peer = match self.partner(hyp, &mut state, vm, receiver).map_err(refused)? {
             Partner::Vm(peer) => peer,
-            Partner::Sp(sp)
-                if sp.properties.contains(Properties::RECEIVES_NOTIFICATIONS)
-                    && self.served.spmc_notifies() =>
+            Partner::Sp(properties)
+                if properties.contains(Properties::RECEIVES_NOTIFICATIONS) && self.served.spmc_notifies() =>
             {
                 state.record(vm)?.enter();
                 drop(state);
@@ -207,9 +206,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         state: &mut State<P, S>,
         vm: VmKey,
         id: PartitionId,
-    ) -> Result<Partner<'_>, Status> {
+    ) -> Result<Partner, Status> {
         let partner = if id.is_secure() {
-            self.spmc.partition(id).map(Partner::Sp)
+            state.partitions.find(id).map(|sp| Partner::Sp(sp.properties))
         } else {
             state.peer(&self.settings, vm, id).map(Partner::Vm)
         };
@@ -236,8 +235,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 }
 
 /// Whom a VM exchanges notifications with.
-enum Partner<'a> {
-    Sp(&'a PartitionInfo),
+enum Partner {
+    Sp(Properties),
     Vm(VmKey),
 }
 

@@ -12,6 +12,7 @@ mod explorer;
 mod lifecycle;
 mod memory;
 mod notifications;
+mod partitions;
 mod requests;
 mod wrong;
 

@@ -34,7 +34,8 @@ pub enum FaultAction {
     OtherWidth,
     /// The call is carried out, and the upper halves of 32-bit results are not zero.
     DirtyUpperHalves,
-    /// The call is carried out, and x8 to x17 hold anything.
+    /// The call is carried out, and x8 to x17 hold anything. Success of 64 bits has nothing to spoil: all of it may mean
+    /// something.
     ClobberHighRegisters,
     /// So many times FFA_INTERRUPT; the FFA_RUN after them carries the call out and has the real answer.
     Interrupt(u32),
@@ -135,6 +136,9 @@ impl FaultAction {
                 for x in regs.0.iter_mut().take(words) {
                     *x = *x & 0xffff_ffff | 0xdead_beef << 32;
                 }
+            }
+            Self::ClobberHighRegisters if answer.w::<0>() == FunctionId::smc64(Function::Success).w0() => {
+                return None;
             }
             Self::ClobberHighRegisters => {
                 for x in regs.0.iter_mut().skip(8) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::vec::Vec;
 
-use ffa_abi::{PartitionId, Regs};
+use ffa_abi::{PartitionId, PartitionInfo, Regs};
 use ffa_hyp_glue::{
     Caller, Creation, Event, Mediator, Outcome, ProbeFailure, Relation, Scratch, Settings, Spmc, VcpuSlot,
     VmReport,
@@ -40,6 +40,8 @@ pub struct Machine {
     pub duties: usize,
     /// Page ranges of one VM that it has room for.
     pub ranges: usize,
+    /// Records of partitions that it has room for.
+    pub listed: usize,
     /// vCPUs of each VM.
     pub vcpus: u16,
     /// Time that one SMC takes.
@@ -61,6 +63,7 @@ impl Machine {
             vms: 8,
             duties: 512,
             ranges: 1024,
+            listed: 170,
             vcpus: 2,
             smc_cost: Span::from_nanos(2_000),
             log: 100_000,
@@ -101,8 +104,20 @@ impl ModelHypervisor {
     /// # Panics
     /// If there are no frames for TX and RX.
     pub fn new(machine: Machine) -> Result<Self, ProbeFailure> {
-        let Machine { secure, partitions, plan, settings, frames, vms, duties, ranges, vcpus, smc_cost, log } =
-            machine;
+        let Machine {
+            secure,
+            partitions,
+            plan,
+            settings,
+            frames,
+            vms,
+            duties,
+            ranges,
+            listed,
+            vcpus,
+            smc_cost,
+            log,
+        } = machine;
         let subscribers = partitions.iter().map(|sp| (sp.id, sp.properties)).collect();
         let mut memory = Frames::new(frames);
         let buffers = memory.take(2, false, Owner::Hypervisor).expect("two frames for TX and RX");
@@ -136,7 +151,8 @@ impl ModelHypervisor {
         };
         let world = Rc::new(RefCell::new(world));
         let mut cpu = Cpu { world: Rc::clone(&world), number: 0 };
-        let spmc = Spmc::probe(&mut cpu, settings.version, &mut Scratch::new())?;
+        let lists = [(); 2].map(|()| std::vec![PartitionInfo::default(); listed].into_boxed_slice());
+        let spmc = Spmc::probe(&mut cpu, settings.version, &mut Scratch::new(), lists)?;
         let vm_slots = std::vec![VmSlot::VACANT; vms].into_boxed_slice();
         let duty_slots = std::vec![DutySlot::VACANT; duties].into_boxed_slice();
         let records = (0..vms).map(|_| None).collect();

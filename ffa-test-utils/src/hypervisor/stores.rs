@@ -1,6 +1,7 @@
 use std::boxed::Box;
 use std::vec::Vec;
 
+use ffa_abi::PartitionInfo;
 use ffa_hyp_glue::{Mediator, Record, Stores, VcpuSlot};
 use ffa_mem::{RangeStore, StoreFull, TrackedRange};
 use ffa_teardown::{DutySlot, VmSlot};
@@ -55,6 +56,7 @@ impl Stores<Cpu> for HeapStores {
     type Records = Box<[Option<VmRecord>]>;
     type Ranges = VecRanges;
     type Vcpus = Vec<VcpuSlot>;
+    type Partitions = Box<[PartitionInfo]>;
 
     fn relax() {
         preempt(Preemption::Waits);

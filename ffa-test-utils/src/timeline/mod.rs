@@ -144,6 +144,8 @@ fn write_event(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
         }
         EventKind::Released { pages } => write!(f, " then={} back", Pages(pages)),
         EventKind::Quarantined { pages } => write!(f, " then={} quarantined", Pages(pages)),
+        EventKind::Listed => f.write_str(" then=the list of SPs was read anew"),
+        EventKind::NotListed => f.write_str(" then=the list of SPs stays what it was: it could not be read"),
         EventKind::Retried { due } => write!(f, " then=operator retries {due} obligations"),
         EventKind::Finished { end } => f.write_str(match end {
             End::Gone => " then=VM is gone, its ID is free",

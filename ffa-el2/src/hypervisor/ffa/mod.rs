@@ -10,7 +10,7 @@ mod watch;
 
 use core::cell::RefCell;
 
-use ffa_abi::Regs;
+use ffa_abi::{PartitionId, PartitionInfo, Properties, Regs, Uuid};
 use ffa_el2::lock::{Mutex, MutexGuard, Yield, let_others_go_first};
 use ffa_hyp_glue::{
     Caller, Creation, Mediator, Outcome, ProbeFailure, Record, Scratch, Spmc, Stores, VcpuSlot,
@@ -32,11 +32,15 @@ use settings::settings;
 /// Obligations that all VMs together can have: shares, SPs to be told, calls in progress.
 const DUTIES: usize = frames::SHARES;
 
+/// Records of the list of SPs.
+const PARTITIONS: usize = 64;
+
 type Vms = [VmSlot; MAX_VMS];
 type Duties = [DutySlot; DUTIES];
 type Records = [Option<Record<Platform, LentRanges, Vcpus>>; MAX_VMS];
 /// Each VM has one vCPU.
 type Vcpus = [VcpuSlot; 1];
+type Partitions = [PartitionInfo; PARTITIONS];
 
 /// The static memory that is lent to the mediator.
 pub struct Memory;
@@ -47,6 +51,7 @@ impl Stores<Platform> for Memory {
     type Records = &'static mut Records;
     type Ranges = LentRanges;
     type Vcpus = Vcpus;
+    type Partitions = &'static mut Partitions;
 
     #[inline]
     fn relax() {
@@ -67,6 +72,9 @@ static MEDIATOR: Once<FfaMediator, Yield> = Once::new();
 static VMS: Mutex<Vms> = Mutex::new([VmSlot::VACANT; MAX_VMS]);
 static DUTY_SLOTS: Mutex<Duties> = Mutex::new([DutySlot::VACANT; DUTIES]);
 static RECORDS: Mutex<Records> = Mutex::new([const { None }; MAX_VMS]);
+static LISTS: [Mutex<Partitions>; 2] = [const { Mutex::new([NO_PARTITION; PARTITIONS]) }; 2];
+const NO_PARTITION: PartitionInfo =
+    PartitionInfo { id: PartitionId(0), contexts: 0, properties: Properties(0), uuid: Uuid::NIL };
 static CPUS: PerCore<[ExceptionLock<RefCell<PerCpu>>; cpu::MAX], Cpus> =
     PerCore::new([PerCpu::of_cpu(0), PerCpu::of_cpu(1)]);
 
@@ -82,11 +90,12 @@ impl PerCpu {
 /// [`ProbeFailure`]: guests will find no FF-A.
 pub fn start() -> Result<&'static FfaMediator, ProbeFailure> {
     let settings = settings();
-    let spmc = with_cpu(|cpu| Spmc::probe(&mut cpu.platform, settings.version, &mut cpu.scratch))?;
+    let lists = LISTS.each_ref().map(|list| &mut *MutexGuard::leak(list.lock()));
+    let probed = with_cpu(|cpu| Spmc::probe(&mut cpu.platform, settings.version, &mut cpu.scratch, lists))?;
     // The mediator keeps the memory that is lent to it, so the locks stay locked.
     Ok(MEDIATOR.call_once(|| {
         let (vms, duties) = (MutexGuard::leak(VMS.lock()), MutexGuard::leak(DUTY_SLOTS.lock()));
-        Mediator::new(spmc, settings, vms, duties, MutexGuard::leak(RECORDS.lock()))
+        Mediator::new(probed, settings, vms, duties, MutexGuard::leak(RECORDS.lock()))
     }))
 }
 

@@ -94,8 +94,13 @@ impl SpmcBuffers for Platform {
 impl Permissions for Platform {
     #[inline]
     fn permits(&mut self, vm: PartitionId, _: Relation, partner: PartitionId) -> bool {
-        partner.is_secure() || scenario::played().is_some_and(|scenario| scenario.acquaints(vm, partner))
+        partner.is_secure() || are_acquainted(vm, partner)
     }
+}
+
+#[cold] // no part of what guests do with SPs
+fn are_acquainted(vm: PartitionId, other: PartitionId) -> bool {
+    scenario::played().is_some_and(|scenario| scenario.acquaints(vm, other))
 }
 
 impl VirtualInterrupts for Platform {
