@@ -3,7 +3,7 @@ use core::slice;
 use ffa_abi::{PartitionId, Version};
 
 pub use self::fragment::{FragmentBuilder, SendTotals, Unsent};
-use self::head::Head;
+pub(crate) use self::head::{Head, HeadFields};
 use crate::wire::{Composite, Constituent};
 use crate::{MAX_RECEIVERS, MemoryAttributes, PageRange, Receiver, SendFlags};
 
@@ -23,6 +23,20 @@ pub struct SendHeader {
     pub flags: SendFlags,
     /// The sender's tag.
     pub tag: u64,
+}
+
+impl SendHeader {
+    #[inline]
+    fn fields(&self) -> HeadFields {
+        HeadFields {
+            version: self.version,
+            sender: self.sender,
+            attributes: self.attributes,
+            flags: self.flags.word(),
+            handle: 0, // not for a sender to choose
+            tag: self.tag,
+        }
+    }
 }
 
 /// Why a descriptor could not be built. What is in the buffer by then is no descriptor.
@@ -94,7 +108,7 @@ impl<'a> SendBuilder<'a> {
     where
         I: IntoIterator<Item = Receiver, IntoIter: ExactSizeIterator>,
     {
-        let Head { composite, ranges, len } = Head::write(buf, header, receivers)?;
+        let Head { composite, ranges, len } = Head::write(buf, &header.fields(), receivers)?;
         let capacity = ranges.len();
         Ok(Self {
             composite,

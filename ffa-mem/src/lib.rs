@@ -4,8 +4,10 @@
 
 mod attributes;
 mod builder;
+mod emads;
 mod endpoint;
 mod error;
+mod layout;
 mod range;
 mod range_set;
 mod receiver;
@@ -17,6 +19,7 @@ mod wire;
 
 pub use attributes::{Cacheability, DeviceType, MemoryAttributes, MemoryType, Shareability};
 pub use builder::{BuildError, FragmentBuilder, SendBuilder, SendHeader, SendTotals, Unsent};
+pub use emads::Receivers;
 pub use endpoint::EndpointBuffers;
 pub use error::DescriptorError;
 pub use range::{Guest, IpaRange, Joiner, PAGE_SIZE, PageRange, PhysRange, Physical, RangeError};
@@ -24,7 +27,5 @@ pub use range_set::{InsertError, RangeSet};
 pub use receiver::{DataAccess, InstructionAccess, MAX_RECEIVERS, Permissions, Receiver};
 pub use relinquish::RelinquishDescriptor;
 pub use retrieve::{RetrieveFlags, RetrieveRequest, RetrieveResponse};
-pub use send::{
-    FirstFragment, Ranges, Reassembly, Receivers, SendDescriptor, SendFlags, SendHead, SendRules,
-};
+pub use send::{FirstFragment, Ranges, Reassembly, SendDescriptor, SendFlags, SendHead, SendRules};
 pub use store::{FixedRanges, RangeStore, StoreFull, TrackedRange};

@@ -3,14 +3,13 @@ use core::slice;
 use ffa_abi::{PartitionId, Transaction, Version};
 
 pub use self::fragment::{FirstFragment, Reassembly};
-pub use self::head::{Receivers, SendHead};
+pub use self::head::SendHead;
 use crate::wire::Constituent;
-use crate::{DescriptorError, IpaRange, MemoryAttributes};
+use crate::{DescriptorError, IpaRange, MemoryAttributes, Receivers, layout};
 
 mod check;
 mod fragment;
 mod head;
-mod layout;
 
 /// What a send descriptor is held against.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

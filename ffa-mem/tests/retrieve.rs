@@ -79,7 +79,7 @@ fn every_prefix_is_truncated_and_more_is_too_much() {
 
 #[test]
 fn refuses_each_broken_field_by_name_and_value() {
-    let rows: [(usize, &[u8], DescriptorError); 12] = [
+    let rows: [(usize, &[u8], DescriptorError); 14] = [
         (2, &[0x80], DescriptorError::Reserved { field: "memory attributes", value: 0x80 }),
         (2, &[0x30], DescriptorError::Attributes { attributes: 0x30 }),
         (5, &[0x08], DescriptorError::Reserved { field: "flags", value: 0x814 }),
@@ -88,7 +88,9 @@ fn refuses_each_broken_field_by_name_and_value() {
         (28, &[0], DescriptorError::NoReceivers),
         (28, &[65], DescriptorError::TooManyReceivers { count: 65 }),
         (32, &[49], DescriptorError::EmadOffset { offset: 49 }),
-        (36, &[1], DescriptorError::Reserved { field: "header bytes 36 to 47", value: 1 }),
+        (2, &[0x6f], DescriptorError::NonSecure { attributes: 0x6f }),
+        (36, &[1], DescriptorError::Reserved { field: "header bytes 36 to 39", value: 1 }),
+        (47, &[1], DescriptorError::Reserved { field: "header bytes 40 to 47", value: 1 << 56 }),
         (50, &[0x13], DescriptorError::Permissions { index: 0, permissions: 0x13 }),
         (67, &[2], DescriptorError::ReceiverFlags { index: 1, flags: 2 }),
         (68, &[64], DescriptorError::Reserved { field: "composite offset", value: 64 }),

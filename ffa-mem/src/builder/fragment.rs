@@ -86,7 +86,7 @@ impl<'a> FragmentBuilder<'a> {
     where
         I: IntoIterator<Item = Receiver, IntoIter: ExactSizeIterator>,
     {
-        let Head { composite, ranges, len } = Head::write(buf, header, receivers)?;
+        let Head { composite, ranges, len } = Head::write(buf, &header.fields(), receivers)?;
         if totals.ranges == 0 {
             return Err(BuildError::NoRanges);
         }

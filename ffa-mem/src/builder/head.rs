@@ -1,14 +1,24 @@
 //! What a descriptor begins with, as it is written.
 
-use ffa_abi::Version;
+use ffa_abi::{PartitionId, Version};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{BuildError, SendHeader};
+use super::BuildError;
 use crate::wire::{Composite, Constituent, Emad, EmadHead, EmadV1_0, EmadV1_2, HeaderV1_0, HeaderV1_1};
-use crate::{MAX_RECEIVERS, Receiver};
+use crate::{MAX_RECEIVERS, MemoryAttributes, Receiver};
+
+/// What the header of any memory transaction descriptor says.
+pub(crate) struct HeadFields {
+    pub version: Version,
+    pub sender: PartitionId,
+    pub attributes: MemoryAttributes,
+    pub flags: u32,
+    pub handle: u64,
+    pub tag: u64,
+}
 
 /// The start of a descriptor in a buffer, whose composite is yet to be filled in.
-pub(super) struct Head<'a> {
+pub(crate) struct Head<'a> {
     pub composite: &'a mut Composite,
     /// What there is room for.
     pub ranges: &'a mut [Constituent],
@@ -19,7 +29,7 @@ pub(super) struct Head<'a> {
 impl<'a> Head<'a> {
     /// Writes everything before the composite to the start of `buf`.
     #[inline]
-    pub fn write<I>(buf: &'a mut [u8], header: &SendHeader, receivers: I) -> Result<Self, BuildError>
+    pub fn write<I>(buf: &'a mut [u8], header: &HeadFields, receivers: I) -> Result<Self, BuildError>
     where
         I: IntoIterator<Item = Receiver, IntoIter: ExactSizeIterator>,
     {
@@ -58,7 +68,7 @@ pub(super) fn room(buf: &mut [u8]) -> &mut [Constituent] {
     <[Constituent]>::mut_from_prefix_with_elems(buf, capacity).map_or(&mut [], |(ranges, _)| ranges)
 }
 
-impl SendHeader {
+impl HeadFields {
     /// Writes the header to the start of `buf`; gives its length and what follows it.
     #[inline]
     fn write<'a>(
@@ -70,8 +80,8 @@ impl SendHeader {
         let start = HeaderV1_0 {
             sender: self.sender.0.into(),
             attributes: self.attributes.bits().into(),
-            flags: self.flags.word().into(),
-            handle: 0.into(),
+            flags: self.flags.into(),
+            handle: self.handle.into(),
             tag: self.tag.into(),
             emad_size: 0.into(),
             emad_count: emad_count.into(),

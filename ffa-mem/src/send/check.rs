@@ -2,8 +2,8 @@
 
 use ffa_abi::{PartitionId, Transaction};
 
-use super::layout::Header;
 use super::{SendFlags, SendRules};
+use crate::layout::Header;
 use crate::range::PAGE_SIZE;
 use crate::wire::{Constituent, Emad};
 use crate::{

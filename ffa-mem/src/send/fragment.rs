@@ -1,8 +1,8 @@
 use zerocopy::FromBytes;
 
-use super::{Ranges, SendHead, SendRules, check, layout};
-use crate::DescriptorError;
+use super::{Ranges, SendHead, SendRules, check};
 use crate::wire::Constituent;
+use crate::{DescriptorError, layout};
 
 /// The first fragment of a send descriptor, checked: the head, and as many ranges as came with it.
 ///

@@ -1,9 +1,10 @@
 use ffa_abi::PartitionId;
 
-use super::layout::{self, Header};
 use super::{SendFlags, SendRules, check};
-use crate::wire::{Emad, EmadV1_0, EmadV1_2, HeaderV1_0};
-use crate::{DescriptorError, MemoryAttributes, Permissions, Receiver};
+use crate::emads::Emads;
+use crate::layout::{self, Header};
+use crate::wire::{EmadV1_0, HeaderV1_0};
+use crate::{DescriptorError, MemoryAttributes, Receivers};
 
 /// All of a send descriptor but its ranges, checked: header, endpoint memory access descriptors, and what the composite
 /// says of the ranges.
@@ -14,13 +15,6 @@ pub struct SendHead<'a> {
     header: &'a HeaderV1_0,
     emads: Emads<'a>,
     total_pages: u32,
-}
-
-/// The endpoint memory access descriptors, in the size that the descriptor has.
-#[derive(Clone, Copy, Debug)]
-enum Emads<'a> {
-    V1_0(&'a [EmadV1_0]),
-    V1_2(&'a [EmadV1_2]),
 }
 
 impl<'a> SendHead<'a> {
@@ -73,7 +67,7 @@ impl<'a> SendHead<'a> {
     #[must_use]
     #[inline]
     pub fn receivers(&self) -> Receivers<'a> {
-        Receivers(self.emads)
+        self.emads.receivers()
     }
 
     /// Number of 4 KiB pages of all ranges together, as the composite says.
@@ -82,43 +76,4 @@ impl<'a> SendHead<'a> {
     pub const fn total_pages(&self) -> u32 {
         self.total_pages
     }
-}
-
-/// The receivers of a send.
-#[derive(Clone, Debug)]
-pub struct Receivers<'a>(Emads<'a>);
-
-impl Iterator for Receivers<'_> {
-    type Item = Receiver;
-
-    #[inline]
-    fn next(&mut self) -> Option<Receiver> {
-        match &mut self.0 {
-            Emads::V1_0(emads) => next_receiver(emads),
-            Emads::V1_2(emads) => next_receiver(emads),
-        }
-    }
-
-    #[inline]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let len = match self.0 {
-            Emads::V1_0(emads) => emads.len(),
-            Emads::V1_2(emads) => emads.len(),
-        };
-        (len, Some(len))
-    }
-}
-
-impl ExactSizeIterator for Receivers<'_> {}
-
-#[inline]
-fn next_receiver<E: Emad>(emads: &mut &[E]) -> Option<Receiver> {
-    let (emad, rest) = emads.split_first()?;
-    *emads = rest;
-    let head = emad.head();
-    Some(Receiver {
-        id: PartitionId(head.receiver.get()),
-        permissions: Permissions::from_bits(head.permissions).unwrap_or_default(), // checked by `SendHead::read`
-        impdef: emad.impdef(),
-    })
 }

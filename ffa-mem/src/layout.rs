@@ -8,7 +8,7 @@ use crate::wire::{Composite, Constituent, Emad, EmadV1_0, EmadV1_2, HeaderV1_0, 
 
 /// A header, and what depends on its layout.
 #[derive(Clone, Copy)]
-pub(super) struct Header<'a> {
+pub(crate) struct Header<'a> {
     pub fields: &'a HeaderV1_0, // without `emad_size`
     pub emad_size: usize,       // 16 or 32
     pub emad_offset: usize,
@@ -73,7 +73,7 @@ impl<'a> Header<'a> {
 ///
 /// `after_emads` is the part of `bytes` that it may be in.
 #[inline]
-pub(super) fn composite<'a>(
+pub(crate) fn composite<'a>(
     bytes: &'a [u8],
     offset: u32,
     after_emads: &'a [u8],
@@ -99,7 +99,7 @@ pub(super) fn composite<'a>(
 
 /// The `count` constituents that `rest` must consist of, which is the end of `bytes`.
 #[inline]
-pub(super) fn constituents<'a>(
+pub(crate) fn constituents<'a>(
     rest: &'a [u8],
     count: u32,
     bytes: &[u8],
@@ -118,7 +118,7 @@ pub(super) fn constituents<'a>(
 }
 
 /// The length of a head that ends at `start`, where `count` constituents after it end where the descriptor does.
-pub(super) fn head_len(start: u64, count: u32, total_len: u32) -> Result<u32, DescriptorError> {
+pub(crate) fn head_len(start: u64, count: u32, total_len: u32) -> Result<u32, DescriptorError> {
     let need = u64::from(count).wrapping_mul(size_of::<Constituent>() as u64); // 36 bits
     let len = u32::try_from(start).ok().filter(|_| start.saturating_add(need) == total_len.into());
     len.ok_or_else(|| wrong_length(start, need, total_len.into()))
