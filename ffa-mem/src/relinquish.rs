@@ -1,18 +1,8 @@
 use ffa_abi::{Handle, PartitionId};
-use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned, transmute};
+use zerocopy::transmute;
 
 use crate::DescriptorError;
-
-/// Relinquish descriptor with one endpoint, 18 bytes. FF-A v1.1 (DEN0077A issue E) section 16.6.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Wire {
-    handle: U64,
-    flags: U32,
-    endpoint_count: U32,
-    endpoint: U16,
-}
+use crate::wire::Relinquish;
 
 /// The descriptor of an FFA_MEM_RELINQUISH, checked: of one endpoint, since only stream endpoints are more, and devices
 /// borrow nothing here.
@@ -31,14 +21,14 @@ pub struct RelinquishDescriptor {
 
 impl RelinquishDescriptor {
     /// Bytes of a descriptor.
-    pub const LEN: usize = size_of::<Wire>();
+    pub const LEN: usize = size_of::<Relinquish>();
 
     /// Reads a private copy.
     ///
     /// # Errors
     /// The rule that is broken.
     pub fn parse(bytes: &[u8; Self::LEN]) -> Result<Self, DescriptorError> {
-        let wire: Wire = transmute!(*bytes);
+        let wire: Relinquish = transmute!(*bytes);
         let (flags, count) = (wire.flags.get(), wire.endpoint_count.get());
         if flags & !1 != 0 {
             return Err(DescriptorError::Reserved { field: "flags", value: flags.into() });
@@ -52,5 +42,16 @@ impl RelinquishDescriptor {
             }),
             count => Err(DescriptorError::TooManyReceivers { count }),
         }
+    }
+
+    /// The descriptor, to be written to the start of TX.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        transmute!(Relinquish {
+            handle: self.handle.map_or(u64::MAX, Handle::get).into(),
+            flags: u32::from(self.zero).into(),
+            endpoint_count: 1.into(),
+            endpoint: self.endpoint.0.into(),
+        })
     }
 }

@@ -95,6 +95,17 @@ pub struct Endpoint {
 }
 const _: () = assert!(size_of::<Endpoint>() == 16);
 
+/// Relinquish descriptor with one endpoint, 18 bytes. FF-A v1.1 (DEN0077A issue E) section 16.6.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Relinquish {
+    pub handle: U64,
+    pub flags: U32,
+    pub endpoint_count: U32,
+    pub endpoint: U16,
+}
+const _: () = assert!(size_of::<Relinquish>() == 18);
+
 impl Constituent {
     /// With the reserved word zero: in one store with the page count, which is half of what building a descriptor is.
     #[inline]

@@ -1,6 +1,6 @@
 //! Retrieve requests, responses and relinquishments, byte by byte.
 
-use ffa_abi::{Handle, PartitionId, Transaction, Version};
+use ffa_abi::{Handle, PartitionId, Status, Transaction, Version};
 use ffa_mem::{
     DataAccess, DescriptorError, InstructionAccess, IpaRange, MemoryAttributes, Permissions, Receiver,
     RelinquishDescriptor, RetrieveFlags, RetrieveRequest, RetrieveResponse,
@@ -112,6 +112,27 @@ fn refuses_each_broken_field_by_name_and_value() {
 }
 
 #[test]
+fn r14_reserved_flags() {
+    for version in VERSIONS {
+        for value in [0xffff_ffff, 0xffff_ffe0, 0xffff_fde0, 0xffff_fc00, 0x800, 0x8000_0000_u32] {
+            let mut bytes = request(version);
+            bytes[4..8].copy_from_slice(&value.to_le_bytes());
+            let error = RetrieveRequest::parse(&bytes, version).unwrap_err();
+            assert_eq!(error, DescriptorError::Reserved { field: "flags", value: value.into() });
+            assert_eq!(error.status(), Status::InvalidParameters);
+        }
+        // The other flags are for the relayer to judge.
+        let mut bytes = request(version);
+        bytes[4..8].copy_from_slice(&0x7ff_u32.to_le_bytes());
+        let flags = RetrieveRequest::parse(&bytes, version).unwrap().flags();
+        assert_eq!(
+            (flags.word(), flags.transaction(), flags.has_hint()),
+            (0x7ff, Some(Transaction::Donate), true)
+        );
+    }
+}
+
+#[test]
 fn writes_a_response_of_each_version() {
     let lengths = [64, 80, 96];
     for (version, head_len) in VERSIONS.into_iter().zip(lengths) {
@@ -169,7 +190,7 @@ fn writes_a_response_of_each_version() {
 }
 
 #[test]
-fn reads_a_relinquishment_of_one_endpoint() {
+fn r16_a_relinquishment_is_of_one_endpoint() {
     let good = [7, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0];
     let expected = RelinquishDescriptor {
         handle: Handle::new(0x8000_0000_0000_0007).ok(),
@@ -177,12 +198,19 @@ fn reads_a_relinquishment_of_one_endpoint() {
         endpoint: PartitionId(2),
     };
     assert_eq!(RelinquishDescriptor::parse(&good), Ok(expected));
+    assert_eq!(expected.to_bytes(), good);
     let broken = |at: usize, byte: u8| {
         let mut bytes = good;
         bytes[at] = byte;
         RelinquishDescriptor::parse(&bytes)
     };
-    assert_eq!(broken(8, 1), Ok(RelinquishDescriptor { zero: true, ..expected }));
+    let zeroing = RelinquishDescriptor { zero: true, ..expected };
+    assert_eq!(broken(8, 1), Ok(zeroing));
+    assert_eq!(RelinquishDescriptor::parse(&zeroing.to_bytes()), Ok(zeroing));
+    let mut nameless = good;
+    nameless[..8].fill(0xff);
+    let found = RelinquishDescriptor::parse(&nameless).unwrap();
+    assert_eq!((found.handle, found.to_bytes()), (None, nameless));
     assert_eq!(broken(8, 2), Err(DescriptorError::Reserved { field: "flags", value: 2 }));
     assert_eq!(broken(11, 0x80), Err(DescriptorError::Reserved { field: "flags", value: 0x8000_0000 }));
     assert_eq!(broken(12, 0), Err(DescriptorError::NoReceivers));
