@@ -145,6 +145,13 @@ pub struct MemRetrieveResp {
 }
 
 impl MemRetrieveResp {
+    /// Reads the registers of an answer; `None` if it is another one.
+    #[must_use]
+    pub fn from_answer(regs: &Regs) -> Option<Self> {
+        let w0 = const { FunctionId::smc32(Function::MemRetrieveResp).w0() };
+        (regs.w::<0>() == w0).then(|| Self { total_len: regs.w::<1>(), fragment_len: regs.w::<2>() })
+    }
+
     /// Registers of the answer.
     #[must_use]
     pub fn to_regs(&self) -> Regs {

@@ -94,7 +94,11 @@ fn retrieve_request_and_response() {
     assert_eq!(decode(&regs), request);
     assert_eq!(request.to_regs(), Regs::new([0x8400_0074, 112, 96, 0, 2]));
     let response = MemRetrieveResp { total_len: 4112, fragment_len: 4096 };
-    assert_eq!(response.to_regs(), Regs::new([0x8400_0075, 4112, 4096]));
+    let mut regs = Regs::new([0x8400_0075, 4112, 4096]);
+    assert_eq!(response.to_regs(), regs);
+    assert_eq!(MemRetrieveResp::from_answer(&regs), Some(response));
+    regs.0[0] = 0x8400_0061;
+    assert_eq!(MemRetrieveResp::from_answer(&regs), None);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use ffa_abi::{PartitionId, Status, Transaction, Version};
+use ffa_abi::{Handle, PartitionId, Status, Transaction, Version};
 
 use crate::{DataAccess, InstructionAccess, MAX_RECEIVERS, RangeError};
 
@@ -101,6 +101,14 @@ pub enum DescriptorError {
     Handle {
         /// The field.
         handle: u64,
+    },
+    /// An SPMC describes another transaction than it was asked for.
+    #[error("handle is {found:#x}, asked for was {asked:?}")]
+    OtherHandle {
+        /// The field.
+        found: u64,
+        /// The handle asked for.
+        asked: Handle,
     },
     /// No receivers.
     #[error("no receivers")]
@@ -260,6 +268,7 @@ impl DescriptorError {
             | Self::ZeroShared { .. }
             | Self::TimeSlice { .. }
             | Self::Handle { .. }
+            | Self::OtherHandle { .. }
             | Self::NoReceivers
             | Self::TooManyReceivers { .. }
             | Self::DonateReceivers { .. }

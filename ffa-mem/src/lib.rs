@@ -10,6 +10,8 @@ mod error;
 mod layout;
 mod range;
 mod range_set;
+mod ranges;
+mod reassembly;
 mod receiver;
 mod relinquish;
 mod retrieve;
@@ -24,8 +26,13 @@ pub use endpoint::EndpointBuffers;
 pub use error::DescriptorError;
 pub use range::{Guest, IpaRange, Joiner, PAGE_SIZE, PageRange, PhysRange, Physical, RangeError};
 pub use range_set::{InsertError, RangeSet};
+pub use ranges::Ranges;
+pub use reassembly::Reassembly;
 pub use receiver::{DataAccess, InstructionAccess, MAX_RECEIVERS, Permissions, Receiver};
 pub use relinquish::RelinquishDescriptor;
-pub use retrieve::{RetrieveFlags, RetrieveRequest, RetrieveResponse};
-pub use send::{FirstFragment, Ranges, Reassembly, SendDescriptor, SendFlags, SendHead, SendRules};
+pub use retrieve::{
+    HypervisorRetrieveRequest, HypervisorRetrieveResponse, RetrieveFlags, RetrieveRequest, RetrieveResponse,
+    RetrievedHead,
+};
+pub use send::{FirstFragment, SendDescriptor, SendFlags, SendHead, SendRules};
 pub use store::{FixedRanges, RangeStore, StoreFull, TrackedRange};

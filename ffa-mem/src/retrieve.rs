@@ -1,10 +1,13 @@
-//! FFA_MEM_RETRIEVE_REQ and FFA_MEM_RETRIEVE_RESP, as a relayer reads the one and writes the other.
+//! FFA_MEM_RETRIEVE_REQ and FFA_MEM_RETRIEVE_RESP: as a relayer reads the one and writes the other for a borrower, and
+//! the other way round, with an SPMC.
 
 use ffa_abi::Transaction;
 
+pub use self::hypervisor::{HypervisorRetrieveRequest, HypervisorRetrieveResponse, RetrievedHead};
 pub use self::request::RetrieveRequest;
 pub use self::response::RetrieveResponse;
 
+mod hypervisor;
 mod request;
 mod response;
 

@@ -1,11 +1,9 @@
-use core::slice;
-
 use ffa_abi::{PartitionId, Transaction, Version};
 
-pub use self::fragment::{FirstFragment, Reassembly};
+pub use self::fragment::FirstFragment;
 pub use self::head::SendHead;
 use crate::wire::Constituent;
-use crate::{DescriptorError, IpaRange, MemoryAttributes, Receivers, layout};
+use crate::{DescriptorError, MemoryAttributes, Ranges, Receivers, layout};
 
 mod check;
 mod fragment;
@@ -137,7 +135,7 @@ impl<'a> SendDescriptor<'a> {
     #[must_use]
     #[inline]
     pub fn ranges(&self) -> Ranges<'a> {
-        Ranges(self.ranges.iter())
+        Ranges::new(self.ranges)
     }
 
     /// Number of 4 KiB pages of all ranges together.
@@ -146,34 +144,4 @@ impl<'a> SendDescriptor<'a> {
     pub const fn total_pages(&self) -> u32 {
         self.head.total_pages()
     }
-}
-
-/// Ranges of a send, in the order of the descriptor.
-#[derive(Clone, Debug)]
-pub struct Ranges<'a>(slice::Iter<'a, Constituent>);
-
-impl Iterator for Ranges<'_> {
-    type Item = IpaRange;
-
-    #[inline]
-    fn next(&mut self) -> Option<IpaRange> {
-        self.0.next().map(range)
-    }
-
-    #[inline]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
-    }
-
-    #[inline]
-    fn fold<B, F: FnMut(B, IpaRange) -> B>(self, init: B, mut f: F) -> B {
-        self.0.fold(init, |folded, constituent| f(folded, range(constituent)))
-    }
-}
-
-impl ExactSizeIterator for Ranges<'_> {}
-
-#[inline]
-fn range(constituent: &Constituent) -> IpaRange {
-    IpaRange::from_checked(constituent.address.get(), constituent.page_count.get()) // by `parse`
 }

@@ -5,10 +5,9 @@ use ffa_abi::{PartitionId, Transaction};
 use super::{SendFlags, SendRules};
 use crate::layout::Header;
 use crate::range::PAGE_SIZE;
+use crate::ranges::each_range;
 use crate::wire::{Constituent, Emad};
-use crate::{
-    DataAccess, DescriptorError, InstructionAccess, IpaRange, MAX_RECEIVERS, MemoryAttributes, Permissions,
-};
+use crate::{DataAccess, DescriptorError, InstructionAccess, MAX_RECEIVERS, MemoryAttributes, Permissions};
 
 impl Header<'_> {
     /// Checks all but the receivers.
@@ -214,20 +213,4 @@ impl Gathered {
 fn find_bad_range(ranges: &[Constituent], total: u32) -> Result<(), DescriptorError> {
     let sum = each_range(ranges, 0)?;
     if sum == u64::from(total) { Ok(()) } else { Err(DescriptorError::TotalPages { total, sum }) }
-}
-
-/// Checks constituents one by one and gives the sum of their page counts. `first` is the index of the first.
-pub(super) fn each_range(ranges: &[Constituent], first: u32) -> Result<u64, DescriptorError> {
-    let mut sum = 0_u64;
-    for (index, constituent) in (first..).zip(ranges) {
-        let pages = constituent.page_count.get();
-        IpaRange::new(constituent.address.get(), pages)
-            .map_err(|source| DescriptorError::Range { index, source })?;
-        let value = constituent.reserved.get();
-        if value != 0 {
-            return Err(DescriptorError::RangeReserved { index, value });
-        }
-        sum = sum.saturating_add(u64::from(pages));
-    }
-    Ok(sum)
 }
