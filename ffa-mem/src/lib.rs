@@ -17,6 +17,7 @@ mod relinquish;
 mod retrieve;
 mod send;
 mod store;
+mod tracked_range;
 mod wire;
 
 pub use attributes::{Cacheability, DeviceType, MemoryAttributes, MemoryType, Shareability};
@@ -35,4 +36,5 @@ pub use retrieve::{
     RetrievedHead,
 };
 pub use send::{FirstFragment, SendDescriptor, SendFlags, SendHead, SendRules};
-pub use store::{FixedRanges, RangeStore, StoreFull, TrackedRange};
+pub use store::{FixedRanges, RangeStore, StoreFull};
+pub use tracked_range::TrackedRange;

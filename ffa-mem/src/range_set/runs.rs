@@ -61,7 +61,8 @@ impl Span {
         last.word().wrapping_add(u64::from(last.pages()) * PAGE_SIZE) // below 2^64 also with a place
     }
 
-    /// Whether anything of `run` may be within; a draft may always be. No run is far away from all others, so that this settles most.
+    /// Whether anything of `run` may be within, which a draft may or may not be. One comparison settles most, since runs
+    /// are seldom amid others.
     #[inline]
     pub fn may_overlap(&self, run: &Run<'_>) -> bool {
         let last = run.ranges.last().unwrap_or(run.first);
