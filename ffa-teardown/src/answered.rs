@@ -64,7 +64,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         }
         slot.duty = Some(duty);
         slot.set_last(last);
-        let verdict = if duty.is_half() { self.half_verdict(index, verdict) } else { verdict };
+        let verdict = if duty.is_half() { self.half_verdict(index, verdict, class) } else { verdict };
         if let Some(target) = preempted_target(answer).filter(|_| is_own && preempted) {
             self.works_for(target, index);
         }

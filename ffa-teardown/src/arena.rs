@@ -2,7 +2,7 @@
 
 use ffa_abi::Handle;
 
-use crate::duty::{Duty, DutySlot, STAGE_CALL, STAGE_SHARE, State};
+use crate::duty::{Duty, DutySlot, Held, STAGE_CALL, STAGE_SHARE, State};
 use crate::index::Index;
 use crate::vm::VmSlot;
 
@@ -115,21 +115,44 @@ impl Arena {
         Self::named(slots, first, handle).any(|other| other != index)
     }
 
-    /// Enters the share at `index` under `handle`, if all others that have it `may_have_left` it. Returns whether it did.
-    pub(crate) fn learn_handle(
-        slots: &mut [DutySlot],
-        handle: Handle,
-        index: Index,
-        may_have_left: impl Fn(&DutySlot) -> bool,
-    ) -> bool {
+    /// Enters the share at `index` under `handle`, if all others that have it may have left it. Returns whether it did.
+    pub(crate) fn learn_handle(slots: &mut [DutySlot], handle: Handle, index: Index) -> bool {
         let bucket = Self::bucket(slots, handle);
         let first = slots[bucket].bucket;
-        let is_free = Self::named(slots, first, handle).all(|other| may_have_left(&slots[other.get()]));
+        let is_free = Self::named(slots, first, handle).next().is_none() || Self::leave(slots, handle);
+        let first = slots[bucket].bucket;
         if is_free {
             slots[bucket].bucket = Some(index);
             slots[index.get()].chain = first;
         }
         is_free
+    }
+
+    /// Whether all that have `handle` may have left it. One that is being reclaimed right now may: the answer that says so
+    /// can come after the one that gives the handle out again. And so may a half-sent transaction without pages, of which
+    /// nobody knows whether it was cancelled: it is not asked for again.
+    #[cold]
+    fn leave(slots: &mut [DutySlot], handle: Handle) -> bool {
+        let is_asked = |slot: &DutySlot| {
+            matches!(slot.state, State::Guest { .. } | State::InFlight | State::Returning { .. })
+        };
+        let is_half =
+            |slot: &DutySlot| matches!(slot.duty, Some(Duty::Half { held: Held::No, .. })) && !is_asked(slot);
+        let first = slots[Self::bucket(slots, handle)].bucket;
+        if !Self::named(slots, first, handle)
+            .all(|other| is_asked(&slots[other.get()]) || is_half(&slots[other.get()]))
+        {
+            return false;
+        }
+        loop {
+            let first = slots[Self::bucket(slots, handle)].bucket;
+            let half = Self::named(slots, first, handle).find(|other| is_half(&slots[other.get()]));
+            let Some(half) = half else { return true };
+            Self::forget_handle(slots, handle, half);
+            if let Some(Duty::Half { handle, .. }) = &mut slots[half.get()].duty {
+                *handle = None;
+            }
+        }
     }
 
     /// The shares with `handle` in the bucket that begins with `first`.

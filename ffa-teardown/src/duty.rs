@@ -50,8 +50,8 @@ pub(crate) enum Duty {
     /// Memory that the VM lends to another one, or borrows: the secure world knows nothing of it.
     Loan,
     /// A memory transaction of whose descriptor the secure world does not have all bytes. `missing`: how many it lacks.
-    /// `room`: 4 KiB pages of the longest fragment.
-    Half { handle: Handle, missing: u32, room: u8, held: Held },
+    /// `room`: 4 KiB pages of the longest fragment. Without a handle it is another one's by now.
+    Half { handle: Option<Handle>, missing: u32, room: u8, held: Held },
 }
 
 /// Whether pages are held for a half-sent transaction, of which the secure world may know some.
@@ -126,7 +126,7 @@ impl Duty {
             Self::Half { handle, missing, room, .. } => {
                 let most = fragment_len(room);
                 let len = if missing == 0 { most } else { missing.min(most) };
-                SecureCall::MemCancel { handle, vm, len }
+                SecureCall::MemCancel { handle: handle?, vm, len }
             }
         })
     }
@@ -136,7 +136,7 @@ impl Duty {
     pub(crate) const fn handle(&self) -> Option<Handle> {
         match self {
             Self::Share { handle, .. } => *handle,
-            Self::Half { handle, .. } => Some(*handle),
+            Self::Half { handle, .. } => *handle,
             _ => None,
         }
     }
@@ -211,6 +211,11 @@ impl Duty {
         matches!(self, Self::Share { handle: Some(_), .. })
     }
 
+    /// A transaction that nobody can be asked for.
+    pub(crate) const fn is_nameless(&self) -> bool {
+        matches!(self, Self::Share { handle: None, .. } | Self::Half { handle: None, .. })
+    }
+
     /// A transaction that is half-sent.
     pub(crate) const fn is_half(&self) -> bool {
         matches!(self, Self::Half { .. })
@@ -263,7 +268,7 @@ impl Duty {
                 Answer::Success(_),
             ) => AnswerClass::Success,
             (Self::Half { handle, .. }, Answer::Success(success))
-                if Handle::from_words(success.w2(), success.w3()) == Ok(*handle) =>
+                if Handle::from_words(success.w2(), success.w3()).ok() == *handle =>
             {
                 AnswerClass::Success
             }

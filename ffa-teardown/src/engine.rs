@@ -156,7 +156,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             while let Some(index) = at {
                 let slot = &mut self.duties[index.get()];
                 at = slot.next;
-                let askable = slot.duty.is_some_and(|duty| !duty.is_unsent());
+                let askable = slot.duty.is_some_and(|duty| !duty.is_nameless());
                 if matches!(slot.state, State::GivenUp { .. }) && askable {
                     (slot.state, slot.tries, slot.step) = (State::Owed, 0, 0);
                     if slot.resume == Resume::Run {

@@ -505,12 +505,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             .ok_or(Unexpected::NotInFlight { vm: vm.id })
     }
 
-    /// Enters a new share under `handle`, unless another one has it. One that is being reclaimed right now may have left
-    /// it: the answer that says so can come after the one that gives the handle out again. Returns whether it did.
+    /// Enters a new share under `handle`, unless another one has it. Returns whether it did.
     pub(crate) fn learn_handle(&mut self, handle: Handle, index: Index) -> bool {
-        Arena::learn_handle(&mut self.duties, handle, index, |other| {
-            matches!(other.state, State::Guest { .. } | State::InFlight | State::Returning { .. })
-        })
+        Arena::learn_handle(&mut self.duties, handle, index)
     }
 
     /// Takes from a share whose reclaim failed a handle that names another share by now: to use it again would take

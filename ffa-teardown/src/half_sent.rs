@@ -113,7 +113,14 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             return Ok(SendOutcome::Refused(status(answer)));
         }
         match known {
-            Some(handle) if own_error && transient || !own_error && !fragment.is_last() => {
+            // This one was not taken.
+            Some(_) if own_error && transient => {
+                if let Some(Duty::Half { held: held @ Held::No, .. }) = &mut self.duties[share.0.get()].duty {
+                    *held = if fragment.holds_pages { Held::Yes } else { Held::No };
+                }
+                Ok(SendOutcome::Spoilt)
+            }
+            Some(handle) if !own_error && !fragment.is_last() => {
                 self.set_half(vm, share.0, handle, fragment);
                 Ok(SendOutcome::Spoilt)
             }
@@ -149,7 +156,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let mut at = self.vms[vm.index.get()].lists[STAGE_CALL].head;
         while let Some(index) = at {
             let slot = &mut self.duties[index.get()];
-            let is_half = slot.duty.as_ref().is_some_and(Duty::is_half);
+            let is_half = slot.duty.is_some_and(|duty| duty.is_half() && !duty.is_nameless());
             if index == share.0 && is_half && slot.state == State::Owed {
                 slot.state = State::Guest { vm: vm.index };
                 return Ok(());
@@ -193,7 +200,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             Resume::Lost => duty.verdict_lost(),
             _ => duty.judge(&self.policy.answers, class, resume, answer).0,
         };
-        let verdict = self.half_verdict(share.0, verdict);
+        let verdict = self.half_verdict(share.0, verdict, class);
         if let Some(target) = preempted_target(answer).filter(|_| resume != Resume::Lost) {
             if self.is_resumed_again(share.0, target, verdict) {
                 return Ok(CancelOutcome::Resume(target));
@@ -213,22 +220,23 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         Ok(outcome)
     }
 
-    /// Whether the answer to a fragment that cancels says that still more is wanted, so that another one may do it. When
-    /// nothing should be missing any more that is borne as often as the policy allows.
+    /// Whether the answer to a fragment that cancels says that still more is wanted, so that another one may do it.
     pub(crate) fn wants_more(&mut self, index: Index, answer: &Answer) -> bool {
-        let most = self.policy.tries;
+        /// How often that is borne when nothing should be missing any more. Hafnium takes more than it wants, and gives up
+        /// with its 20th fragment.
+        const MOST: u8 = 32;
         let slot = &mut self.duties[index.get()];
         let (Some(Duty::Half { handle, missing, room, .. }), Answer::MemFragRx(rx)) =
             (&mut slot.duty, answer)
         else {
             return false;
         };
-        if rx.handle != *handle || slot.resume == Resume::Lost {
+        if Some(rx.handle) != *handle || slot.resume == Resume::Lost {
             return false;
         }
         if *missing == 0 {
             slot.tries = slot.tries.saturating_add(1);
-            if slot.tries >= most {
+            if slot.tries >= MOST {
                 return false;
             }
         }
@@ -238,11 +246,19 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         true
     }
 
-    /// The verdict on a cancellation, where the handle may name another transaction by now: then it is not used again.
-    pub(crate) fn half_verdict(&self, index: Index, verdict: Verdict) -> Verdict {
-        let handle = self.duties[index.get()].duty.as_ref().and_then(Duty::handle);
-        let is_anothers = handle.is_some_and(|handle| Arena::has_handle(&self.duties, handle, index));
-        if is_anothers && verdict != Verdict::GiveUp { Verdict::Unknown } else { verdict }
+    /// The verdict on a cancellation. A handle that may name another transaction by now is not used again; and neither is one
+    /// without pages after an answer that is none: where it is free by now, it is to be the next one's.
+    pub(crate) fn half_verdict(&self, index: Index, verdict: Verdict, class: AnswerClass) -> Verdict {
+        let Some(Duty::Half { handle: Some(handle), held, .. }) = self.duties[index.get()].duty else {
+            return verdict;
+        };
+        let is_none = matches!(class, AnswerClass::Malformed | AnswerClass::MsgWait);
+        match verdict {
+            Verdict::GiveUp => Verdict::GiveUp,
+            _ if Arena::has_handle(&self.duties, handle, index) => Verdict::Unknown,
+            Verdict::Limited(_) if held == Held::No && is_none => Verdict::GiveUp,
+            verdict => verdict,
+        }
     }
 
     /// Makes of a half-sent transaction what the verdict on its cancellation says. Its state is left to the caller.
@@ -252,7 +268,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         };
         match verdict {
             Verdict::Done => {
-                self.set_share(vm, index, Some(handle), false);
+                self.set_share(vm, index, handle, false);
                 HalfEnd::CameAbout
             }
             Verdict::GiveUp => HalfEnd::Gone,
@@ -279,7 +295,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let Fragment { sent, total, room, holds_pages } = fragment;
         let missing = total.saturating_sub(sent);
         let held = if holds_pages { Held::Yes } else { Held::No };
-        let half = Duty::Half { handle, missing, room, held };
+        let half = Duty::Half { handle: Some(handle), missing, room, held };
         self.forget_target(index);
         self.duties[index.get()].tries = 0;
         Arena::turn_into(&mut self.duties, &mut self.vms[vm.index.get()], index, half);

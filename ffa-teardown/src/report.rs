@@ -39,8 +39,8 @@ pub enum Subject {
     HalfSent {
         /// Its name in the mediator's tables.
         share: ShareId,
-        /// Its name in the secure world.
-        handle: Handle,
+        /// Its name in the secure world, unless that is another one's by now.
+        handle: Option<Handle>,
         /// Whether pages are held, of which the secure world may know some.
         holds_pages: bool,
     },

@@ -1,6 +1,6 @@
 //! The walks over what each VM owes: what is due next, and what a whole walk has found.
 
-use crate::duty::{Duty, DutySlot, Resume, State, Told};
+use crate::duty::{Duty, DutySlot, Held, Resume, State, Told};
 use crate::index::Index;
 use crate::vm::{Pass, Phase, Place, VmKey, VmSlot};
 use crate::{Action, Disposal, End, Engine, IdReuse, SecureCall, Storage, Time};
@@ -104,13 +104,14 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     }
 
     /// An SP that was never told of the VM is not told of its end, no bitmap is created for a dead VM, and a direct request
-    /// that no SP works for is over.
+    /// that no SP works for is over. So is a half-sent transaction without pages whose handle is another one's.
     pub(crate) fn is_void(vm: &VmSlot, slot: &DutySlot) -> bool {
         let nothing_left = match slot.duty {
             Some(Duty::Call { .. } | Duty::NewBitmap { .. } | Duty::Sp { told: Told::NotYet, .. }) => {
                 slot.resume == Resume::Anew
             }
             Some(Duty::Sp { destroyed, .. }) => !destroyed,
+            Some(Duty::Half { handle: None, held: Held::No, .. }) => true,
             _ => false,
         };
         nothing_left && vm.phase == Some(Phase::Dying)

@@ -48,7 +48,7 @@ fn a_descriptor_in_fragments_becomes_a_share_with_its_last_byte() {
     engine.begin_rest(vm, share).expect("nobody works on it");
     assert_eq!(engine.begin_rest(vm, share), Err(BeginError::NotFound));
     let listed: Vec<_> = engine.obligations(vm).map(|shown| (shown.subject, shown.progress)).collect();
-    let subject = Subject::HalfSent { share, handle: handle(7), holds_pages: false };
+    let subject = Subject::HalfSent { share, handle: Some(handle(7)), holds_pages: false };
     assert_eq!(listed, [(subject, Progress::InFlight)]);
     let outcome = engine.fragment_answered(vm, share, &more(7, FIRST.sent), FIRST, NOW);
     assert_eq!(outcome, Ok(SendOutcome::More(handle(7))));
@@ -266,7 +266,8 @@ fn each_answer_to_a_cancellation_in_teardown() {
                 assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
             }
         }
-        // What is no answer is asked again, until it is given up; an operator may ask once more.
+        // What is no answer is asked again, until it is given up; an operator may ask once more. Without pages there is
+        // nothing to ask for.
         for nonsense in [success(8), more(8, 0), Answer::MsgWait, Answer::Unexpected { w0: 3 }] {
             let (mut engine, share) = begin(Policy::DEFAULT);
             let mut now = NOW;
@@ -276,14 +277,18 @@ fn each_answer_to_a_cancellation_in_teardown() {
                     decision => break decision,
                 }
             };
-            assert_eq!(decision, Decision::GivenUp { share: holds_pages.then_some(share) });
-            let end = if holds_pages { (End::Zombie, false) } else { (End::Retired, true) };
-            assert_eq!(finished(&mut engine, now), end);
-            assert_eq!(engine.quarantined().count(), usize::from(holds_pages));
+            if !holds_pages {
+                assert_eq!((decision, now), (Decision::Confirmed { share }, NOW));
+                assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+                continue;
+            }
+            assert_eq!(decision, Decision::GivenUp { share: Some(share) });
+            assert_eq!(finished(&mut engine, now), (End::Zombie, false));
+            assert_eq!(engine.quarantined().count(), 1);
             assert_eq!(engine.retry_quarantined(), 1);
             let gone = answer(&mut engine, now, call, error(InvalidParameters));
             assert_eq!(gone, Decision::Confirmed { share });
-            assert_eq!(finished(&mut engine, now), (End::Gone, holds_pages));
+            assert_eq!(finished(&mut engine, now), (End::Gone, true));
         }
         let handing_over = Policy { disposal: Disposal::HandOver, ..Policy::DEFAULT };
         let (mut engine, share) = begin(handing_over);
@@ -299,27 +304,37 @@ fn each_answer_to_a_cancellation_in_teardown() {
     }
 }
 
-/// A secure world that wants more for ever is given up.
+/// A secure world that wants more for ever is asked no more.
 #[test]
 fn a_cancellation_ends_even_if_the_secure_world_never_has_enough() {
-    let mut engine = engine(1, 8, Policy::DEFAULT);
-    let (vm, share) = half(&mut engine, 7);
-    engine.destroy(vm).expect("alive");
-    let mut now = NOW;
-    let mut calls = 0;
-    loop {
-        calls += 1;
-        assert!(calls < 100);
-        match answer(&mut engine, now, cancel(7, 4096), more(7, 1)) {
-            Decision::TryAgain { until } => now = until,
-            decision => break assert_eq!(decision, Decision::GivenUp { share: None }),
+    for holds_pages in [false, true] {
+        let mut engine = engine(1, 8, Policy::DEFAULT);
+        let (vm, share) = sending(&mut engine, 7);
+        if holds_pages {
+            let outcome = engine.fragment_answered(vm, share, &more(7, FIRST.sent), FIRST, NOW);
+            assert_eq!(outcome, Ok(SendOutcome::More(handle(7))));
+        }
+        engine.await_rest(vm, share).expect("half-sent");
+        engine.destroy(vm).expect("alive");
+        let (mut now, mut calls) = (NOW, 0);
+        let decision = loop {
+            calls += 1;
+            assert!(calls < 100);
+            match answer(&mut engine, now, cancel(7, 4096), more(7, 1)) {
+                Decision::TryAgain { until } => now = until,
+                decision => break decision,
+            }
+        };
+        assert!(now < NOW + Span::from_secs(2));
+        if holds_pages {
+            assert_eq!(decision, Decision::GivenUp { share: Some(share) });
+            assert_eq!(finished(&mut engine, now), (End::Zombie, false));
+            assert_eq!(engine.phase(vm), Ok(Phase::Over));
+        } else {
+            assert_eq!(decision, Decision::Confirmed { share });
+            assert_eq!(finished(&mut engine, now), (End::Gone, true));
         }
     }
-    assert_eq!(finished(&mut engine, now), (End::Retired, true));
-    assert_eq!(engine.obligations(vm).count(), 1);
-    assert_eq!(engine.phase(vm), Ok(Phase::Over));
-    let _ = share;
-    assert!(now < NOW + Span::from_secs(2));
 }
 
 /// The secure world may give a handle out again before the answer arrives that says that it is free.
@@ -345,6 +360,32 @@ fn a_handle_that_is_given_out_anew_during_a_cancellation_is_left_to_the_new_shar
         };
         assert_eq!(decision, expected);
         // The new share is nobody else's.
+        assert!(engine.begin_reclaim(other, handle(7)).is_ok());
+    }
+}
+
+/// FFA_RUN fails, and may have cancelled the transaction all the same: whoever gets the handle next has it.
+#[test]
+fn a_handle_that_may_be_free_keeps_nothing_from_others() {
+    for state in ["left", "waiting"] {
+        let mut engine = engine(2, 8, Policy::DEFAULT);
+        let (vm, share) = sending(&mut engine, 7);
+        let outcome = engine.cancel_answered(vm, share, &error(Status::Busy), NOW);
+        assert_eq!(outcome, Ok(CancelOutcome::Left));
+        if state == "waiting" {
+            engine.destroy(vm).expect("alive");
+            let again = answer(&mut engine, NOW, cancel(7, 4096), error(Status::Busy));
+            assert_eq!(again, Decision::TryAgain { until: millis(10) });
+        }
+        let other = engine.create(PartitionId(2), core::iter::empty()).expect("room").vm;
+        common::share(&mut engine, other, 7);
+        let subject = Subject::HalfSent { share, handle: None, holds_pages: false };
+        assert_eq!(engine.obligations(vm).next().map(|shown| shown.subject), Some(subject));
+        if state == "left" {
+            assert_eq!(engine.begin_rest(vm, share), Err(BeginError::NotFound));
+            engine.destroy(vm).expect("alive");
+        }
+        assert_eq!(finished(&mut engine, millis(10)), (End::Gone, true), "{state}");
         assert!(engine.begin_reclaim(other, handle(7)).is_ok());
     }
 }
