@@ -8,9 +8,9 @@ use ffa_abi::{
     version_answer,
 };
 use ffa_hyp_glue::{
-    Access, Caller, Conduit, Creation, Event, GuestFault, GuestMemory, Mediator, Observer, Outcome,
-    PageError, Pages, Permissions, Record, Scratch, Settings, Spmc, SpmcBuffers, StoresOf, Timer, VcpuSlot,
-    VirtualInterrupts, VmReferences,
+    Access, Caller, Conduit, Creation, DraftSlot, Event, GuestFault, GuestMemory, Mediator, Observer,
+    Outcome, PageError, Pages, Permissions, Record, Scratch, Settings, Spmc, SpmcBuffers, StoresOf, Timer,
+    VcpuSlot, VirtualInterrupts, VmReferences,
 };
 use ffa_mem::{FixedRanges, IpaRange, PAGE_SIZE, PhysRange};
 use ffa_teardown::{DutySlot, Time, VmSlot};
@@ -88,6 +88,10 @@ impl Pages for Null {
         Ok(())
     }
 
+    fn runs(&mut self, _vm: PartitionId, range: IpaRange, mut runs: impl FnMut(PhysRange)) {
+        runs(PhysRange::new(range.base(), range.pages()).unwrap());
+    }
+
     fn release(&mut self, _vm: PartitionId, range: IpaRange) {
         black_box(range);
     }
@@ -143,14 +147,9 @@ impl Observer for Null {
 
 type Ranges = FixedRanges<64>;
 type Vcpus = [VcpuSlot; 1];
-type Stores = StoresOf<
-    Vec<VmSlot>,
-    Vec<DutySlot>,
-    Vec<Option<Record<Null, Ranges, Vcpus>>>,
-    Ranges,
-    Vcpus,
-    Vec<PartitionInfo>,
->;
+type Drafts = [DraftSlot; 1];
+type Records = Vec<Option<Record<Null, Ranges, Vcpus, Drafts>>>;
+type Stores = StoresOf<Vec<VmSlot>, Vec<DutySlot>, Records, Ranges, Vcpus, Drafts, Vec<PartitionInfo>>;
 
 /// A guest that has asked for FF-A 1.2 and mapped its buffers.
 struct Bench {
@@ -179,7 +178,8 @@ impl Bench {
             vec![DutySlot::VACANT; 64],
             records,
         );
-        let (vm, creation) = mediator.create_vm(&mut hyp, SENDER, Ranges::new(), [VcpuSlot::IDLE]).unwrap();
+        let (vcpus, drafts) = ([VcpuSlot::IDLE], [DraftSlot::VACANT]);
+        let (vm, creation) = mediator.create_vm(&mut hyp, SENDER, Ranges::new(), vcpus, drafts).unwrap();
         assert_eq!(creation, Creation::Live);
         let mut bench = Self { mediator, hyp, caller: Caller { vm, vcpu: 0 }, scratch };
         let mut regs = Call::Version(Version::V1_2.word()).to_regs();

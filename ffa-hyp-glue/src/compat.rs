@@ -46,8 +46,6 @@ pub enum Case {
     Permissions,
     /// The header of the composite descriptor is not within the whole.
     Composite,
-    /// What is physically behind the pages has too many pieces to be described.
-    Scattered,
     /// Flags that are reserved.
     Flags,
     /// The other one is a VM, and VMs do not reach each other; or it is an SP, and the SPMC keeps no notifications.
@@ -71,7 +69,6 @@ impl fmt::Display for Case {
             Self::Receivers => "no receivers, too many, one twice, or several composites",
             Self::Permissions => "permissions that are reserved, or not for a sender to give",
             Self::Composite => "a composite that does not fit",
-            Self::Scattered => "more physical ranges than one fragment holds",
             Self::Flags => "reserved flags",
             Self::NoNotifications => "with an SP or a VM, and those of its kind have none",
         })
@@ -105,7 +102,7 @@ const fn row(
 
 /// Every difference. A case has several rows where the strict code depends on more.
 pub const DIFFERENCES: &[Difference] = {
-    use Status::{Busy, Denied, InvalidParameters, NoMemory, NotSupported};
+    use Status::{Busy, Denied, InvalidParameters, NotSupported};
     const RXTX: &str = "ffa_rxtx.c";
     const MSG: &str = "ffa_msg.c";
     const SHM: &str = "ffa_shm.c";
@@ -129,7 +126,6 @@ pub const DIFFERENCES: &[Difference] = {
         row(Function::MemShare, Case::NoSp, InvalidParameters, NotSupported, SHM),
         row(Function::MemShare, Case::Permissions, InvalidParameters, NotSupported, SHM),
         row(Function::MemShare, Case::Composite, InvalidParameters, NotSupported, SHM),
-        row(Function::MemShare, Case::Scattered, NoMemory, NotSupported, SHM),
         row(Function::NotificationBind, Case::Flags, InvalidParameters, Denied, NOTIF),
         row(Function::NotificationBind, Case::NoNotifications, Denied, NotSupported, NOTIF),
         // If it is a VM, or there is no such SP.

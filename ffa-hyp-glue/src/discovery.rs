@@ -34,6 +34,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     Function::RxTxMap if version >= Version::V1_2 => {
                         buffer_size::word(buffer_size::MIN_4K, u16::from(self.settings.rxtx_pages))
                     }
+                    Function::MemFragTx if state.record(vm)?.drafts.as_mut().is_empty() => {
+                        return Err(Status::NotSupported);
+                    }
                     Function::PartitionInfoGetRegs if !self.fits_one_window(hyp, state, vm, version) => {
                         return Err(Status::NotSupported);
                     }

@@ -1,9 +1,10 @@
 //! From registers to the handler of a call: decode, check against the table, serve.
 
 use ffa_abi::{
-    DirectRequest2, FeatureQuery, Function, FunctionId, MemReclaim, MemSend, MsgSend2, NotificationBind,
-    NotificationGet, NotificationInfoGet, NotificationSet, NotificationUnbind, PartitionInfoGet,
-    PartitionInfoGetRegs, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, Status, version_answer,
+    DirectRequest2, FeatureQuery, Function, FunctionId, Handle, MemFragTx, MemReclaim, MemSend, MsgSend2,
+    NotificationBind, NotificationGet, NotificationInfoGet, NotificationSet, NotificationUnbind,
+    PartitionInfoGet, PartitionInfoGetRegs, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, Status,
+    version_answer,
 };
 
 use crate::{Caller, Case, Mediator, Platform, Scratch, Stores};
@@ -20,6 +21,12 @@ pub(crate) enum Reply {
 impl Reply {
     /// FFA_SUCCESS, which says it all.
     pub(crate) const DONE: Self = Self::Success { w2: 0, w3: 0 };
+
+    /// FFA_SUCCESS with a handle.
+    pub(crate) const fn handle(handle: Handle) -> Self {
+        let [low, high] = handle.words();
+        Self::Success { w2: low as u32, w3: high as u32 }
+    }
 }
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
@@ -82,7 +89,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 self.run_target(hyp, state, caller, version, target, regs)
             }
             Function::MemShare => {
-                self.mem_send(hyp, state, vm, version, MemSend::from_regs(id, regs), scratch)
+                self.mem_send(hyp, state, vm, version, MemSend::from_regs(id, regs), scratch, regs)
+            }
+            Function::MemFragTx => {
+                self.mem_frag_tx(hyp, state, vm, MemFragTx::from_regs(id, regs)?, scratch, regs)
             }
             Function::MemReclaim => self.mem_reclaim(hyp, state, vm, MemReclaim::from_regs(id, regs)?),
             Function::MsgSend2 => {

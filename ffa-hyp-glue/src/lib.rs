@@ -6,6 +6,7 @@ mod compat;
 mod discovery;
 mod dispatch;
 mod event;
+mod fragments;
 mod indirect;
 mod lifecycle;
 mod listing;
@@ -23,12 +24,14 @@ mod served;
 mod settings;
 mod smc;
 mod spmc;
+mod stream;
 #[cfg(feature = "tracing")]
 mod trace;
 mod visible;
 
 pub use compat::{Case, Compat, DIFFERENCES, Difference};
 pub use event::{Event, EventKind};
+pub use fragments::DraftSlot;
 pub use lifecycle::Creation;
 pub use listing::ListError;
 pub use mediator::{Caller, Mediator, Outcome, Quarantined, Scratch, Stores, StoresOf, VmReport};

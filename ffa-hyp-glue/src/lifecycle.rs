@@ -1,16 +1,18 @@
 //! VMs come and go, and time passes.
 
-use ffa_abi::{Answer, PartitionId};
+use ffa_abi::PartitionId;
 use ffa_mem::RangeStore;
 use ffa_teardown::{
     Action, CreateError, Decision, End, LastAnswer, Obligation, Phase, Progress, ShareId, Unexpected, VmKey,
 };
 
-use crate::mediator::{Guard, State};
+use crate::mediator::{Guard, RecordOf, State};
 use crate::notification::SOON;
 use crate::record::{Mailbox, Record, tag};
 use crate::rxtx::release_both;
-use crate::{Event, EventKind, Mediator, Platform, Quarantined, Stores, VcpuSlot, VmReferences, VmReport};
+use crate::{
+    DraftSlot, Event, EventKind, Mediator, Platform, Quarantined, Stores, VcpuSlot, VmReferences, VmReport,
+};
 
 /// How far a VM's creation has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,7 +29,8 @@ pub enum Creation {
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// Tells the secure world of a new VM. `ranges` is room for the page ranges that it may share,
-    /// `vcpus` a slot for each of its vCPUs, whose content does not matter.
+    /// `vcpus` a slot for each of its vCPUs, `drafts` one for each memory transaction that it may have sent a part of at
+    /// the same time. The content of all of these does not matter.
     ///
     /// The guest must not run before creation is [`Creation::Live`]. If it fails, or the hypervisor
     /// gives it up with [`destroy_vm`](Self::destroy_vm), teardown undoes what was done by then.
@@ -40,11 +43,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         vm: PartitionId,
         ranges: S::Ranges,
         mut vcpus: S::Vcpus,
+        mut drafts: S::Drafts,
     ) -> Result<(VmKey, Creation), CreateError> {
         if self.find(vm).is_some() {
             return Err(CreateError::IdTaken { vm });
         }
         vcpus.as_mut().fill(VcpuSlot::IDLE);
+        drafts.as_mut().fill(DraftSlot::VACANT);
         self.follow_spmc(hyp);
         // The first obligation comes with the record that holds the reference: whoever ends the VM finds both. Whether
         // there is one is known only under the lock, where no reference can be taken.
@@ -60,7 +65,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Some(record) => {
                 *record = Some(Record {
                     reference: reference.take_if(|_| created.take_reference),
-                    ..Record::new(created.vm, ranges, vcpus)
+                    ..Record::new(created.vm, ranges, vcpus, drafts)
                 });
             }
             None => debug_assert!(false, "fewer records than VM slots"),
@@ -123,6 +128,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// The VM is dead and makes no calls any more, nor does anybody else call on its behalf.
     pub(crate) fn begin_teardown<'a>(&'a self, hyp: &mut P, mut state: Guard<'a, P, S>, vm: VmKey) {
         let Ok(record) = state.record(vm) else { return };
+        record.drop_drafts();
         let mailbox = core::mem::replace(&mut record.mailbox, Mailbox::Unmapped);
         let own = match mailbox {
             Mailbox::Mapped { buffers, forwarded: None, .. } => {
@@ -204,7 +210,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             drop(state);
             match action {
                 Action::Call { vm, call } => {
-                    let answer = Answer::from_regs(&hyp.call(&call.to_regs()));
+                    let answer = self.make(hyp, call);
                     let now = hyp.now();
                     let mut state = self.lock();
                     let Ok(judgement) = state.engine.answered(vm, call, &answer, now) else {
@@ -297,8 +303,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         let record = state.record(vm).ok()?;
         let referenced = record.reference.is_some();
-        let pages = record.shared_pages();
-        Some(VmReport { vm, phase, shares, pages, quarantined, open, referenced })
+        let (pages, ranges) = (record.shared_pages(), record.ranges.len());
+        Some(VmReport { vm, phase, shares, pages, ranges, quarantined, open, referenced })
     }
 
     /// The quarantined share or pair of buffers after the first `skip` ones; `None` after the last.
@@ -313,8 +319,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 }
 
 /// What is left of a VM that has ended, to be dropped outside the lock.
-struct Ended<P: VmReferences, R, C> {
-    record: Option<Record<P, R, C>>,
+struct Ended<P: VmReferences, R> {
+    record: Option<R>,
     reference: Option<P::Reference>,
 }
 
@@ -327,7 +333,7 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
         }
     }
 
-    fn take_ended(&mut self, action: &Action) -> Ended<P, S::Ranges, S::Vcpus> {
+    fn take_ended(&mut self, action: &Action) -> Ended<P, RecordOf<P, S>> {
         let mut ended = Ended { record: None, reference: None };
         if let Action::Finished { vm, end, give_back } = *action {
             if let Some(slot) = self.records.as_mut().get_mut(vm.position()) {
@@ -343,7 +349,7 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     }
 }
 
-impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
+impl<P: VmReferences, R: RangeStore, C, F> Record<P, R, C, F> {
     /// Pages of all shares, RX and TX not included.
     fn shared_pages(&self) -> u64 {
         let all: u64 = self.ranges.as_slice().iter().map(|range| u64::from(range.pages())).sum();

@@ -17,7 +17,7 @@ use crate::record::{Mailbox, Record, RxState, tag};
 use crate::served::Served;
 use crate::spmc::Spmc;
 use crate::visible::ListTag;
-use crate::{Event, EventKind, Platform, Settings, VcpuSlot, VmReferences};
+use crate::{DraftSlot, Event, EventKind, Platform, Settings, VcpuSlot, VmReferences};
 
 /// The memory that a hypervisor lends to its [`Mediator`].
 pub trait Stores<P: VmReferences> {
@@ -27,11 +27,14 @@ pub trait Stores<P: VmReferences> {
     /// a VM has no more than [`Settings`] allow.
     type Duties: Storage<DutySlot>;
     /// As many as [`Vms`](Self::Vms), all `None`.
-    type Records: Storage<Option<Record<P, Self::Ranges, Self::Vcpus>>>;
+    type Records: Storage<Option<Record<P, Self::Ranges, Self::Vcpus, Self::Drafts>>>;
     /// Room for the page ranges of one VM, lent when it is created.
     type Ranges: RangeStore;
     /// A slot for each vCPU of one VM, lent when it is created.
     type Vcpus: Storage<VcpuSlot>;
+    /// A slot for each memory transaction that one VM may have sent a part of at the same time, lent when it is created.
+    /// Without one the VM sends nothing in fragments.
+    type Drafts: Storage<DraftSlot>;
     /// A record for each UUID of each SP, lent twice.
     type Partitions: Storage<PartitionInfo>;
 
@@ -59,16 +62,17 @@ impl<P: VmReferences, S: Stores<P>> RelaxStrategy for Relax<P, S> {
 
 /// [`Stores`] made of arrays and slices, or with an allocator of boxed slices.
 #[derive(Debug)]
-pub struct StoresOf<V, D, M, R, C, L>(PhantomData<(V, D, M, R, C, L)>);
+pub struct StoresOf<V, D, M, R, C, F, L>(PhantomData<(V, D, M, R, C, F, L)>);
 
-impl<P, V, D, M, R, C, L> Stores<P> for StoresOf<V, D, M, R, C, L>
+impl<P, V, D, M, R, C, F, L> Stores<P> for StoresOf<V, D, M, R, C, F, L>
 where
     P: VmReferences,
     V: Storage<VmSlot>,
     D: Storage<DutySlot>,
-    M: Storage<Option<Record<P, R, C>>>,
+    M: Storage<Option<Record<P, R, C, F>>>,
     R: RangeStore,
     C: Storage<VcpuSlot>,
+    F: Storage<DraftSlot>,
     L: Storage<PartitionInfo>,
 {
     type Vms = V;
@@ -76,6 +80,7 @@ where
     type Records = M;
     type Ranges = R;
     type Vcpus = C;
+    type Drafts = F;
     type Partitions = L;
 }
 
@@ -95,6 +100,10 @@ pub struct Mediator<P: Platform, S: Stores<P>> {
     pub(crate) reading: AtomicBool,
     state: SpinMutex<State<P, S>, Relax<P, S>>,
 }
+
+/// What is kept of each VM.
+pub(crate) type RecordOf<P, S> =
+    Record<P, <S as Stores<P>>::Ranges, <S as Stores<P>>::Vcpus, <S as Stores<P>>::Drafts>;
 
 /// The lock, held.
 pub(crate) type Guard<'a, P, S> = SpinMutexGuard<'a, State<P, S>, Relax<P, S>>;
@@ -224,6 +233,20 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn take_tx(&self) -> bool {
         S::before_lock();
         !self.tx_busy.swap(true, Ordering::Acquire)
+    }
+
+    /// The same with patience, where another CPU's call is worth a moment.
+    #[cold]
+    pub(crate) fn take_tx_patiently(&self) -> bool {
+        /// How often TX is looked at.
+        const PATIENCE: u32 = 1 << 14;
+        (0..PATIENCE).any(|_| {
+            let free = self.take_tx();
+            if !free {
+                S::relax();
+            }
+            free
+        })
     }
 
     /// The SPMC has read our TX page.
@@ -362,7 +385,7 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     /// # Errors
     /// DENIED if the VM is gone.
     #[inline]
-    pub(crate) fn record(&mut self, vm: VmKey) -> Result<&mut Record<P, S::Ranges, S::Vcpus>, Status> {
+    pub(crate) fn record(&mut self, vm: VmKey) -> Result<&mut RecordOf<P, S>, Status> {
         self.engine_and_record(vm).map(|(_, record)| record)
     }
 
@@ -383,7 +406,7 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     pub(crate) fn engine_and_record(
         &mut self,
         vm: VmKey,
-    ) -> Result<(&mut Engine<S::Vms, S::Duties>, &mut Record<P, S::Ranges, S::Vcpus>), Status> {
+    ) -> Result<(&mut Engine<S::Vms, S::Duties>, &mut RecordOf<P, S>), Status> {
         match self.records.as_mut().get_mut(vm.position()) {
             // At its position, so the rest of the key is the same as well.
             Some(Some(record)) if record.vm.id() == vm.id() => Ok((&mut self.engine, record)),
@@ -397,11 +420,7 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     /// # Errors
     /// DENIED if the VM is gone.
     #[inline(always)] // ends every share
-    pub(crate) fn released(
-        &mut self,
-        vm: VmKey,
-        share: ShareId,
-    ) -> Result<&mut Record<P, S::Ranges, S::Vcpus>, Status> {
+    pub(crate) fn released(&mut self, vm: VmKey, share: ShareId) -> Result<&mut RecordOf<P, S>, Status> {
         let (engine, record) = self.engine_and_record(vm)?;
         let released = engine.released(vm, share);
         debug_assert_eq!(released, Ok(()), "the engine said that it is on its way back");
@@ -434,6 +453,9 @@ pub struct VmReport {
     pub shares: u32,
     /// 4 KiB pages of all these, and of the RX and TX of a dead VM that the SPMC still has.
     pub pages: u64,
+    /// Page ranges that stand in the memory lent for them, RX and TX and those of half-sent transactions included. 16 bytes
+    /// each.
+    pub ranges: usize,
     /// How many of `shares` are quarantined, and one more if RX and TX are.
     pub quarantined: u32,
     /// Obligations of every kind that are neither met nor given up.

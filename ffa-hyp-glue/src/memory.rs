@@ -4,19 +4,24 @@ use ffa_abi::{
     Answer, Call, Function, Handle, MemReclaim, MemSend, PartitionId, ReclaimFlags, Regs, RunTarget, Status,
     Transaction, Version,
 };
-use ffa_mem::{BuildError, DataAccess, IpaRange, SendBuilder, SendDescriptor, SendHeader, SendRules};
+use ffa_mem::{
+    BuildError, DataAccess, IpaRange, PAGE_SIZE, Receivers, SendBuilder, SendDescriptor, SendHead,
+    SendHeader, SendRules, SendTotals,
+};
 use ffa_teardown::{BeginError, Begun, Disposal, ReclaimOutcome, SendOutcome, ShareId, Unexpected, VmKey};
 
 use crate::dispatch::Reply;
-use crate::mediator::{Guard, State, refusal};
+use crate::mediator::{Guard, RecordOf, State, refusal};
 use crate::message::status;
 use crate::record::{Mailbox, tag};
 use crate::spmc::share_width;
+use crate::stream::Stream;
 use crate::{
     Access, Case, Compat, Event, EventKind, Mediator, PageError, Platform, Relation, Scratch, Stores,
 };
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one call, which have no life of their own")]
     pub(crate) fn mem_send(
         &self,
         hyp: &mut P,
@@ -25,23 +30,22 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         version: Version,
         send: MemSend,
         scratch: &mut Scratch,
+        regs: &mut Regs,
     ) -> Result<Reply, Status> {
         let tx = check_lengths(&send)
             .and_then(|()| begin_reading(state, vm, send.fragment_len))
             .map_err(|error| error.status(self.settings.compat))?;
+        if send.fragment_len != send.total_len || u64::from(send.fragment_len) > PAGE_SIZE {
+            return self.mem_send_in_parts(hyp, vm, version, send, tx, scratch, regs);
+        }
         let Scratch { input, output } = scratch;
         let descriptor = match self.receive(hyp, vm.id(), version, tx, send.fragment_len, input) {
             Ok(descriptor) => descriptor,
             Err(status) => return self.refuse(hyp, self.lock(), vm, status),
         };
         let mut state = self.lock();
-        let sps = state.partitions.records();
-        // Another guest, an SP that does not exist and one that is hidden look the same.
-        let refused = descriptor.receivers().find(|receiver| {
-            sps.iter().all(|sp| sp.id != receiver.id) || !hyp.permits(vm.id(), Relation::Share, receiver.id)
-        });
-        if let Some(receiver) = refused {
-            return self.refuse(hyp, state, vm, self.not_there(Function::MemShare, receiver.id));
+        if let Err(status) = self.check_receivers(hyp, &state, vm, descriptor.receivers()) {
+            return self.refuse(hyp, state, vm, status);
         }
         let (begun, tracked) = match self.begin_share(&mut state, vm, &descriptor) {
             Ok(begun) => begun,
@@ -52,23 +56,28 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         // Also for a share that is refused: the engine does not ask a second time.
         self.take_reference(hyp, vm, begun.take_reference);
         let held = match tracked {
-            Ok(()) => self
-                .hold(hyp, vm.id(), share, &descriptor, output)
-                .map_err(|(error, held)| (error.status(self.settings.compat), held)),
-            Err(status) => Err((status, 0)),
+            Ok(()) => self.hold(hyp, vm.id(), share, &descriptor, output),
+            Err(status) => Err((HoldError::Untracked(status), 0)),
         };
         match held {
             Ok(len) => self.send(hyp, vm, share, output.get(..len).unwrap_or_default(), &descriptor),
-            Err((status, held)) => {
+            Err((HoldError::Scattered, held)) => self.send_large(hyp, vm, share, &descriptor, held, output),
+            Err((error, held)) => {
                 self.undo(hyp, vm, share, descriptor.ranges().take(held));
-                Err(status)
+                Err(error.status())
             }
         }
     }
 
     /// Ends a call of which nothing has begun.
     #[cold]
-    fn refuse<T>(&self, hyp: &mut P, state: Guard<'_, P, S>, vm: VmKey, status: Status) -> Result<T, Status> {
+    pub(crate) fn refuse<T>(
+        &self,
+        hyp: &mut P,
+        state: Guard<'_, P, S>,
+        vm: VmKey,
+        status: Status,
+    ) -> Result<T, Status> {
         self.leave(hyp, state, vm);
         Err(status)
     }
@@ -101,10 +110,54 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let bytes = &*bytes;
         let descriptor = SendDescriptor::parse(bytes, &rules)
             .map_err(|error| self.settings.compat.descriptor_status(error.status(), bytes, &rules))?;
-        if descriptor.total_pages() > self.settings.pages_per_share {
+        self.check_size(descriptor.total_pages())?;
+        Ok(descriptor)
+    }
+
+    /// Whether the guest may share with these.
+    #[inline]
+    pub(crate) fn check_receivers(
+        &self,
+        hyp: &mut P,
+        state: &State<P, S>,
+        vm: VmKey,
+        mut receivers: Receivers<'_>,
+    ) -> Result<(), Status> {
+        let sps = state.partitions.records();
+        // Another guest, an SP that does not exist and one that is hidden look the same.
+        let refused = receivers.find(|receiver| {
+            sps.iter().all(|sp| sp.id != receiver.id) || !hyp.permits(vm.id(), Relation::Share, receiver.id)
+        });
+        match refused {
+            Some(receiver) => Err(self.not_there(Function::MemShare, receiver.id)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether one share may have so many pages.
+    #[inline]
+    pub(crate) fn check_size(&self, pages: u32) -> Result<(), Status> {
+        if pages > self.settings.pages_per_share {
             return Err(Status::NoMemory);
         }
-        Ok(descriptor)
+        Ok(())
+    }
+
+    /// Whether the VM may have one more share, of so many pages.
+    #[inline]
+    pub(crate) fn check_quota(&self, record: &RecordOf<P, S>, pages: u32) -> Result<(), Status> {
+        if record.shares >= self.settings.shares_per_vm {
+            return Err(Status::NoMemory);
+        }
+        self.check_pages(record, pages)
+    }
+
+    /// Whether the VM may have so many more pages in shares.
+    #[inline]
+    pub(crate) fn check_pages(&self, record: &RecordOf<P, S>, pages: u32) -> Result<(), Status> {
+        // No share has more than the limit of all, so the sum does not wrap.
+        let sum = record.pages.wrapping_add(pages.into());
+        if sum > u64::from(self.settings.pages_per_vm) { Err(Status::NoMemory) } else { Ok(()) }
     }
 
     /// Reserves all that the share will need, and keeps its pages from being offered again. Says beside what has begun
@@ -116,15 +169,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         descriptor: &SendDescriptor<'_>,
     ) -> Result<(Begun<ShareId>, Result<(), Status>), Status> {
         let (engine, record) = state.engine_and_record(vm)?;
-        let pages = record.pages + u64::from(descriptor.total_pages());
-        if record.shares >= self.settings.shares_per_vm || pages > u64::from(self.settings.pages_per_vm) {
-            return Err(Status::NoMemory);
-        }
+        self.check_quota(record, descriptor.total_pages())?;
         let begun = engine.begin_send(vm).map_err(|error| status(&error))?;
         record.shares += 1;
         let tracked = record.ranges.insert(tag(begun.id), descriptor.ranges());
         if tracked.is_ok() {
-            record.pages = pages;
+            record.pages += u64::from(descriptor.total_pages());
         }
         Ok((begun, tracked.map_err(|error| error.status())))
     }
@@ -150,9 +200,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         };
         let mut builder = SendBuilder::new(output, &header, descriptor.receivers())
             .map_err(|error| (HoldError::from(&error), 0))?;
-        let writable =
-            descriptor.receivers().any(|receiver| receiver.permissions.data != DataAccess::ReadOnly);
-        let access = if writable { Access::ReadWrite } else { Access::ReadOnly };
+        let access = access(descriptor.receivers());
         for (held, range) in descriptor.ranges().enumerate() {
             let mut built = Ok(());
             hyp.hold_for(share, vm, range, access, |run| {
@@ -160,13 +208,61 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     built = builder.push(run);
                 }
             })
-            .map_err(|error| match error {
-                PageError::NotOwned { .. } => (HoldError::NotOwned, held),
-                PageError::NoResources => (HoldError::NoMemory, held),
-            })?;
+            .map_err(|error| (HoldError::from(&error), held))?;
             built.map_err(|error| (HoldError::from(&error), held + 1))?;
         }
         builder.finish().map_err(|error| (HoldError::from(&error), descriptor.ranges().count()))
+    }
+
+    /// Sends what is physically behind a descriptor in fragments, since it does not fit one. Some of its ranges are `held`.
+    #[cold]
+    #[inline(never)] // its locals are not to be on the stack of every share
+    fn send_large(
+        &self,
+        hyp: &mut P,
+        vm: VmKey,
+        share: ShareId,
+        descriptor: &SendDescriptor<'_>,
+        mut held: usize,
+        output: &mut [u8],
+    ) -> Result<Reply, Status> {
+        let access = access(descriptor.receivers());
+        let mut rest = descriptor.ranges().skip(held);
+        let all_held = rest.try_for_each(|range| {
+            hyp.hold_for(share, vm.id(), range, access, |_| {}).map_err(|error| HoldError::from(&error))?;
+            held += 1;
+            Ok(())
+        });
+        if let Err(error) = all_held {
+            self.undo(hyp, vm, share, descriptor.ranges().take(held));
+            return Err(HoldError::status(error));
+        }
+        let ranges = self.count_runs(hyp, vm.id(), descriptor.ranges());
+        let totals = SendTotals { pages: descriptor.total_pages(), ranges };
+        let head = descriptor.head();
+        let header = self.header(vm.id(), &head);
+        match Stream::new((vm, share), Transaction::Share, output, &header, head.receivers(), totals) {
+            Ok(mut stream) => {
+                let stopped = self.send_ranges(hyp, &mut stream, descriptor.ranges());
+                self.ended(hyp, &stream, stopped, descriptor.total_pages()).map(Reply::handle)
+            }
+            Err(error) => {
+                self.undo(hyp, vm, share, descriptor.ranges());
+                Err(HoldError::from(&error).status())
+            }
+        }
+    }
+
+    /// The header of a descriptor for the SPMC that says the same as `head`.
+    #[inline]
+    pub(crate) fn header(&self, vm: PartitionId, head: &SendHead<'_>) -> SendHeader {
+        SendHeader {
+            version: self.spmc.version(),
+            sender: vm,
+            attributes: head.attributes(),
+            flags: head.flags(),
+            tag: head.tag(),
+        }
     }
 
     /// Makes the call, and commits or rolls back by its answer.
@@ -209,8 +305,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Ok(SendOutcome::Sent(handle)) => {
                 self.leave(hyp, state, vm);
                 report(hyp, vm, Some(handle), EventKind::Shared { pages });
-                let [low, high] = handle.words();
-                Ok(Reply::Success { w2: low as u32, w3: high as u32 })
+                Ok(Reply::handle(handle))
             }
             outcome => Err(self.not_sent(hyp, state, vm, share, outcome, pages)),
         }
@@ -227,7 +322,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// Ends the call for a share of `pages` that the secure world has not taken, or not certainly. Returns the status for
     /// the guest.
     #[cold]
-    fn not_sent(
+    pub(crate) fn not_sent(
         &self,
         hyp: &mut P,
         state: Guard<'_, P, S>,
@@ -261,7 +356,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 
     /// Ends the call for a share that was never sent, and of which nothing is held any more.
-    fn abandon(&self, hyp: &mut P, vm: VmKey, share: ShareId) {
+    pub(crate) fn abandon(&self, hyp: &mut P, vm: VmKey, share: ShareId) {
         let mut state = self.lock();
         let Ok((engine, record)) = state.engine_and_record(vm) else { return };
         let abandoned = engine.abandon_send(vm, share);
@@ -275,7 +370,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// Gives the pages of a share back that the secure world let go of, only then forgets it, and ends the call. Returns
     /// the number of pages.
     #[inline(always)] // a reclaim is hardly more than this
-    fn release_and_leave(&self, hyp: &mut P, state: Guard<'_, P, S>, vm: VmKey, share: ShareId) -> u32 {
+    pub(crate) fn release_and_leave(
+        &self,
+        hyp: &mut P,
+        state: Guard<'_, P, S>,
+        vm: VmKey,
+        share: ShareId,
+    ) -> u32 {
         drop(state);
         self.release(hyp, vm, share);
         let mut state = self.lock();
@@ -329,12 +430,17 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 }
 
+/// How receivers may access the pages, all together.
+#[inline]
+pub(crate) fn access(mut receivers: Receivers<'_>) -> Access {
+    let writable = receivers.any(|receiver| receiver.permissions.data != DataAccess::ReadOnly);
+    if writable { Access::ReadWrite } else { Access::ReadOnly }
+}
+
 /// What the registers alone tell of a descriptor.
 fn check_lengths(send: &MemSend) -> Result<(), TxError> {
     if send.address != 0 || send.pages != 0 || send.fragment_len > send.total_len {
         Err(if send.address != 0 { TxError::OtherBuffer } else { TxError::Lengths })
-    } else if send.fragment_len != send.total_len {
-        Err(TxError::InParts)
     } else {
         Ok(())
     }
@@ -357,13 +463,13 @@ fn begin_reading<P: Platform, S: Stores<P>>(
     }
 }
 
-fn report<P: Platform>(hyp: &mut P, vm: VmKey, handle: Option<Handle>, kind: EventKind) {
+pub(crate) fn report<P: Platform>(hyp: &mut P, vm: VmKey, handle: Option<Handle>, kind: EventKind) {
     hyp.event(&Event { handle, ..Event::new(vm.id(), kind) });
 }
 
 /// Lets the secure partition go on that was preempted in a call.
 #[cold]
-fn resume<P: Platform>(hyp: &mut P, target: RunTarget) -> Regs {
+pub(crate) fn resume<P: Platform>(hyp: &mut P, target: RunTarget) -> Regs {
     hyp.call(&Call::Run(target).to_regs())
 }
 
@@ -386,8 +492,6 @@ enum TxError {
     NoTx,
     /// The lengths do not fit each other, or TX.
     Lengths,
-    /// There are to be more fragments.
-    InParts,
 }
 
 impl TxError {
@@ -396,7 +500,6 @@ impl TxError {
         let case = match self {
             Self::VmIsGone => return Status::Denied,
             Self::Lengths => return Status::InvalidParameters,
-            Self::InParts => return Status::NotSupported,
             Self::OtherBuffer => Case::OtherBuffer,
             Self::NoTx => Case::NoTx,
         };
@@ -406,22 +509,34 @@ impl TxError {
 
 /// Why pages are not held, or what is physically behind them is not described to the SPMC.
 #[derive(Clone, Copy, Debug)]
-enum HoldError {
+pub(crate) enum HoldError {
     NotOwned,
     NoMemory,
-    /// It has more pieces than fit.
+    /// It has more pieces than fit one fragment.
     Scattered,
     Malformed,
+    /// They are spoken for, or there is no room to say so.
+    Untracked(Status),
 }
 
 impl HoldError {
     #[cold]
-    fn status(self, compat: Compat) -> Status {
+    pub(crate) fn status(self) -> Status {
         match self {
             Self::NotOwned => Status::Denied,
-            Self::NoMemory => Status::NoMemory,
-            Self::Scattered => compat.status(Function::MemShare, Case::Scattered, Status::NoMemory),
+            Self::NoMemory | Self::Scattered => Status::NoMemory,
             Self::Malformed => Status::InvalidParameters,
+            Self::Untracked(status) => status,
+        }
+    }
+}
+
+impl From<&PageError> for HoldError {
+    #[cold]
+    fn from(error: &PageError) -> Self {
+        match error {
+            PageError::NotOwned { .. } => Self::NotOwned,
+            PageError::NoResources => Self::NoMemory,
         }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn tag(share: ShareId) -> u32 {
 
 /// A VM's state in the mediator. Lives in storage that the hypervisor lends.
 #[derive(Debug)]
-pub struct Record<P: VmReferences, R, C> {
+pub struct Record<P: VmReferences, R, C, F> {
     pub(crate) vm: VmKey,
     pub(crate) negotiation: Negotiation,
     pub(crate) mailbox: Mailbox,
@@ -34,6 +34,8 @@ pub struct Record<P: VmReferences, R, C> {
     pub(crate) signals_vms: bool,
     /// A slot for each vCPU.
     pub(crate) vcpus: C,
+    /// Memory transactions that the guest has sent a part of.
+    pub(crate) drafts: F,
     pub(crate) reference: Option<P::Reference>,
     /// Guest calls in progress outside the lock. Teardown begins when none is.
     pub(crate) calls: u32,
@@ -45,8 +47,8 @@ pub struct Record<P: VmReferences, R, C> {
     pub(crate) dying: bool,
 }
 
-impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
-    pub(crate) fn new(vm: VmKey, ranges: R, vcpus: C) -> Self {
+impl<P: VmReferences, R: RangeStore, C, F> Record<P, R, C, F> {
+    pub(crate) fn new(vm: VmKey, ranges: R, vcpus: C, drafts: F) -> Self {
         Self {
             vm,
             negotiation: Negotiation::default(),
@@ -58,6 +60,7 @@ impl<P: VmReferences, R: RangeStore, C> Record<P, R, C> {
             asked: Asked::default(),
             signals_vms: false,
             vcpus,
+            drafts,
             reference: None,
             calls: 0,
             shares: 0,

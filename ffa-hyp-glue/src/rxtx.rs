@@ -140,13 +140,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         // Empty only if the hypervisor's seam is broken.
         let (Some(tx), Some(rx)) = (tx, rx) else { return Given::No(Status::InvalidParameters) };
         // Another CPU's call to the SPMC is worth a moment: guests give up for good if they get no buffers.
-        if !(0..PATIENCE).any(|_| {
-            let free = self.take_tx();
-            if !free {
-                S::relax();
-            }
-            free
-        }) {
+        if !self.take_tx_patiently() {
             return Given::No(Status::Busy);
         }
         hyp.write_tx(&EndpointBuffers { endpoint: vm, rx, tx }.to_bytes());
@@ -222,12 +216,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             };
         }
         self.leave(hyp, state, vm);
+        if unmapped.is_ok() {
+            self.cancel_drafts(hyp, vm);
+        }
         unmapped.map(|()| Reply::DONE).map_err(|error| error.status)
     }
 }
-
-/// How often TX is looked at before a guest is told to come again.
-const PATIENCE: u32 = 1 << 14;
 
 /// What became of buffers that were to be given to the SPMC.
 enum Given {

@@ -87,6 +87,10 @@ pub trait Pages {
         runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError>;
 
+    /// Gives the physical runs behind `range` in order, as [`hold`](Self::hold) did. All of it is held, as a part of whatever
+    /// was held at once.
+    fn runs(&mut self, vm: PartitionId, range: IpaRange, runs: impl FnMut(PhysRange));
+
     /// Ends the hold on `range`, once for each [`hold`](Self::hold) and with the same range or a union of
     /// adjacent ones. The secure world has let go of the pages; if `vm` is dead they must be scrubbed before reuse. May run
     /// destructors.
@@ -149,14 +153,27 @@ pub trait Timer {
     fn arm(&mut self, deadline: Option<Time>);
 }
 
-/// The pair of pages through which hypervisor and SPMC exchange descriptors. The mediator sees to it that only one
+/// The pair of buffers through which hypervisor and SPMC exchange descriptors. The mediator sees to it that only one
 /// CPU uses each at a time.
 pub trait SpmcBuffers {
-    /// Physical addresses of the TX page (we write) and the RX page (the SPMC writes), 4 KiB each.
+    /// Physical addresses of the TX buffer (we write) and the RX buffer (the SPMC writes).
     fn addresses(&mut self) -> (u64, u64);
+
+    /// 4 KiB pages of each, 1 to 63, all in a row. The SPMC may want fewer; then the first ones are used.
+    ///
+    /// A memory transaction goes in as many fragments as it takes pages of TX, and Hafnium takes no more than 20.
+    fn pages(&mut self) -> u8 {
+        1
+    }
 
     /// Copies `bytes`, at most 4 KiB, to the start of TX.
     fn write_tx(&mut self, bytes: &[u8]);
+
+    /// Copies `bytes`, at most 4 KiB, to `offset` in TX. With one [page](Self::pages) it is the start.
+    fn write_tx_at(&mut self, offset: usize, bytes: &[u8]) {
+        debug_assert_eq!(offset, 0);
+        self.write_tx(bytes);
+    }
 
     /// Copies from `offset` in RX. The SPMC may write meanwhile: each byte is read once.
     ///

@@ -84,6 +84,11 @@ pub const SERVICES: &[Service] = &[
         "checks, holds the pages, and passes a descriptor of its own on",
     ),
     service(
+        Function::MemFragTx,
+        Needs::SpmcAnyWidth(Function::MemShare),
+        "collects what a guest sends in fragments, and sends it in fragments of its own",
+    ),
+    service(
         Function::MemReclaim,
         Needs::SpmcAnyWidth(Function::MemShare),
         "passes on for the VM that shared, and releases the pages if it succeeds",

@@ -18,6 +18,7 @@ pub struct Spmc {
     abilities: Abilities,
     schedule_receiver: Option<u32>,
     lists_in_registers: bool,
+    buffer_pages: u8,
 }
 
 /// Why there is no secure world to work with.
@@ -92,11 +93,20 @@ impl Spmc {
             _ => None,
         };
         let (tx, rx) = hyp.addresses();
-        let map = Call::RxTxMap(RxTxMap { width: Width::Smc64, tx, rx, pages: 1 });
-        expect_success(Function::RxTxMap, &hyp.call(&map.to_regs())).map_err(unmapped)?;
+        let map = |hyp: &mut P, pages| {
+            let map = Call::RxTxMap(RxTxMap { width: Width::Smc64, tx, rx, pages });
+            expect_success(Function::RxTxMap, &hyp.call(&map.to_regs())).map(|_| pages)
+        };
+        let offered = buffer_pages(hyp);
+        let buffer_pages = match map(hyp, offered) {
+            // One page is what every SPMC takes.
+            Err(ProbeError::Refused { .. }) if offered > 1 => map(hyp, 1),
+            mapped => mapped,
+        }
+        .map_err(unmapped)?;
         let lists_in_registers =
             version >= Version::V1_2 && abilities.contains(FunctionId::smc64(Function::PartitionInfoGetRegs));
-        let spmc = Self { version, abilities, schedule_receiver, lists_in_registers };
+        let spmc = Self { version, abilities, schedule_receiver, lists_in_registers, buffer_pages };
         let mut partitions = Partitions::new(lists);
         listing::read(hyp, lists_in_registers, scratch, |found| partitions.note(found))
             .map(|tag| {
@@ -114,6 +124,12 @@ impl Spmc {
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// 4 KiB pages of each of the buffers that we exchange with it.
+    #[must_use]
+    pub fn buffer_pages(&self) -> u8 {
+        self.buffer_pages
     }
 
     /// The functions that it has, of those that guests can make use of.
@@ -154,6 +170,20 @@ fn negotiate<P: Conduit>(hyp: &mut P, ours: Version) -> Result<Version, ProbeErr
         asked = lower;
     }
 }
+
+/// How many pages of the hypervisor's buffers to offer to the SPMC: all, if it names no limit.
+fn buffer_pages<P: Conduit + SpmcBuffers>(hyp: &mut P) -> u8 {
+    let id = FunctionId::smc64(Function::RxTxMap);
+    let most = match ask(hyp, Call::Features(FeatureQuery::Function { id, properties: 0 })) {
+        Answer::Success(success) => u8::try_from(success.w2() >> 16).unwrap_or(0),
+        _ => 0,
+    };
+    let most = if most == 0 { MAX_BUFFER_PAGES } else { most };
+    hyp.pages().min(most).clamp(1, MAX_BUFFER_PAGES)
+}
+
+/// What w3 of FFA_RXTX_MAP can say.
+const MAX_BUFFER_PAGES: u8 = 63;
 
 fn ask<P: Conduit>(hyp: &mut P, call: Call) -> Answer {
     Answer::from_regs(&hyp.call(&call.to_regs()))

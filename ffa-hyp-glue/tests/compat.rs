@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use ffa_abi::{Function, IndirectFormat, IndirectMessage, PartitionId, Regs, Status, Uuid, Version};
 use ffa_hyp_glue::{Case, Compat, Creation, DIFFERENCES, Difference, GuestInterrupts, Settings};
-use ffa_test_utils::hypervisor::{Machine, Region};
+use ffa_test_utils::hypervisor::Machine;
 use ffa_test_utils::spmc::Preset;
 
 /// Calls by what is tested together.
@@ -227,17 +227,6 @@ fn shares_with_one_thing_wrong() {
                 .into(),
             Case::Permissions => bytes(RECEIVER + 2, &[0, 3, 6, 10, 0x12, 0xff]),
             Case::Composite => bytes(RECEIVER + 4, &[96, 240]),
-            Case::Scattered => {
-                let settings = Settings { pages_per_share: 512, ..settings };
-                let mut world = World::boot(Machine { settings, ..machine(DOES, good_sps()) });
-                let memory = [Region::block(TX, 2), Region::loose(LOOSE, 300)];
-                assert_eq!(world.hypervisor.create(VM1, &memory), Ok(Creation::Live));
-                world.negotiate(VM1, Version::V1_1);
-                world.map(VM1);
-                let tx = descriptor(Version::V1_1, VM1, SP1, &[(LOOSE, 300)]);
-                let len = tx.len() as u64;
-                vec![Attempt { world, tx, call: vec![MEM_SHARE, len, len] }]
-            }
             _ => panic!("{row:?}"),
         }
     });

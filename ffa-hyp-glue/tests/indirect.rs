@@ -590,7 +590,7 @@ fn a_message_to_a_vm_that_is_replaced_meanwhile_is_not_misread() {
             while mediator.find(VM2).is_some() {
                 mediator.tick(cpu);
             }
-            let created = mediator.create_vm(cpu, VM2, VecRanges::new(8), vec![VcpuSlot::IDLE; 2]);
+            let created = mediator.create_vm(cpu, VM2, VecRanges::new(8), vec![VcpuSlot::IDLE; 2], vec![]);
             assert_eq!(created, Ok((old, Creation::Live)));
             for regs in [[0x8400_0063, 0x1_0000, 0, 0], [MAP, TX, RX, 1]] {
                 let caller = Caller { vm: old, vcpu: 0 };

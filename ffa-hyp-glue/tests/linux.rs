@@ -18,6 +18,8 @@ const PARTITION_INFO_GET: u64 = 0x8400_0068;
 const ID_GET: u64 = 0x8400_0069;
 const MEM_LEND: u64 = 0xc400_0072;
 const MEM_SHARE_64: u64 = 0xc400_0073;
+const MEM_FRAG_RX: u64 = 0x8400_007a;
+const MEM_FRAG_TX: u64 = 0x8400_007b;
 const BITMAP_CREATE: u64 = 0x8400_007d;
 const BIND: u64 = 0x8400_007f;
 const UNBIND: u64 = 0x8400_0080;
@@ -233,9 +235,41 @@ impl Probe<'_> {
         let len = bytes.len() as u64;
         let shared = self.done([MEM_SHARE_64, len, len]);
         assert_eq!(shared.0[4..], [0; 14]);
+        self.share_scattered();
         let asked = self.call([0x8400_006f, self.id << 16 | u64::from(SP1.0), 0, 1, 2, 3, 4, 5]);
         assert_eq!(asked[0], 0x8400_0070, "{}", self.what());
         assert_eq!(asked[1], u64::from(SP1.0) << 16 | self.id);
+    }
+
+    /// A list of pages none of which touch, as OP-TEE's driver shares memory of user space: every fragment but the last is
+    /// one buffer, none splits a range, and the handle is that of the first answer.
+    fn share_scattered(&mut self) {
+        const COUNT: u64 = 300;
+        let mut bytes = descriptor(self.kernel.version, VM1, SP1, &[(PAGES, 1)]);
+        let head = bytes.len() - 16;
+        bytes.truncate(head);
+        bytes[head - 16..head - 8].copy_from_slice(&[COUNT as u32; 2].map(u32::to_le_bytes).concat());
+        let before_buffers = (0..100).map(|n| PAGES + 2 * n * PAGE);
+        for address in before_buffers.chain((100..COUNT).map(|n| BUFFERS + 0x2_0000 + 2 * (n - 100) * PAGE)) {
+            bytes.extend(address.to_le_bytes());
+            bytes.extend(1_u64.to_le_bytes());
+        }
+        let buffer = (self.kernel.pages * PAGE) as usize;
+        let mut handle: Option<[u64; 2]> = None;
+        let mut answer = Regs::new([0]);
+        for (number, fragment) in bytes.chunks(buffer).enumerate() {
+            self.world.hypervisor.write(VM1, BUFFERS, fragment);
+            answer = match handle {
+                None => self.call([MEM_SHARE_64, bytes.len() as u64, fragment.len() as u64]),
+                Some([low, high]) => self.call([MEM_FRAG_TX, low, high, fragment.len() as u64]),
+            };
+            assert!([SUCCESS, MEM_FRAG_RX].contains(&answer[0]), "{}: fragment {number}", self.what());
+            let first =
+                if answer[0] == MEM_FRAG_RX { [answer[1], answer[2]] } else { [answer[2], answer[3]] };
+            handle.get_or_insert(first);
+        }
+        assert_eq!(answer, Regs::success(answer[2] as u32, answer[3] as u32), "{}", self.what());
+        assert_eq!(handle, Some([answer[2], answer[3]]), "{}", self.what());
     }
 
     fn remove(&mut self) {
@@ -252,7 +286,7 @@ fn linux_probes_cleanly_over_every_secure_world() {
     every_preset(|preset| {
         for interrupts in [None, Some(GuestInterrupts::SGI)] {
             for kernel in &KERNELS {
-                let settings = Settings { interrupts, ..settings() };
+                let settings = Settings { interrupts, pages_per_share: 512, ..settings() };
                 let mut world = World::boot(Machine { settings, ..machine(preset, good_sps()) });
                 let memory = [ffa_test_utils::hypervisor::Region::block(TX, 1024)];
                 assert_eq!(world.hypervisor.create(VM1, &memory), Ok(Creation::Live));

@@ -500,7 +500,8 @@ fn two_vms_created_with_one_id_at_the_same_time_are_one() {
         &mut world,
         |moment| matches!(moment, Moment::Smc(regs) if is_smc(&regs, Function::MsgSendDirectReq)),
         move |cpu, mediator| {
-            let again = mediator.create_vm(cpu, VM1, ffa_test_utils::hypervisor::VecRanges::new(4), vec![]);
+            let again =
+                mediator.create_vm(cpu, VM1, ffa_test_utils::hypervisor::VecRanges::new(4), vec![], vec![]);
             seen.set(again.is_err());
             // The first one's key, before its creation has ended: its guest cannot call yet.
             let key = mediator.find(VM1).unwrap();

@@ -50,8 +50,9 @@ pub enum CancelOutcome {
 }
 
 impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
-    /// Reports the answer to a fragment that is not the whole descriptor: to the call that begins the transaction, to
-    /// FFA_MEM_FRAG_TX, or to the FFA_RUN that resumes either.
+    /// Reports the answer to a fragment, which may be the whole descriptor: to the call that begins the transaction, to
+    /// FFA_MEM_FRAG_TX, or to the FFA_RUN that resumes either. [`send_answered`](Self::send_answered) is for those who never
+    /// send fragments: it does not ask for a cancellation.
     ///
     /// Where no pages are held and no handle is known, nothing is owed, whatever the answer.
     ///
@@ -87,7 +88,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         if let Some(Answer::Success(success)) = says {
             let handle = Handle::from_words(success.w2(), success.w3()).ok();
             let handle = handle.filter(|&handle| self.is_its_handle(share.0, known, handle));
-            let right = success.width == Width::Smc32 && fragment.is_last() && known.is_some();
+            let right = success.width == Width::Smc32 && fragment.is_last();
             if let Some(handle) = handle {
                 self.set_share(vm.index, share.0, Some(handle), right);
                 self.duties[share.0.get()].state = State::Owed;

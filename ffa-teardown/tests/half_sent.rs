@@ -59,6 +59,24 @@ fn a_descriptor_in_fragments_becomes_a_share_with_its_last_byte() {
     assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
 }
 
+#[test]
+fn a_whole_descriptor_is_one_fragment() {
+    let whole = Fragment { sent: HEAD.total, holds_pages: true, ..HEAD };
+    let cases = [
+        (success(7), SendOutcome::Sent(handle(7))),
+        (more(7, HEAD.total), SendOutcome::Spoilt),
+        (error(Status::Busy), SendOutcome::Refused(Status::Busy.into())),
+        (error(Status::Aborted), SendOutcome::Unknown { handle: None }),
+        (Answer::MsgWait, SendOutcome::Unknown { handle: None }),
+    ];
+    for (answer, expected) in cases {
+        let mut engine = engine(1, 8, Policy::DEFAULT);
+        let vm = live(&mut engine, VM, &[]);
+        let share = engine.begin_send(vm).expect("room").id;
+        assert_eq!(engine.fragment_answered(vm, share, &answer, whole, NOW), Ok(expected), "{answer:?}");
+    }
+}
+
 /// OP-TEE names nobody in FFA_MEM_FRAG_RX.
 #[test]
 fn an_answer_that_names_nobody_is_right_and_one_that_names_another_is_not() {

@@ -146,6 +146,27 @@ impl Pages for Cpu {
         Ok(())
     }
 
+    fn runs(&mut self, vm: PartitionId, range: IpaRange, mut runs: impl FnMut(PhysRange)) {
+        preempt(Preemption::Between);
+        let world = &mut *self.world.borrow_mut();
+        world.seam("Pages::runs");
+        let mut run: Option<PhysRange> = None;
+        for address in addresses(range) {
+            let frame = world.vms.get(&vm).and_then(|vm| vm.frame(address)).map(|(frame, _)| frame);
+            let held = |frame| matches!(world.frames.owner(frame), Owner::Vm { holds: 1.., .. });
+            let Some(frame) = frame.filter(|&frame| held(frame)) else {
+                world.oracle.report(Violation::UsedAfterFree { vm, seam: "Pages::runs" });
+                return;
+            };
+            let page = PhysRange::new(Frames::address(frame), 1).expect("a frame is a page");
+            match run.as_ref().map(|before| before.join(&page)) {
+                Some(Some(joined)) => run = Some(joined),
+                _ => run.replace(page).into_iter().for_each(&mut runs),
+            }
+        }
+        run.into_iter().for_each(runs);
+    }
+
     fn release(&mut self, vm: PartitionId, range: IpaRange) {
         preempt(Preemption::Between);
         self.moment(Moment::Release(vm));
@@ -262,11 +283,21 @@ impl SpmcBuffers for Cpu {
         (Frames::address(tx), Frames::address(rx))
     }
 
+    fn pages(&mut self) -> u8 {
+        self.world.borrow().buffer_pages
+    }
+
     fn write_tx(&mut self, bytes: &[u8]) {
+        self.write_tx_at(0, bytes);
+    }
+
+    fn write_tx_at(&mut self, offset: usize, bytes: &[u8]) {
         preempt(Preemption::Between);
         let world = &mut *self.world.borrow_mut();
         world.seam("a copy to TX");
-        let address = Frames::address(world.buffers[0]);
+        let room = usize::from(world.buffer_pages) * PAGE_SIZE as usize;
+        assert!(offset + bytes.len() <= room, "past the end of TX");
+        let address = Frames::address(world.buffers[0]) + offset as u64;
         world.frames.write(address, bytes).expect("TX is there");
     }
 

@@ -6,8 +6,8 @@ use std::vec::Vec;
 
 use ffa_abi::{PartitionId, PartitionInfo, Regs};
 use ffa_hyp_glue::{
-    Caller, Creation, Event, Mediator, Outcome, ProbeFailure, Relation, Scratch, Settings, Spmc, VcpuSlot,
-    VmReport,
+    Caller, Creation, DraftSlot, Event, Mediator, Outcome, ProbeFailure, Relation, Scratch, Settings, Spmc,
+    VcpuSlot, VmReport,
 };
 use ffa_teardown::{CreateError, DutySlot, Span, Time, Unexpected, VmKey, VmSlot};
 
@@ -44,6 +44,10 @@ pub struct Machine {
     pub listed: usize,
     /// vCPUs of each VM.
     pub vcpus: u16,
+    /// Memory transactions that a VM may have sent a part of at the same time.
+    pub drafts: usize,
+    /// 4 KiB pages of TX, and of RX, that the secure world is offered.
+    pub buffer_pages: u8,
     /// Time that one SMC takes.
     pub smc_cost: Span,
     /// How many SMCs and events are remembered.
@@ -65,6 +69,8 @@ impl Machine {
             ranges: 1024,
             listed: 170,
             vcpus: 2,
+            drafts: 2,
+            buffer_pages: 1,
             smc_cost: Span::from_nanos(2_000),
             log: 100_000,
         }
@@ -92,6 +98,7 @@ pub struct ModelHypervisor {
     keys: RefCell<BTreeMap<PartitionId, VmKey>>,
     ranges: usize,
     vcpus: u16,
+    drafts: usize,
     frames: u64,
 }
 
@@ -104,23 +111,12 @@ impl ModelHypervisor {
     /// # Panics
     /// If there are no frames for TX and RX.
     pub fn new(machine: Machine) -> Result<Self, ProbeFailure> {
-        let Machine {
-            secure,
-            partitions,
-            plan,
-            settings,
-            frames,
-            vms,
-            duties,
-            ranges,
-            listed,
-            vcpus,
-            smc_cost,
-            log,
-        } = machine;
+        let Machine { secure, partitions, plan, settings, frames, vms, duties, ranges, listed, .. } = machine;
+        let Machine { vcpus, drafts, buffer_pages, smc_cost, log, .. } = machine;
         let subscribers = partitions.iter().map(|sp| (sp.id, sp.properties)).collect();
         let mut memory = Frames::new(frames);
-        let buffers = memory.take(2, false, Owner::Hypervisor).expect("two frames for TX and RX");
+        let pages = u32::from(buffer_pages);
+        let buffers = memory.take(2 * pages, false, Owner::Hypervisor).expect("frames for TX and RX");
         let world = World {
             frames: memory,
             vms: BTreeMap::new(),
@@ -130,7 +126,8 @@ impl ModelHypervisor {
             now: Time::ZERO,
             smc_cost,
             deadline: None,
-            buffers: [buffers[0], buffers[1]],
+            buffers: [buffers[0], buffers[pages as usize]],
+            buffer_pages,
             spmc: SpmcModel::new(secure, partitions),
             plan,
             oracle: Oracle::new(subscribers),
@@ -161,7 +158,7 @@ impl ModelHypervisor {
         let probe = move || probed.upgrade().is_some_and(|mediator: Rc<ModelMediator>| mediator.is_locked());
         world.borrow_mut().lock_probe = Some(Box::new(probe));
         let frames = u64::from(frames);
-        Ok(Self { world, mediator, keys: RefCell::new(BTreeMap::new()), ranges, vcpus, frames })
+        Ok(Self { world, mediator, keys: RefCell::new(BTreeMap::new()), ranges, vcpus, drafts, frames })
     }
 
     /// A CPU of the machine.
@@ -210,15 +207,22 @@ impl ModelHypervisor {
         let mut cpu = self.cpu(0);
         if let Some(key) = self.mediator.find(vm) {
             // Retired: the mediator must refuse, and the model has no room for two of them.
-            let refused =
-                self.mediator.create_vm(&mut cpu, vm, VecRanges::new(self.ranges), self.vcpu_slots());
+            let refused = self.mediator.create_vm(
+                &mut cpu,
+                vm,
+                VecRanges::new(self.ranges),
+                self.vcpu_slots(),
+                Vec::new(),
+            );
             return refused.map(|(_, creation)| creation).inspect(|_| {
                 let _ = key;
                 self.world.borrow_mut().oracle.report(Violation::UsedAfterFree { vm, seam: "create_vm" });
             });
         }
         self.build(vm, regions);
-        let created = self.mediator.create_vm(&mut cpu, vm, VecRanges::new(self.ranges), self.vcpu_slots());
+        let drafts = std::vec![DraftSlot::VACANT; self.drafts];
+        let ranges = VecRanges::new(self.ranges);
+        let created = self.mediator.create_vm(&mut cpu, vm, ranges, self.vcpu_slots(), drafts);
         let (key, creation) = match created {
             Ok(created) => created,
             Err(error) => {

@@ -2,7 +2,7 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use ffa_abi::PartitionInfo;
-use ffa_hyp_glue::{Mediator, Record, Stores, VcpuSlot};
+use ffa_hyp_glue::{DraftSlot, Mediator, Record, Stores, VcpuSlot};
 use ffa_mem::{RangeStore, StoreFull, TrackedRange};
 use ffa_teardown::{DutySlot, VmSlot};
 
@@ -44,6 +44,13 @@ impl RangeStore for VecRanges {
     fn truncate(&mut self, len: usize) {
         self.ranges.truncate(len);
     }
+
+    fn try_reserve(&mut self, more: usize) -> Result<(), StoreFull> {
+        if self.limit.saturating_sub(self.ranges.len()) < more {
+            return Err(StoreFull);
+        }
+        self.ranges.try_reserve_exact(more).map_err(|_| StoreFull)
+    }
 }
 
 /// What the model lends: boxed slices, and ranges that grow.
@@ -56,6 +63,7 @@ impl Stores<Cpu> for HeapStores {
     type Records = Box<[Option<VmRecord>]>;
     type Ranges = VecRanges;
     type Vcpus = Vec<VcpuSlot>;
+    type Drafts = Vec<DraftSlot>;
     type Partitions = Box<[PartitionInfo]>;
 
     fn relax() {
@@ -68,7 +76,7 @@ impl Stores<Cpu> for HeapStores {
 }
 
 /// What the mediator keeps of each VM in them.
-pub type VmRecord = Record<Cpu, VecRanges, Vec<VcpuSlot>>;
+pub type VmRecord = Record<Cpu, VecRanges, Vec<VcpuSlot>, Vec<DraftSlot>>;
 
 /// The mediator over this model.
 pub type ModelMediator = Mediator<Cpu, HeapStores>;

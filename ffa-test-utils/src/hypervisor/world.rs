@@ -96,6 +96,8 @@ pub(super) struct World {
     pub deadline: Option<Time>,
     /// TX and RX towards the SPMC.
     pub buffers: [u32; 2],
+    /// Pages of each.
+    pub buffer_pages: u8,
     pub spmc: SpmcModel,
     pub plan: FaultPlan,
     pub oracle: Oracle,

@@ -78,6 +78,14 @@ impl Pages for Platform {
             .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
     }
 
+    fn runs(&mut self, vm: PartitionId, range: IpaRange, mut runs: impl FnMut(PhysRange)) {
+        with_memory(vm, |stage2| {
+            for run in stage2.runs(range.base(), range.bytes()) {
+                runs(physical(run.expect("held pages stay where they are")));
+            }
+        });
+    }
+
     #[inline]
     fn release_share(&mut self, vm: PartitionId, share: ShareId) -> bool {
         // Whether it is one of those on the list is to be found out range by range.

@@ -13,7 +13,7 @@ use core::cell::RefCell;
 use ffa_abi::{PartitionId, PartitionInfo, Properties, Regs, Uuid};
 use ffa_el2::lock::{Mutex, MutexGuard, Yield, let_others_go_first};
 use ffa_hyp_glue::{
-    Caller, Creation, Mediator, Outcome, ProbeFailure, Record, Scratch, Spmc, Stores, VcpuSlot,
+    Caller, Creation, DraftSlot, Mediator, Outcome, ProbeFailure, Record, Scratch, Spmc, Stores, VcpuSlot,
 };
 use ffa_teardown::{CreateError, DutySlot, VmKey, VmSlot};
 use percore::{ExceptionLock, PerCore, exception_free};
@@ -37,9 +37,11 @@ const PARTITIONS: usize = 64;
 
 type Vms = [VmSlot; MAX_VMS];
 type Duties = [DutySlot; DUTIES];
-type Records = [Option<Record<Platform, LentRanges, Vcpus>>; MAX_VMS];
+type Records = [Option<Record<Platform, LentRanges, Vcpus, Drafts>>; MAX_VMS];
 /// Each VM has one vCPU.
 type Vcpus = [VcpuSlot; 1];
+/// Each VM sends one descriptor in fragments at a time, as Linux does.
+type Drafts = [DraftSlot; 1];
 type Partitions = [PartitionInfo; PARTITIONS];
 
 /// The static memory that is lent to the mediator.
@@ -51,6 +53,7 @@ impl Stores<Platform> for Memory {
     type Records = &'static mut Records;
     type Ranges = LentRanges;
     type Vcpus = Vcpus;
+    type Drafts = Drafts;
     type Partitions = &'static mut Partitions;
 
     #[inline]
@@ -118,7 +121,8 @@ pub fn create_vm(id: VmId) -> Option<Result<(VmKey, Creation), CreateError>> {
     // Whoever has the list is a VM that the mediator knows.
     let vm = id.partition();
     let Some(ranges) = LentRanges::of(id) else { return Some(Err(CreateError::IdTaken { vm })) };
-    Some(with_cpu(|cpu| mediator.create_vm(&mut cpu.platform, vm, ranges, [VcpuSlot::IDLE])))
+    let (vcpus, drafts) = ([VcpuSlot::IDLE], [DraftSlot::VACANT]);
+    Some(with_cpu(|cpu| mediator.create_vm(&mut cpu.platform, vm, ranges, vcpus, drafts)))
 }
 
 /// The VM is dead, or soon will be. Nothing happens if the mediator knew, or does not know it.

@@ -1,0 +1,475 @@
+//! FFA_MEM_FRAG_TX: memory transactions whose descriptor a guest sends in fragments, or in buffers larger than ours.
+//!
+//! The head goes to the SPMC at once, since its handle is the one that the guest is shown from the first answer on. The
+//! ranges are collected until the last is there: only then is any page held, and the SPMC told of it.
+
+use arrayvec::ArrayVec;
+use ffa_abi::{
+    Function, FunctionId, Handle, MemFragRx, MemFragTx, MemSend, PartitionId, Regs, Status, Version,
+};
+use ffa_mem::{FirstFragment, IpaRange, PAGE_SIZE, RangeStore, Reassembly, SendRules, SendTotals, Unsent};
+use ffa_teardown::{SendOutcome, ShareId, VmKey};
+
+use crate::dispatch::Reply;
+use crate::mediator::Guard;
+use crate::memory::{HoldError, access, report};
+use crate::message::status;
+use crate::record::{Mailbox, Record, tag};
+use crate::stream::{CONSTITUENT, Stopped, Stream};
+use crate::{Access, EventKind, Mediator, Platform, Scratch, Stores, VmReferences};
+
+/// Room for one memory transaction that a VM has sent a part of, in storage that the hypervisor lends.
+#[derive(Clone, Copy, Debug)]
+pub struct DraftSlot(Option<Draft>);
+
+impl DraftSlot {
+    /// An empty slot.
+    pub const VACANT: Self = Self(None);
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Draft {
+    share: ShareId,
+    /// What the guest was shown. `None`: a call works on it.
+    handle: Option<Handle>,
+    rest: Reassembly,
+    total_pages: u32,
+    access: Access,
+    /// What the SPMC lacks: all but the head.
+    unsent: Option<Unsent>,
+}
+
+/// The ranges of a share in the order in which they came, read a few at a time under the lock.
+struct InOrder<'a, P: Platform, S: Stores<P>> {
+    mediator: &'a Mediator<P, S>,
+    vm: VmKey,
+    share: ShareId,
+    next: usize,
+    batch: ArrayVec<IpaRange, BATCH>,
+}
+
+/// Ranges copied at a time: 1 KiB of stack.
+const BATCH: usize = 64;
+
+impl<P: Platform, S: Stores<P>> Iterator for InOrder<'_, P, S> {
+    type Item = IpaRange;
+
+    fn next(&mut self) -> Option<IpaRange> {
+        if self.batch.is_empty() {
+            let mut state = self.mediator.lock();
+            let record = state.record(self.vm).ok()?;
+            self.batch = record.ranges.in_order::<BATCH>(tag(self.share), self.next).collect();
+            self.next += self.batch.len();
+            self.batch.reverse();
+        }
+        self.batch.pop()
+    }
+}
+
+/// What of a fragment is copied at a time, of `left` bytes: whole constituents, as many as fit.
+fn piece(left: usize, total_len: u32) -> usize {
+    const MOST: usize = PAGE_SIZE as usize;
+    // Heads of any length come first, and constituents end where the whole does.
+    let odd = total_len as usize % CONSTITUENT as usize;
+    if left <= MOST {
+        left
+    } else if odd == 0 {
+        MOST
+    } else {
+        MOST - CONSTITUENT as usize + odd
+    }
+}
+
+impl<P: Platform, S: Stores<P>> Mediator<P, S> {
+    /// A send of which not all has come with the call, or more than fits the CPU's buffer.
+    #[cold]
+    #[inline(never)] // its locals are not to be on the stack of every call
+    #[expect(clippy::too_many_arguments, reason = "those of every send")]
+    pub(crate) fn mem_send_in_parts(
+        &self,
+        hyp: &mut P,
+        vm: VmKey,
+        version: Version,
+        send: MemSend,
+        tx: IpaRange,
+        scratch: &mut Scratch,
+        regs: &mut Regs,
+    ) -> Result<Reply, Status> {
+        let is_whole = send.fragment_len == send.total_len;
+        let fragments = FunctionId::smc32(Function::MemFragTx);
+        if !is_whole && !self.served.contains(fragments, version) {
+            return self.refuse(hyp, self.lock(), vm, Status::NotSupported);
+        }
+        let Scratch { input, output } = scratch;
+        let len = send.fragment_len as usize;
+        let first_len = piece(len, send.total_len);
+        let rules = SendRules { version, transaction: send.transaction, sender: vm.id() };
+        let first = input
+            .get_mut(..first_len)
+            .ok_or(Status::NoMemory)
+            .and_then(|bytes| self.read_first(hyp, tx, bytes, send.total_len, &rules));
+        let FirstFragment { head, ranges, mut rest } = match first {
+            Ok(first) => first,
+            Err(status) => return self.refuse(hyp, self.lock(), vm, status),
+        };
+        let (total_pages, access) = (head.total_pages(), access(head.receivers()));
+        let mut state = self.lock();
+        let checked = self.check_receivers(hyp, &state, vm, head.receivers());
+        let begun = checked.and_then(|()| self.begin_draft(&mut state, vm, &rest, total_pages, !is_whole));
+        let (begun, slot) = match begun {
+            Ok(begun) => begun,
+            Err(status) => return self.refuse(hyp, state, vm, status),
+        };
+        let share = begun.id;
+        let kept = state.record(vm).and_then(|record| {
+            record.ranges.extend_draft(tag(share), ranges).map_err(|error| error.status())
+        });
+        drop(state);
+        self.take_reference(hyp, vm, begun.take_reference);
+        // The head stays where it is.
+        let kept = kept.and_then(|()| self.collect(hyp, vm, share, &mut rest, tx, first_len..len, output));
+        let totals = match kept {
+            Ok(()) if is_whole => self.hold_collected(hyp, vm, share, total_pages, access).map(|()| {
+                let ranges = self.count_runs(hyp, vm.id(), self.in_order(vm, share));
+                SendTotals { pages: total_pages, ranges }
+            }),
+            Ok(()) => Ok(SendTotals::single_pages(total_pages)),
+            Err(status) => Err(status),
+        };
+        let header = self.header(vm.id(), &head);
+        let stream = totals.and_then(|totals| {
+            let subject = (vm, share);
+            let stream = Stream::new(subject, send.transaction, output, &header, head.receivers(), totals);
+            stream.map_err(|error| {
+                if is_whole {
+                    self.release(hyp, vm, share);
+                }
+                HoldError::from(&error).status()
+            })
+        });
+        let mut stream = match stream {
+            Ok(stream) => stream,
+            Err(status) => {
+                self.drop_draft(vm, share, slot);
+                self.abandon(hyp, vm, share);
+                return Err(status);
+            }
+        };
+        if is_whole {
+            let stopped = self.send_ranges(hyp, &mut stream, self.in_order(vm, share));
+            return self.ended(hyp, &stream, stopped, total_pages).map(Reply::handle);
+        }
+        let begun = self.send_head(hyp, &mut stream);
+        match (begun, stream.handle()) {
+            (Ok(()), Some(handle)) => {
+                let unsent = Some(stream.unsent());
+                let draft = Draft { share, handle: Some(handle), rest, total_pages, access, unsent };
+                let mut state = self.lock();
+                let waits = state.engine.await_rest(vm, share);
+                debug_assert_eq!(waits, Ok(()));
+                self.ask_for_more(hyp, state, vm, slot, draft, regs)
+            }
+            (begun, _) => {
+                self.drop_draft(vm, share, slot);
+                let stopped = begun.err().unwrap_or(Stopped::Unsent);
+                self.ended(hyp, &stream, stopped, 0).map(Reply::handle)
+            }
+        }
+    }
+
+    /// Copies the first bytes of a descriptor, and checks all that can be without changing anything.
+    fn read_first<'a>(
+        &self,
+        hyp: &mut P,
+        tx: IpaRange,
+        bytes: &'a mut [u8],
+        total_len: u32,
+        rules: &SendRules,
+    ) -> Result<FirstFragment<'a>, Status> {
+        hyp.read(rules.sender, tx.base(), bytes).map_err(|_| Status::InvalidParameters)?;
+        let first = FirstFragment::parse(bytes, total_len, rules).map_err(|error| error.status())?;
+        self.check_size(first.head.total_pages())?;
+        Ok(first)
+    }
+
+    /// Reserves what a draft needs. Nothing has begun after an error.
+    fn begin_draft(
+        &self,
+        state: &mut Guard<'_, P, S>,
+        vm: VmKey,
+        rest: &Reassembly,
+        pages: u32,
+        waits: bool,
+    ) -> Result<(ffa_teardown::Begun<ShareId>, Option<usize>), Status> {
+        let (engine, record) = state.engine_and_record(vm)?;
+        self.check_quota(record, pages)?;
+        let vacant = |slot: &DraftSlot| slot.0.is_none();
+        let slot = match record.drafts.as_mut() {
+            _ if !waits => None,
+            [] => return Err(Status::NotSupported),
+            slots => Some(slots.iter().position(vacant).ok_or(Status::Busy)?),
+        };
+        record.ranges.try_reserve(rest.range_count() as usize).map_err(|_| Status::NoMemory)?;
+        let begun = engine.begin_send(vm).map_err(|error| status(&error))?;
+        record.shares += 1;
+        if let Some(slot) = slot.and_then(|slot| record.drafts.as_mut().get_mut(slot)) {
+            let (share, access) = (begun.id, Access::ReadWrite); // nobody looks before the rest is known
+            slot.0 =
+                Some(Draft { share, handle: None, rest: *rest, total_pages: pages, access, unsent: None });
+        }
+        Ok((begun, slot))
+    }
+
+    /// Reads the rest of a fragment, whose bytes in `tx` are `at`.
+    #[expect(clippy::too_many_arguments, reason = "where from and where to")]
+    fn collect(
+        &self,
+        hyp: &mut P,
+        vm: VmKey,
+        share: ShareId,
+        rest: &mut Reassembly,
+        tx: IpaRange,
+        mut at: core::ops::Range<usize>,
+        input: &mut [u8],
+    ) -> Result<(), Status> {
+        while !at.is_empty() {
+            let len = at.len().min(PAGE_SIZE as usize);
+            let bytes = input.get_mut(..len).ok_or(Status::NoMemory)?;
+            let address = tx.base() + at.start as u64; // within TX
+            hyp.read(vm.id(), address, bytes).map_err(|_| Status::InvalidParameters)?;
+            let ranges = rest.take(bytes).map_err(|error| error.status())?;
+            let mut state = self.lock();
+            let record = state.record(vm)?;
+            record.ranges.extend_draft(tag(share), ranges).map_err(|error| error.status())?;
+            at.start += len;
+        }
+        Ok(())
+    }
+
+    /// Answers the guest with FFA_MEM_FRAG_RX, and ends the call.
+    fn ask_for_more(
+        &self,
+        hyp: &mut P,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        slot: Option<usize>,
+        draft: Draft,
+        regs: &mut Regs,
+    ) -> Result<Reply, Status> {
+        let handle = draft.handle.ok_or(Status::Aborted)?;
+        let record = state.record(vm)?;
+        if let Some(slot) = slot.and_then(|slot| record.drafts.as_mut().get_mut(slot)) {
+            slot.0 = Some(draft);
+        }
+        self.leave(hyp, state, vm);
+        *regs = MemFragRx { handle, offset: draft.rest.offset(), endpoint: PartitionId(0) }.to_regs();
+        Ok(Reply::InPlace)
+    }
+
+    #[inline(never)] // likewise
+    pub(crate) fn mem_frag_tx(
+        &self,
+        hyp: &mut P,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        frag: MemFragTx,
+        scratch: &mut Scratch,
+        regs: &mut Regs,
+    ) -> Result<Reply, Status> {
+        let record = state.record(vm)?;
+        if record.drafts.as_mut().is_empty() {
+            return Err(Status::NotSupported);
+        }
+        let named = |slot: &DraftSlot| slot.0.is_some_and(|draft| draft.handle == Some(frag.handle));
+        let slot = record.drafts.as_mut().iter().position(named).filter(|_| frag.endpoint == PartitionId(0));
+        let slot = slot.ok_or(Status::InvalidParameters)?;
+        let taken = record.drafts.as_mut().get_mut(slot).and_then(|slot| slot.0.as_mut());
+        let Some(mut draft) = taken.map(|draft| {
+            let copy = *draft;
+            draft.handle = None;
+            copy
+        }) else {
+            return Err(Status::InvalidParameters);
+        };
+        let tx = match record.mailbox {
+            Mailbox::Mapped { buffers, .. } if u64::from(frag.fragment_len) <= buffers.tx.bytes() => {
+                Ok(buffers.tx)
+            }
+            _ => Err(Status::InvalidParameters),
+        };
+        record.enter();
+        drop(state);
+        let Scratch { input, output } = scratch;
+        let len = frag.fragment_len as usize;
+        let collected = match tx {
+            Ok(_) if len == 0 => Err(Status::InvalidParameters),
+            Ok(tx) => self.collect(hyp, vm, draft.share, &mut draft.rest, tx, 0..len, input),
+            Err(status) => Err(status),
+        };
+        let state = self.lock();
+        if collected.is_ok() && !draft.rest.is_whole() {
+            return self.ask_for_more(hyp, state, vm, Some(slot), draft, regs);
+        }
+        drop(state);
+        let is_ours = self.begin_rest(vm, slot, draft.share);
+        if let Err(status) = collected.and(is_ours) {
+            self.drop_draft(vm, draft.share, None);
+            self.cancel(hyp, vm, draft.share);
+            return Err(status);
+        }
+        let Draft { share, total_pages, access, unsent, .. } = draft;
+        let held = self.hold_collected(hyp, vm, share, total_pages, access);
+        let (Ok(()), Some(unsent)) = (held, unsent) else {
+            self.cancel(hyp, vm, share);
+            return Err(held.err().unwrap_or(Status::Aborted));
+        };
+        let mut stream = Stream::rest((vm, share), output, frag.handle, unsent);
+        let stopped = self.send_ranges(hyp, &mut stream, self.in_order(vm, share));
+        self.ended(hyp, &stream, stopped, total_pages).map(Reply::handle)
+    }
+
+    /// A guest without TX brings no more fragments: a driver that begins anew has forgotten what it had begun.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn cancel_drafts(&self, hyp: &mut P, vm: VmKey) {
+        loop {
+            let mut state = self.lock();
+            let Ok(record) = state.record(vm) else { return };
+            let mut drafts = record.drafts.as_mut().iter().enumerate();
+            let waits = drafts
+                .find_map(|(slot, draft)| Some((slot, draft.0.filter(|draft| draft.handle.is_some())?)));
+            let Some((slot, draft)) = waits.filter(|_| !record.dying) else { return };
+            record.enter();
+            drop(state);
+            // Nobody else begins with it before: without TX there are no fragments.
+            let _begun = self.begin_rest(vm, slot, draft.share);
+            self.untrack(vm, draft.share);
+            self.cancel(hyp, vm, draft.share);
+        }
+    }
+
+    /// A call takes a draft, which no longer waits for anything.
+    fn begin_rest(&self, vm: VmKey, slot: usize, share: ShareId) -> Result<(), Status> {
+        let mut state = self.lock();
+        let (engine, record) = state.engine_and_record(vm)?;
+        if let Some(slot) = record.drafts.as_mut().get_mut(slot) {
+            *slot = DraftSlot::VACANT;
+        }
+        engine.begin_rest(vm, share).map_err(|error| status(&error))
+    }
+
+    fn in_order(&self, vm: VmKey, share: ShareId) -> InOrder<'_, P, S> {
+        InOrder { mediator: self, vm, share, next: 0, batch: ArrayVec::new() }
+    }
+
+    /// Holds the pages of all ranges that were collected.
+    ///
+    /// # Errors
+    /// The status for the guest. Nothing is held, nor spoken for any more.
+    fn hold_collected(
+        &self,
+        hyp: &mut P,
+        vm: VmKey,
+        share: ShareId,
+        pages: u32,
+        access: Access,
+    ) -> Result<(), Status> {
+        let mut held = 0;
+        let all_held = self.seal(vm, share, pages).and_then(|()| {
+            self.in_order(vm, share).try_for_each(|range| {
+                let range = hyp.hold_for(share, vm.id(), range, access, |_| {});
+                range.map_err(|error| HoldError::from(&error).status())?;
+                held += 1;
+                Ok(())
+            })
+        });
+        if all_held.is_err() {
+            if !hyp.release_share(vm.id(), share) {
+                self.in_order(vm, share).take(held).for_each(|range| hyp.release(vm.id(), range));
+            }
+            self.untrack(vm, share);
+        }
+        all_held
+    }
+
+    /// From now on the pages are spoken for.
+    fn seal(&self, vm: VmKey, share: ShareId, pages: u32) -> Result<(), Status> {
+        let mut state = self.lock();
+        let record = state.record(vm)?;
+        self.check_pages(record, pages)?;
+        record.ranges.seal(tag(share)).map_err(|error| error.status())?;
+        record.pages += u64::from(pages);
+        Ok(())
+    }
+
+    /// Ends the call by what a transaction came to. Gives its handle if it is a share now.
+    pub(crate) fn ended(
+        &self,
+        hyp: &mut P,
+        stream: &Stream<'_>,
+        stopped: Stopped,
+        pages: u32,
+    ) -> Result<Handle, Status> {
+        let (vm, share) = stream.subject();
+        match stopped {
+            Stopped::Judged(SendOutcome::Sent(handle)) => {
+                let mut state = self.lock();
+                if let Ok(record) = state.record(vm) {
+                    record.ranges.settle(tag(share));
+                }
+                self.leave(hyp, state, vm);
+                report(hyp, vm, Some(handle), EventKind::Shared { pages });
+                Ok(handle)
+            }
+            Stopped::Judged(SendOutcome::Spoilt) => {
+                self.cancel(hyp, vm, share);
+                Err(Status::Aborted)
+            }
+            Stopped::Judged(outcome) => Err(self.not_sent(hyp, self.lock(), vm, share, Ok(outcome), pages)),
+            Stopped::Unsent if stream.has_told() => {
+                self.cancel(hyp, vm, share);
+                Err(Status::Busy)
+            }
+            Stopped::Unsent => {
+                self.release(hyp, vm, share);
+                self.untrack(vm, share);
+                if stream.handle().is_some() {
+                    self.cancel(hyp, vm, share);
+                } else {
+                    self.abandon(hyp, vm, share);
+                }
+                Err(Status::Busy)
+            }
+        }
+    }
+
+    /// The pages of a share are spoken for no more, which still is one.
+    fn untrack(&self, vm: VmKey, share: ShareId) {
+        if let Ok(record) = self.lock().record(vm) {
+            let is_draft = record.ranges.run(tag(share)).first().is_some_and(|range| range.is_draft());
+            let pages = record.ranges.remove(tag(share));
+            record.pages = record.pages.saturating_sub(if is_draft { 0 } else { pages });
+        }
+    }
+
+    /// Forgets what a guest has told of a share.
+    fn drop_draft(&self, vm: VmKey, share: ShareId, slot: Option<usize>) {
+        self.untrack(vm, share);
+        if let Ok(record) = self.lock().record(vm) {
+            if let Some(slot) = slot.and_then(|slot| record.drafts.as_mut().get_mut(slot)) {
+                *slot = DraftSlot::VACANT;
+            }
+        }
+    }
+}
+
+impl<P: VmReferences, R: RangeStore, C, F: AsMut<[DraftSlot]>> Record<P, R, C, F> {
+    /// Forgets what a dead guest has told of shares. The engine cancels them.
+    pub(crate) fn drop_drafts(&mut self) {
+        for slot in self.drafts.as_mut() {
+            if let Some(draft) = slot.0.take() {
+                self.ranges.remove(tag(draft.share));
+            }
+        }
+    }
+}
