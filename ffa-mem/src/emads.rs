@@ -11,7 +11,7 @@ pub(crate) enum Emads<'a> {
 }
 
 impl<'a> Emads<'a> {
-    #[inline]
+    #[inline(always)] // every share comes through here
     pub fn receivers(self) -> Receivers<'a> {
         Receivers(self)
     }
@@ -24,7 +24,7 @@ pub struct Receivers<'a>(Emads<'a>);
 impl Iterator for Receivers<'_> {
     type Item = Receiver;
 
-    #[inline]
+    #[inline(always)] // every share comes through here
     fn next(&mut self) -> Option<Receiver> {
         match &mut self.0 {
             Emads::V1_0(emads) => next_receiver(emads),
@@ -32,7 +32,7 @@ impl Iterator for Receivers<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)] // every share comes through here
     fn size_hint(&self) -> (usize, Option<usize>) {
         let len = match self.0 {
             Emads::V1_0(emads) => emads.len(),
@@ -44,7 +44,7 @@ impl Iterator for Receivers<'_> {
 
 impl ExactSizeIterator for Receivers<'_> {}
 
-#[inline]
+#[inline(always)] // every share comes through here
 fn next_receiver<E: Emad>(emads: &mut &[E]) -> Option<Receiver> {
     let (emad, rest) = emads.split_first()?;
     *emads = rest;

@@ -15,12 +15,12 @@ pub(crate) struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    #[inline]
+    #[inline(always)] // every share comes through here
     pub fn read(bytes: &'a [u8], version: Version) -> Result<Self, DescriptorError> {
         if version < Version::V1_1 { Self::v1_0(bytes) } else { Self::v1_1(bytes, version) }
     }
 
-    #[inline]
+    #[inline(always)] // every share comes through here
     fn v1_0(bytes: &'a [u8]) -> Result<Self, DescriptorError> {
         let len = size_of::<HeaderV1_0>();
         let (fields, _) =
@@ -31,7 +31,7 @@ impl<'a> Header<'a> {
         Ok(Self { fields, emad_size: size_of::<EmadV1_0>(), emad_offset: len })
     }
 
-    #[inline]
+    #[inline(always)] // every share comes through here
     fn v1_1(bytes: &'a [u8], version: Version) -> Result<Self, DescriptorError> {
         let len = size_of::<HeaderV1_1>();
         let (wire, _) =
@@ -57,7 +57,7 @@ impl<'a> Header<'a> {
     }
 
     /// The endpoint memory access descriptors, of which `E` has the size, and what follows them.
-    #[inline]
+    #[inline(always)] // every share comes through here
     pub fn emads<E: Emad>(&self, bytes: &'a [u8]) -> Result<(&'a [E], &'a [u8]), DescriptorError> {
         let whole = || {
             let need = u64::from(self.fields.emad_count.get()).wrapping_mul(size_of::<E>() as u64); // 38 bits
@@ -72,7 +72,7 @@ impl<'a> Header<'a> {
 /// The composite at `offset`, and what follows it.
 ///
 /// `after_emads` is the part of `bytes` that it may be in.
-#[inline]
+#[inline(always)] // every share comes through here
 pub(crate) fn composite<'a>(
     bytes: &'a [u8],
     offset: u32,
@@ -98,7 +98,7 @@ pub(crate) fn composite<'a>(
 }
 
 /// The `count` constituents that `rest` must consist of, which is the end of `bytes`.
-#[inline]
+#[inline(always)] // every share comes through here
 pub(crate) fn constituents<'a>(
     rest: &'a [u8],
     count: u32,
@@ -136,7 +136,7 @@ fn wrong_length(start: u64, need: u64, have: u64) -> DescriptorError {
 }
 
 /// What does not fit is more than any slice has.
-#[inline]
+#[inline(always)] // every share comes through here
 fn to_usize(value: u32) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }

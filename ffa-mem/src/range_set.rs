@@ -119,7 +119,7 @@ impl<S: RangeStore> RangeSet<S> {
     }
 
     /// Appends behind the `held` ranges and checks; on an error the caller cuts off what was appended.
-    #[inline]
+    #[inline(always)] // every share comes through here
     fn append(
         &mut self,
         held: usize,
@@ -232,7 +232,7 @@ impl<S: RangeStore> RangeSet<S> {
     /// Where the run of `tag` is; empty if there is none.
     ///
     /// Looked for from the back: what came last is asked for most, and leaves first more often than not.
-    #[inline]
+    #[inline(always)] // every share comes through here
     fn find(&self, tag: u32) -> Range<usize> {
         let mut rest = self.store.as_slice();
         while let Some((last, before)) = rest.split_last() {
@@ -252,7 +252,7 @@ impl<S: RangeStore> RangeSet<S> {
 }
 
 /// Checks that `old` has neither `tag` nor a page of `new`, which is sorted.
-#[inline]
+#[inline(always)] // every share comes through here
 fn check_held(old: &[TrackedRange], tag: u32, new: &[TrackedRange]) -> Result<(), InsertError> {
     let span = Span::of(new);
     for run in runs(old) {

@@ -116,7 +116,7 @@ impl Stage2 {
 
     /// The physical runs behind `bytes` bytes from `ipa`, in order, found by block, not by page. Nothing comes after an
     /// error.
-    #[inline]
+    #[inline(always)] // likewise
     pub fn runs(&self, ipa: u64, bytes: u64) -> impl Iterator<Item = Result<Run, NotMapped>> {
         let (mut next, mut left) = (ipa, bytes as usize);
         iter::from_fn(move || {
@@ -132,7 +132,7 @@ impl Stage2 {
     }
 
     /// The memory from `ipa` to the end of the block or page that maps it.
-    #[inline]
+    #[inline(always)] // for every range that is shared
     fn leaf(&self, ipa: u64) -> Result<Run, NotMapped> {
         if ipa >= SIZE {
             return Err(NotMapped { ipa });

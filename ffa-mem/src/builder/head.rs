@@ -28,7 +28,7 @@ pub(crate) struct Head<'a> {
 
 impl<'a> Head<'a> {
     /// Writes everything before the composite to the start of `buf`.
-    #[inline]
+    #[inline(always)] // every share comes through here
     pub fn write<I>(buf: &'a mut [u8], header: &HeadFields, receivers: I) -> Result<Self, BuildError>
     where
         I: IntoIterator<Item = Receiver, IntoIter: ExactSizeIterator>,
@@ -62,7 +62,7 @@ impl<'a> Head<'a> {
 }
 
 /// The constituents that `buf` has room for.
-#[inline]
+#[inline(always)] // every share comes through here
 pub(super) fn room(buf: &mut [u8]) -> &mut [Constituent] {
     let capacity = buf.len() / size_of::<Constituent>();
     <[Constituent]>::mut_from_prefix_with_elems(buf, capacity).map_or(&mut [], |(ranges, _)| ranges)
@@ -70,7 +70,7 @@ pub(super) fn room(buf: &mut [u8]) -> &mut [Constituent] {
 
 impl HeadFields {
     /// Writes the header to the start of `buf`; gives its length and what follows it.
-    #[inline]
+    #[inline(always)] // every share comes through here
     fn write<'a>(
         &self,
         buf: &'a mut [u8],
@@ -103,7 +103,7 @@ impl HeadFields {
     }
 }
 
-#[inline]
+#[inline(always)] // every share comes through here
 fn emad_head(receiver: Receiver, composite_offset: u32) -> EmadHead {
     EmadHead {
         receiver: receiver.id.0.into(),
@@ -114,7 +114,7 @@ fn emad_head(receiver: Receiver, composite_offset: u32) -> EmadHead {
 }
 
 /// Writes one `E` per receiver to the start of `buf` and gives what follows them.
-#[inline]
+#[inline(always)] // every share comes through here
 fn write_emads<'a, E: Emad + IntoBytes + 'a>(
     buf: &'a mut [u8],
     mut receivers: impl ExactSizeIterator<Item = Receiver>,

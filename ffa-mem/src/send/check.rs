@@ -11,7 +11,7 @@ use crate::{DataAccess, DescriptorError, InstructionAccess, MAX_RECEIVERS, Memor
 
 impl Header<'_> {
     /// Checks all but the receivers.
-    #[inline]
+    #[inline(always)] // every share comes through here
     pub(super) fn check(&self, rules: &SendRules) -> Result<(), DescriptorError> {
         let found = PartitionId(self.fields.sender.get());
         if found != rules.sender {
@@ -34,7 +34,7 @@ impl Header<'_> {
         self.check_flags(rules.transaction)
     }
 
-    #[inline]
+    #[inline(always)] // every share comes through here
     fn check_attributes(&self, transaction: Transaction) -> Result<(), DescriptorError> {
         let bits = self.fields.attributes.get();
         if transaction == Transaction::Share && bits == MemoryAttributes::NORMAL_WRITE_BACK_INNER.bits() {
@@ -56,7 +56,7 @@ impl Header<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)] // every share comes through here
     fn check_flags(&self, transaction: Transaction) -> Result<(), DescriptorError> {
         let flags = self.fields.flags.get();
         if flags == SendFlags::NONE.word() {
@@ -74,7 +74,7 @@ impl Header<'_> {
 }
 
 /// Checks the receivers and gives the composite offset that all of them name.
-#[inline]
+#[inline(always)] // every share comes through here
 pub(super) fn receivers<E: Emad>(emads: &[E], rules: &SendRules) -> Result<u32, DescriptorError> {
     let (first, others) = emads.split_first().ok_or(DescriptorError::NoReceivers)?;
     let composite_offset = first.head().composite_offset.get();
@@ -85,7 +85,7 @@ pub(super) fn receivers<E: Emad>(emads: &[E], rules: &SendRules) -> Result<u32, 
     Ok(composite_offset)
 }
 
-#[inline]
+#[inline(always)] // every share comes through here
 fn is_good<E: Emad>(emad: &E, rules: &SendRules) -> bool {
     const READ_ONLY: u16 = Permissions::READ_ONLY.bits() as u16;
     const READ_WRITE: u16 = Permissions::READ_WRITE.bits() as u16;
@@ -198,7 +198,7 @@ impl Gathered {
     }
 
     /// False if anything is wrong, and now and then when nothing is.
-    #[inline]
+    #[inline(always)] // every share comes through here
     fn is_good(&self, len: usize, total: u32) -> bool {
         /// Bits no address has: the page offset is zero, and without the top bit no page count can wrap.
         const SUSPECT: u64 = (PAGE_SIZE - 1) | 1 << 63;

@@ -19,7 +19,7 @@ pub struct SendHead<'a> {
 
 impl<'a> SendHead<'a> {
     /// Reads and checks the head at the start of `bytes`. Gives also the number of ranges, and the bytes that follow.
-    #[inline]
+    #[inline(always)] // every share comes through here
     pub(super) fn read(bytes: &'a [u8], rules: &SendRules) -> Result<(Self, u32, &'a [u8]), DescriptorError> {
         let header = Header::read(bytes, rules.version)?;
         header.check(rules)?;

@@ -14,7 +14,7 @@ use crate::vm_id::VmId;
 use crate::{guest_memory, vms};
 
 impl GuestMemory for Platform {
-    #[inline]
+    #[inline(always)] // for every descriptor
     fn read(&mut self, vm: PartitionId, address: u64, dst: &mut [u8]) -> Result<(), GuestFault> {
         with_memory(vm, |stage2| {
             let mut rest = dst;
@@ -65,7 +65,7 @@ impl Pages for Platform {
             .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
     }
 
-    #[inline]
+    #[inline(always)] // for every range that is shared
     fn hold_for(
         &mut self,
         share: ShareId,
@@ -131,7 +131,7 @@ fn hold(stage2: &Stage2, range: IpaRange, mut runs: impl FnMut(PhysRange)) -> Re
 }
 
 /// Holds all of `range` for `share`, or nothing.
-#[inline]
+#[inline(always)] // likewise
 fn hold_for(
     stage2: &Stage2,
     share: ShareId,
