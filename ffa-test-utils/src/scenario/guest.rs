@@ -7,9 +7,9 @@ mod requests;
 use core::fmt;
 
 use ffa_abi::{
-    Call, FeatureQuery, Function, FunctionId, Handle, MemReclaim, MemSend, PartitionId, PartitionInfoGet,
-    PartitionInfoGetRegs, PartitionInfoWindow, Properties, ReclaimFlags, Regs, RxRelease, RxTxMap, RxTxUnmap,
-    Status, Transaction, Uuid, Version, Width,
+    Answer, Call, FeatureQuery, Function, FunctionId, Handle, MemFragTx, MemReclaim, MemSend, PartitionId,
+    PartitionInfoGet, PartitionInfoGetRegs, PartitionInfoWindow, Properties, ReclaimFlags, Regs, RxRelease,
+    RxTxMap, RxTxUnmap, Status, Transaction, Uuid, Version, Width,
 };
 use ffa_mem::{
     IpaRange, MemoryAttributes, PAGE_SIZE, Permissions, Receiver, SendBuilder, SendFlags, SendHeader,
@@ -90,6 +90,9 @@ const MAX_LISTED: usize = 8;
 const MAX_SHARES: usize = 32;
 /// Bytes that a program's descriptors take at most.
 const DESCRIPTOR: usize = 1024;
+
+/// Bytes of a range in a descriptor.
+const RANGE: usize = 16;
 /// What a guest finds in registers that no call defines, and must not find afterwards.
 const POISON: u64 = 0xbad0_bad0_bad0_bad0;
 
@@ -151,7 +154,7 @@ impl<C: GuestCpu> Interpreter<'_, C> {
             Ok(Function::Success) => &[0, 2, 3],
             Ok(Function::MsgSendDirectResp2) => &[0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
             Ok(Function::Interrupt) => &[0, 1],
-            Ok(Function::Yield) => &[0, 1, 2, 3],
+            Ok(Function::Yield | Function::MemFragRx) => &[0, 1, 2, 3],
             Ok(Function::MsgSendDirectResp) => &[0, 1, 2, 3, 4, 5, 6, 7],
             _ => &[0],
         };
@@ -238,7 +241,8 @@ impl<C: GuestCpu> Interpreter<'_, C> {
                     self.each_word(pages, |cpu, address| cpu.read(address) == 0);
                 }
             }
-            GuestOp::Share(pages, with) => self.share(pages, with),
+            GuestOp::Share(pages, with) => self.share(pages, with, 0),
+            GuestOp::ShareInFragments(pages, with) => self.share(pages, with, RANGE),
             GuestOp::Reclaim(share) => {
                 if let Some(regs) = self.reclaim_of(share) {
                     self.succeed("FFA_MEM_RECLAIM", &regs);
@@ -383,13 +387,27 @@ impl<C: GuestCpu> Interpreter<'_, C> {
         }
     }
 
-    fn share(&mut self, pages: Pages, with: PartitionId) {
+    /// Shares `pages`, the last bytes of whose descriptor come in a second fragment.
+    fn share(&mut self, pages: Pages, with: PartitionId, last: usize) {
         let mut bytes = [0; DESCRIPTOR];
         let Some(len) = self.describe(pages, with, &mut bytes) else {
             return self.fail(format_args!("the program shares what cannot be described"));
         };
-        self.write_tx(&bytes[..len]);
-        let Some((low, high)) = self.succeed("FFA_MEM_SHARE", &send(len as i64, len as i64)) else { return };
+        let (first, rest) = bytes[..len].split_at(len - last);
+        self.write_tx(first);
+        let mut call = send(len as i64, first.len() as i64);
+        if last != 0 {
+            let answer = self.call("FFA_MEM_SHARE", &call);
+            let Answer::MemFragRx(more) = Answer::from_regs(&answer) else {
+                return self.fail(format_args!("FFA_MEM_SHARE of a part: {:x?}", answer.0));
+            };
+            self.expect(more.offset as usize == first.len(), format_args!("FFA_MEM_FRAG_RX: {more:?}"));
+            self.write_tx(rest);
+            let fragment =
+                MemFragTx { handle: more.handle, fragment_len: last as u32, endpoint: PartitionId(0) };
+            call = fragment.to_regs();
+        }
+        let Some((low, high)) = self.succeed("FFA_MEM_SHARE", &call) else { return };
         match (Handle::from_words(low as u32, high as u32), self.shares.get_mut(self.count)) {
             (Ok(handle), Some(share)) => *share = Some(handle),
             _ => self.fail(format_args!("FFA_MEM_SHARE gave handle {high:#x}:{low:#x}")),

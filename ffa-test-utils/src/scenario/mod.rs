@@ -141,6 +141,8 @@ pub enum GuestOp {
     CheckAllZero,
     /// FFA_MEM_SHARE with this partition; shares are numbered from 0.
     Share(Pages, PartitionId),
+    /// The same, with the last range in an FFA_MEM_FRAG_TX of its own.
+    ShareInFragments(Pages, PartitionId),
     /// FFA_MEM_RECLAIM of this share.
     Reclaim(u8),
     /// FFA_MEM_RECLAIM of this share, which is still in use: DENIED.

@@ -31,6 +31,8 @@ const PROGRAM: &[GuestOp] = &[
     GuestOp::Request2(QUIET, 0),
     GuestOp::Share(Pages::block(2, 2), LAZY),
     GuestOp::Reclaim(0),
+    GuestOp::ShareInFragments(Pages::block(2, 3).with_gaps(), LAZY),
+    GuestOp::Reclaim(1),
     GuestOp::Bind(QUIET, IDS),
     GuestOp::Ask(QUIET, Control::Notify { vm: EVERY_CALLS_VM, id: 7, vcpu: None, after_ms: 0 }),
     GuestOp::Interrupted,
