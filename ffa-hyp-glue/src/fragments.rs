@@ -396,9 +396,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     fn seal(&self, vm: VmKey, share: ShareId, pages: u32) -> Result<(), Status> {
         let mut state = self.lock();
         let record = state.record(vm)?;
-        self.check_pages(record, pages)?;
+        let pages = self.check_pages(record, pages)?;
         record.ranges.seal(tag(share)).map_err(|error| error.status())?;
-        record.pages += u64::from(pages);
+        record.pages = pages;
         Ok(())
     }
 

@@ -35,12 +35,16 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let tx = check_lengths(&send)
             .and_then(|()| begin_reading(state, vm, send.fragment_len))
             .map_err(|error| error.status(self.settings.compat))?;
-        if send.fragment_len != send.total_len || u64::from(send.fragment_len) > PAGE_SIZE {
+        if send.fragment_len != send.total_len {
             return self.mem_send_in_parts(hyp, vm, version, send, tx, scratch, regs);
         }
         let Scratch { input, output } = scratch;
         let descriptor = match self.receive(hyp, vm.id(), version, tx, send.fragment_len, input) {
             Ok(descriptor) => descriptor,
+            // More than there is room for here.
+            Err(_) if u64::from(send.fragment_len) > PAGE_SIZE => {
+                return self.mem_send_in_parts(hyp, vm, version, send, tx, scratch, regs);
+            }
             Err(status) => return self.refuse(hyp, self.lock(), vm, status),
         };
         let mut state = self.lock();
@@ -61,7 +65,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         };
         match held {
             Ok(len) => self.send(hyp, vm, share, output.get(..len).unwrap_or_default(), &descriptor),
-            Err((HoldError::Scattered, held)) => self.send_large(hyp, vm, share, &descriptor, held, output),
+            Err((HoldError::Scattered, held)) => self.send_large(hyp, vm, share, descriptor, held, output),
             Err((error, held)) => {
                 self.undo(hyp, vm, share, descriptor.ranges().take(held));
                 Err(error.status())
@@ -115,7 +119,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 
     /// Whether the guest may share with these.
-    #[inline]
+    #[inline(always)] // of every share
     pub(crate) fn check_receivers(
         &self,
         hyp: &mut P,
@@ -135,7 +139,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 
     /// Whether one share may have so many pages.
-    #[inline]
+    #[inline(always)] // of every share
     pub(crate) fn check_size(&self, pages: u32) -> Result<(), Status> {
         if pages > self.settings.pages_per_share {
             return Err(Status::NoMemory);
@@ -143,21 +147,21 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         Ok(())
     }
 
-    /// Whether the VM may have one more share, of so many pages.
-    #[inline]
-    pub(crate) fn check_quota(&self, record: &RecordOf<P, S>, pages: u32) -> Result<(), Status> {
+    /// Whether the VM may have one more share, of so many pages. Gives how many it has in shares then.
+    #[inline(always)] // of every share
+    pub(crate) fn check_quota(&self, record: &RecordOf<P, S>, pages: u32) -> Result<u64, Status> {
         if record.shares >= self.settings.shares_per_vm {
             return Err(Status::NoMemory);
         }
         self.check_pages(record, pages)
     }
 
-    /// Whether the VM may have so many more pages in shares.
-    #[inline]
-    pub(crate) fn check_pages(&self, record: &RecordOf<P, S>, pages: u32) -> Result<(), Status> {
+    /// Whether the VM may have so many more pages in shares. Gives how many it has then.
+    #[inline(always)] // of every share
+    pub(crate) fn check_pages(&self, record: &RecordOf<P, S>, pages: u32) -> Result<u64, Status> {
         // No share has more than the limit of all, so the sum does not wrap.
         let sum = record.pages.wrapping_add(pages.into());
-        if sum > u64::from(self.settings.pages_per_vm) { Err(Status::NoMemory) } else { Ok(()) }
+        if sum > u64::from(self.settings.pages_per_vm) { Err(Status::NoMemory) } else { Ok(sum) }
     }
 
     /// Reserves all that the share will need, and keeps its pages from being offered again. Says beside what has begun
@@ -169,12 +173,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         descriptor: &SendDescriptor<'_>,
     ) -> Result<(Begun<ShareId>, Result<(), Status>), Status> {
         let (engine, record) = state.engine_and_record(vm)?;
-        self.check_quota(record, descriptor.total_pages())?;
+        let pages = self.check_quota(record, descriptor.total_pages())?;
         let begun = engine.begin_send(vm).map_err(|error| status(&error))?;
         record.shares += 1;
         let tracked = record.ranges.insert(tag(begun.id), descriptor.ranges());
         if tracked.is_ok() {
-            record.pages += u64::from(descriptor.total_pages());
+            record.pages = pages;
         }
         Ok((begun, tracked.map_err(|error| error.status())))
     }
@@ -222,7 +226,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         hyp: &mut P,
         vm: VmKey,
         share: ShareId,
-        descriptor: &SendDescriptor<'_>,
+        descriptor: SendDescriptor<'_>,
         mut held: usize,
         output: &mut [u8],
     ) -> Result<Reply, Status> {
@@ -254,7 +258,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 
     /// The header of a descriptor for the SPMC that says the same as `head`.
-    #[inline]
+    #[inline(always)] // of every share
     pub(crate) fn header(&self, vm: PartitionId, head: &SendHead<'_>) -> SendHeader {
         SendHeader {
             version: self.spmc.version(),
@@ -431,7 +435,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 }
 
 /// How receivers may access the pages, all together.
-#[inline]
+#[inline(always)] // of every share
 pub(crate) fn access(mut receivers: Receivers<'_>) -> Access {
     let writable = receivers.any(|receiver| receiver.permissions.data != DataAccess::ReadOnly);
     if writable { Access::ReadWrite } else { Access::ReadOnly }

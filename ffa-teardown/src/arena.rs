@@ -116,16 +116,15 @@ impl Arena {
     }
 
     /// Enters the share at `index` under `handle`, if all others that have it may have left it. Returns whether it did.
+    #[inline(always)] // of every share, and short
     pub(crate) fn learn_handle(slots: &mut [DutySlot], handle: Handle, index: Index) -> bool {
         let bucket = Self::bucket(slots, handle);
         let first = slots[bucket].bucket;
-        let is_free = Self::named(slots, first, handle).next().is_none() || Self::leave(slots, handle);
-        let first = slots[bucket].bucket;
-        if is_free {
-            slots[bucket].bucket = Some(index);
-            slots[index.get()].chain = first;
+        if Self::named(slots, first, handle).next().is_some() && !Self::leave(slots, handle) {
+            return false;
         }
-        is_free
+        slots[index.get()].chain = slots[bucket].bucket.replace(index);
+        true
     }
 
     /// Whether all that have `handle` may have left it. One that is being reclaimed right now may: the answer that says so

@@ -48,6 +48,7 @@ impl GuestMemory for Platform {
 
 /// Lets `use_it` look at the stage 2 of a VM that lives: all memory there can be read and written. `None` if there is no
 /// such VM.
+#[inline(always)] // for every descriptor, and every range that is shared
 fn with_memory<T>(vm: PartitionId, use_it: impl FnOnce(&Stage2) -> T) -> Option<T> {
     VmId::of_partition(vm).and_then(|id| vms::with_memory(id, |stage2| use_it(stage2)))
 }
