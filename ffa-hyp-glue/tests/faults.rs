@@ -176,7 +176,7 @@ fn vm_created_reacts_as_the_matrix_says() {
 
 /// Preempted on the way: resumed, whatever the call.
 #[test]
-fn f16_f17_every_call_that_is_interrupted_is_resumed() {
+fn f14_every_call_that_is_interrupted_is_resumed() {
     let calls = [
         CallKind::function(Function::MemShare),
         CallKind::function(Function::MemReclaim),

@@ -61,6 +61,7 @@ fn rows() -> Vec<Row> {
         row("E02 an SP that is not there", &[(ACCESS, &[0x55, 0x80])], INVALID),
         row("E03 the SPMC as receiver", &[(ACCESS, &[0, 0x80])], INVALID),
         row("E03 nobody as receiver", &[(ACCESS, &[0xff, 0xff])], INVALID),
+        row("E03 a guest that is not there as receiver", &[(ACCESS, &[0xff, 0x7f])], INVALID),
         row("E03 the hypervisor as receiver", &[(ACCESS, &[0, 0])], INVALID),
         row("E04 another guest as receiver", &[(ACCESS, &[2, 0])], INVALID),
         row("E06 permissions 0xff", &[(ACCESS + 2, &[0xff])], INVALID),
@@ -122,6 +123,7 @@ fn rows() -> Vec<Row> {
     for offset in [0_u8, 32, 47, 49, 56] {
         rows.push(row("D30 offset of access descriptors", &[(32, &[offset])], INVALID));
     }
+    rows.push(row("D32 access descriptors where all ends", &[(32, &[112])], INVALID));
     for low in [0xf0_u8, 0xe0] {
         rows.push(row("D31 offset near 2^32", &[(32, &[low, 0xff, 0xff, 0xff])], INVALID));
     }
@@ -158,28 +160,30 @@ fn d_and_e_a_descriptor_with_one_thing_wrong() {
 
 #[test]
 fn d_lengths_in_registers() {
-    let mut world = World::new(Preset::Strict);
-    let bytes = good(VM1);
-    world.write_tx(VM1, &bytes);
-    let len = bytes.len() as u64;
-    let rows = [
-        ("D01", [MEM_SHARE, 32, 32, 0, 0], INVALID),
-        ("D02 fragment beyond the total", [MEM_SHARE, len, len + 16, 0, 0], INVALID),
-        ("D03 H-1 longer than TX", [MEM_SHARE, 0x2000, 0x2000, 0, 0], INVALID),
-        ("D04 no bytes", [MEM_SHARE, len, 0, 0, 0], INVALID),
-        ("D04 no bytes at all", [MEM_SHARE, 0, 0, 0, 0], INVALID),
-        ("D05 no multiple of 16", [MEM_SHARE, len + 8, len + 8, 0, 0], INVALID),
-        ("D08 almost 4 GiB", [MEM_SHARE, 0xffff_fff0, 0xffff_fff0, 0, 0], INVALID),
-        ("D09 a buffer of its own", [MEM_SHARE, len, len, PAGES, 1], INVALID),
-        ("D09 pages only", [MEM_SHARE, len, len, 0, 1], INVALID),
-        ("D09 an address only", [MEM_SHARE, len, len, PAGES, 0], INVALID),
-    ];
-    for (name, head, status) in rows {
-        world.refused(name, VM1, head, status);
-    }
-    // w1 is 32 bits wide, whatever is above them.
-    assert!(handle_of(&world.call(VM1, [MEM_SHARE, 1 << 32 | len, len])).is_some());
-    world.check();
+    every_preset(|preset| {
+        let mut world = World::new(preset);
+        let bytes = good(VM1);
+        world.write_tx(VM1, &bytes);
+        let len = bytes.len() as u64;
+        let rows = [
+            ("D01", [MEM_SHARE, 32, 32, 0, 0], INVALID),
+            ("D02 fragment beyond the total", [MEM_SHARE, len, len + 16, 0, 0], INVALID),
+            ("D03 H-1 longer than TX", [MEM_SHARE, 0x2000, 0x2000, 0, 0], INVALID),
+            ("D04 no bytes", [MEM_SHARE, len, 0, 0, 0], INVALID),
+            ("D04 no bytes at all", [MEM_SHARE, 0, 0, 0, 0], INVALID),
+            ("D05 no multiple of 16", [MEM_SHARE, len + 8, len + 8, 0, 0], INVALID),
+            ("D08 almost 4 GiB", [MEM_SHARE, 0xffff_fff0, 0xffff_fff0, 0, 0], INVALID),
+            ("D09 a buffer of its own", [MEM_SHARE, len, len, PAGES, 1], INVALID),
+            ("D09 pages only", [MEM_SHARE, len, len, 0, 1], INVALID),
+            ("D09 an address only", [MEM_SHARE, len, len, PAGES, 0], INVALID),
+        ];
+        for (name, head, status) in rows {
+            world.refused(name, VM1, head, status);
+        }
+        // w1 is 32 bits wide, whatever is above them.
+        assert!(handle_of(&world.call(VM1, [MEM_SHARE, 1 << 32 | len, len])).is_some());
+        world.check();
+    });
 }
 
 /// What a guest leaves in registers that mean nothing goes no further: OP-TEE refuses both calls for it.
@@ -202,32 +206,35 @@ fn d10_r10_registers_without_a_meaning_are_not_passed_on() {
 
 #[test]
 fn d11_a_share_without_rx_and_tx() {
-    let mut world = World::boot(machine(Preset::Strict, good_sps()));
-    assert_eq!(world.hypervisor.create(VM1, &REGIONS), Ok(Creation::Live));
-    world.negotiate(VM1, Version::V1_1);
-    let len = good(VM1).len() as u64;
-    world.refused("D11", VM1, [MEM_SHARE, len, len], INVALID);
+    every_preset(|preset| {
+        let mut world = World::boot(machine(preset, good_sps()));
+        assert_eq!(world.hypervisor.create(VM1, &REGIONS), Ok(Creation::Live));
+        world.negotiate(VM1, Version::V1_1);
+        let len = good(VM1).len() as u64;
+        world.refused("D11", VM1, [MEM_SHARE, len, len], INVALID);
+    });
 }
 
 #[test]
 fn d34_the_layout_of_another_version() {
-    for (guest, layout) in [
-        (Version::V1_1, Version::V1_0),
-        (Version::V1_0, Version::V1_1),
-        (Version::V1_0, Version::V1_2),
-        (Version::V1_1, Version::V1_2),
-    ] {
-        let mut world = World::boot(machine(Preset::Strict, good_sps()));
-        world.live(VM1, guest);
-        let answer = world.send(VM1, &descriptor(layout, VM1, SP1, &[(PAGES, 1)]));
-        assert_eq!(answer, Regs::error(INVALID), "{layout} from a guest of {guest}");
-    }
+    every_preset(|preset| {
+        for (guest, layout) in [
+            (Version::V1_1, Version::V1_0),
+            (Version::V1_0, Version::V1_1),
+            (Version::V1_0, Version::V1_2),
+            (Version::V1_1, Version::V1_2),
+        ] {
+            let mut world = World::boot(machine(preset, good_sps()));
+            world.live(VM1, guest);
+            let answer = world.send(VM1, &descriptor(layout, VM1, SP1, &[(PAGES, 1)]));
+            assert_eq!(answer, Regs::error(INVALID), "{layout} from a guest of {guest}");
+        }
+    });
 }
 
 #[test]
-fn d25_e13_tag_and_implementation_defined_value_reach_the_secure_world() {
+fn d25_h17_the_tag_reaches_the_secure_world() {
     every_preset(|preset| {
-        // H-17.
         let mut world = World::new(preset);
         let tx = world.hypervisor.spmc_buffers().0;
         world.share(VM1, SP1, &[(PAGES, 1)]);
@@ -283,11 +290,14 @@ fn r_handles() {
         let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::GOOD)];
         let mut world = World::with(machine(preset, sps));
         world.live(VM2, Version::V1_1);
+        // Which Hafnium names 0.
+        world.share(VM2, SP1, &[(PAGES, 1)]);
         let own = world.share(VM1, SP1, &[(PAGES, 1)]);
         let [low, high] = own.words();
         let rows = [
             ("R01 unknown", [MEM_RECLAIM, low + 1, high, 0]),
             ("R01 high word", [MEM_RECLAIM, low, high + 0x10, 0]),
+            ("R01 zero", [MEM_RECLAIM, 0, 0, 0]),
             ("R01 all ones", [MEM_RECLAIM, 0xffff_ffff, 0xffff_ffff, 0]),
             ("R03 flag 2", [MEM_RECLAIM, low, high, 4]),
             ("R03 flag 31", [MEM_RECLAIM, low, high, 0x8000_0000]),
