@@ -237,6 +237,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                         hyp.give_back(vm.id(), reference);
                     }
                 }
+                Action::Gone { .. } => debug_assert!(false, "nothing is donated"),
                 Action::Continue => {}
                 Action::Idle { .. } => break,
             }
@@ -247,6 +248,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 
     fn decided(&self, hyp: &mut P, vm: VmKey, decision: Decision) {
         match decision {
+            Decision::Gone { .. } => debug_assert!(false, "nothing is donated"),
             Decision::Confirmed { share } => {
                 self.release(hyp, vm, share);
                 let pages = self.lock().released(vm, share).map_or(0, |record| record.forget(share));

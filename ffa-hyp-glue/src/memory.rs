@@ -425,7 +425,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     regs = resume(hyp, target);
                     continue;
                 }
-                Ok(ReclaimOutcome::Refused(status)) => status.for_guest(),
+                Ok(ReclaimOutcome::Refused(status) | ReclaimOutcome::Gone(status)) => status.for_guest(),
                 Err(_) => refusal(&answer),
             };
             self.leave(hyp, state, vm);

@@ -80,6 +80,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
         }
         let lost = verdict != Verdict::Done && self.lose_handle(index);
+        // A handle is given out anew when a donation was retrieved.
+        let verdict = if lost && duty.is_donation() { Verdict::Gone } else { verdict };
         let slot = &mut self.duties[index.get()];
         // The VM may have died meanwhile, so that nothing needs to be said to this SP any more.
         let moot = lost || Self::is_void(&self.vms[vm.index.get()], slot);
@@ -104,7 +106,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let spent = limited && slot.tries >= self.policy.tries;
         let wait = match verdict {
             _ if moot || spent => None,
-            Verdict::Done | Verdict::GiveUp | Verdict::Unknown => None,
+            Verdict::Done | Verdict::GiveUp | Verdict::Gone | Verdict::Unknown => None,
             Verdict::Retry(pace) | Verdict::Limited(pace) => Some(self.policy.wait(pace, slot.step)),
             // It works whenever it is run: no reason to wait longer each time.
             Verdict::Resume => {
@@ -122,7 +124,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         };
         if !matches!(
             decision,
-            Decision::Confirmed { .. } | Decision::Returned { .. } | Decision::HandOver { .. }
+            Decision::Confirmed { .. }
+                | Decision::Returned { .. }
+                | Decision::HandOver { .. }
+                | Decision::Gone { .. }
         ) {
             let (vm_slot, slot) = (&mut self.vms[vm.index.get()], &self.duties[index.get()]);
             vm_slot.in_flight = None;
@@ -221,8 +226,14 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 slot.state = State::Returning { vm };
                 Decision::Confirmed { share: ShareId(index) }
             }
-            Duty::Half { .. } if matches!(verdict, Verdict::Done | Verdict::GiveUp | Verdict::Unknown) => {
+            Duty::Half { .. }
+                if !matches!(verdict, Verdict::Retry(_) | Verdict::Limited(_) | Verdict::Resume) =>
+            {
                 self.settle_half(vm, index, verdict, now)
+            }
+            Duty::Share { .. } if verdict == Verdict::Gone && duty.is_donation() => {
+                slot.state = State::Returning { vm };
+                Decision::Gone { share: ShareId(index) }
             }
             _ if done && duty.holds_pages() => {
                 slot.state = State::Returning { vm };
@@ -295,10 +306,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         Ok(())
     }
 
-    /// The pages of a share are back where they belong: the share is no more.
+    /// The pages of a share are back where they belong, or gone for good: the share is no more.
     ///
     /// # Errors
-    /// [`Unexpected`] if its pages were not on their way back.
+    /// [`Unexpected`] if its pages were not on their way.
     #[inline(always)] // ends every share
     pub fn released(&mut self, vm: VmKey, share: ShareId) -> Result<(), Unexpected> {
         self.phase(vm)?;

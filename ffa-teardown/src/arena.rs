@@ -24,7 +24,7 @@ impl Arena {
     }
 
     /// Takes a slot for `duty` in `state` and puts it into its stage's list of `vm`; `None` if none is vacant.
-    #[inline]
+    #[inline(always)] // before every call that may incur something
     pub(crate) fn add(
         &mut self,
         slots: &mut [DutySlot],
@@ -109,10 +109,17 @@ impl Arena {
         }
     }
 
-    /// Whether a share other than that at `index` has `handle`.
-    pub(crate) fn has_handle(slots: &[DutySlot], handle: Handle, index: Index) -> bool {
+    /// Whether `handle`, which the share at `index` had, names another share by now. Where one of the two is a donation,
+    /// that is the later one, as a donation can leave its handle without being asked for.
+    pub(crate) fn names_another(slots: &[DutySlot], handle: Handle, index: Index) -> bool {
+        let is_donation = |at: Index| slots[at.get()].duty.as_ref().is_some_and(Duty::is_donation);
         let first = slots[Self::bucket(slots, handle)].bucket;
-        Self::named(slots, first, handle).any(|other| other != index)
+        // The latest is the first.
+        let mut is_later = true;
+        Self::named(slots, first, handle).any(|other| {
+            is_later &= other != index;
+            other != index && (is_later || !is_donation(other) && !is_donation(index))
+        })
     }
 
     /// Enters the share at `index` under `handle`, if all others that have it may have left it. Returns whether it did.
@@ -129,26 +136,31 @@ impl Arena {
 
     /// Whether all that have `handle` may have left it. One that is being reclaimed right now may: the answer that says so
     /// can come after the one that gives the handle out again. And so may a half-sent transaction without pages, of which
-    /// nobody knows whether it was cancelled: it is not asked for again.
+    /// nobody knows whether it was cancelled, and a donation, which has no handle any more when its receiver has retrieved
+    /// it: they are not asked for again.
     #[cold]
     fn leave(slots: &mut [DutySlot], handle: Handle) -> bool {
         let is_asked = |slot: &DutySlot| {
             matches!(slot.state, State::Guest { .. } | State::InFlight | State::Returning { .. })
         };
-        let is_half =
-            |slot: &DutySlot| matches!(slot.duty, Some(Duty::Half { held: Held::No, .. })) && !is_asked(slot);
+        let has_left = |slot: &DutySlot| match slot.duty {
+            Some(Duty::Half { held: Held::No, .. }) => !is_asked(slot),
+            Some(duty) => duty.is_donation() && matches!(slot.state, State::Owed | State::Waiting { .. }),
+            None => false,
+        };
         let first = slots[Self::bucket(slots, handle)].bucket;
         if !Self::named(slots, first, handle)
-            .all(|other| is_asked(&slots[other.get()]) || is_half(&slots[other.get()]))
+            .all(|other| is_asked(&slots[other.get()]) || has_left(&slots[other.get()]))
         {
             return false;
         }
         loop {
             let first = slots[Self::bucket(slots, handle)].bucket;
-            let half = Self::named(slots, first, handle).find(|other| is_half(&slots[other.get()]));
-            let Some(half) = half else { return true };
-            Self::forget_handle(slots, handle, half);
-            if let Some(Duty::Half { handle, .. }) = &mut slots[half.get()].duty {
+            let left = Self::named(slots, first, handle).find(|other| has_left(&slots[other.get()]));
+            let Some(left) = left else { return true };
+            Self::forget_handle(slots, handle, left);
+            if let Some(Duty::Half { handle, .. } | Duty::Share { handle, .. }) = &mut slots[left.get()].duty
+            {
                 *handle = None;
             }
         }

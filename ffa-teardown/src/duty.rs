@@ -30,6 +30,17 @@ pub(crate) enum Told {
     MaySo,
 }
 
+/// Who was told of the handle of a share.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum KnownTo {
+    /// Nobody, so far or for ever.
+    Nobody,
+    /// Only we, by an answer that does not say whether the share came about.
+    Us,
+    /// The guest as well.
+    Guest,
+}
+
 /// One thing that the secure world is owed for a VM.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Duty {
@@ -44,14 +55,15 @@ pub(crate) enum Duty {
     Bound { sp: PartitionId, bits: NotificationBitmap, named: bool, drained: bool },
     /// `sp` must hear of the VM's creation or end. `destroyed`: it wants VM_DESTROYED.
     Sp { sp: PartitionId, told: Told, destroyed: bool },
-    /// A memory transaction. `named`: the guest knows the handle. `handed_over`: the hypervisor has its pages on a
-    /// list of its own.
-    Share { handle: Option<Handle>, named: bool, handed_over: bool },
+    /// A memory transaction. `known`: who was ever told of its handle. `handed_over`: the hypervisor has its pages on a
+    /// list of its own. `donated`: see [`Duty::is_donation`].
+    Share { handle: Option<Handle>, known: KnownTo, handed_over: bool, donated: bool },
     /// Memory that the VM lends to another one, or borrows: the secure world knows nothing of it.
     Loan,
     /// A memory transaction of whose descriptor the secure world does not have all bytes. `missing`: how many it lacks.
-    /// `room`: 4 KiB pages of the longest fragment. Without a handle it is another one's by now.
-    Half { handle: Option<Handle>, missing: u32, room: u8, held: Held },
+    /// `room`: 4 KiB pages of the longest fragment. Without a handle it is another one's by now. `donated`: it is to be a
+    /// donation.
+    Half { handle: Option<Handle>, missing: u32, room: u8, held: Held, donated: bool },
 }
 
 /// Whether pages are held for a half-sent transaction, of which the secure world may know some.
@@ -201,6 +213,22 @@ impl Duty {
         }
     }
 
+    /// A donation that may have come about: a receiver may have made the memory its own, after which nobody has it back,
+    /// and the handle is free.
+    pub(crate) const fn is_donation(&self) -> bool {
+        matches!(self, Self::Share { donated: true, known: KnownTo::Us | KnownTo::Guest, .. })
+    }
+
+    /// A transaction that is a donation when it has come about.
+    pub(crate) const fn is_to_be_donated(&self) -> bool {
+        matches!(self, Self::Share { donated: true, .. } | Self::Half { donated: true, .. })
+    }
+
+    /// A donation that the guest has a name for.
+    pub(crate) const fn is_named_donation(&self) -> bool {
+        matches!(self, Self::Share { donated: true, known: KnownTo::Guest, .. })
+    }
+
     /// A transaction that the guest is about to begin.
     pub(crate) const fn is_unsent(&self) -> bool {
         matches!(self, Self::Share { handle: None, .. })
@@ -221,7 +249,7 @@ impl Duty {
         matches!(self, Self::Half { .. })
     }
 
-    #[inline]
+    #[inline(always)] // see `judge`
     fn row<'a>(&self, table: &'a AnswerTable) -> &'a Row {
         match self {
             Self::Call { .. } => &table.call,
@@ -231,6 +259,7 @@ impl Duty {
             Self::Bound { .. } => &table.unbind,
             Self::Sp { told: Told::NotYet | Told::Perhaps, .. } => &table.vm_created,
             Self::Sp { told: Told::MaySo, .. } => &table.vm_destroyed,
+            Self::Share { .. } if self.is_donation() => &table.donation_reclaim,
             // Nobody is asked about a loan.
             Self::Share { .. } | Self::Loan => &table.mem_reclaim,
             Self::Half { .. } => &table.mem_frag,
@@ -282,7 +311,7 @@ impl Duty {
     }
 
     /// The verdict on an answer to the call of a duty that is to `resume`, and whether that is still to be resumed.
-    #[inline]
+    #[inline(always)] // after every reclaim
     pub(crate) fn judge(
         &self,
         table: &AnswerTable,
@@ -310,7 +339,7 @@ impl Duty {
             }
             // FFA_RUN was refused, which is no refusal of what it was to resume.
             return match self.row(table).verdict(class) {
-                Verdict::GiveUp => (Verdict::Unknown, false),
+                Verdict::GiveUp | Verdict::Gone => (Verdict::Unknown, false),
                 verdict => (verdict, false),
             };
         }
@@ -475,6 +504,14 @@ impl DutySlot {
     #[inline]
     pub(crate) fn set_last(&mut self, last: LastAnswer) {
         (self.last_class, self.last_code) = (Some(last.class), last.code);
+    }
+
+    /// What the answer to a send said of the share.
+    #[inline]
+    pub(crate) fn set_handle(&mut self, new: Option<Handle>, known_to: KnownTo) {
+        if let Some(Duty::Share { handle, known, .. }) = &mut self.duty {
+            (*handle, *known) = (new, known_to);
+        }
     }
 
     /// Whom to resume instead of making the duty's call.

@@ -21,6 +21,10 @@ pub struct Engine<V, D> {
     pub(crate) arena: Arena,
     pub(crate) queue: Queue,
     vacant_vm: Option<Index>,
+    /// The secure world may have memory under a handle that nobody knows. It may be one that a donation had until its
+    /// receiver retrieved it, so that no success to the reclaim of a donation says any more which of the two came back.
+    /// For ever, since nothing rids the books of such a share: one that is given up and has no name of any kind.
+    pub(crate) handle_in_doubt: bool,
     pub(crate) policy: Policy,
 }
 
@@ -52,7 +56,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             vms[position] = VmSlot { chain: vacant_vm, ..VmSlot::VACANT };
             vacant_vm = Index::new(position);
         }
-        Self { vms, duties, arena, queue: Queue::default(), vacant_vm, policy }
+        Self { vms, duties, arena, queue: Queue::default(), vacant_vm, handle_in_doubt: false, policy }
     }
 
     /// Begins the life of a VM: room is reserved for every SP of `subscribers`, which are then told by

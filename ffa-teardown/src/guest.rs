@@ -4,7 +4,7 @@ use ffa_abi::{Answer, FirmwareStatus, Handle, PartitionId, RunTarget, Status, Wi
 
 use crate::arena::Arena;
 use crate::duty::{
-    Duty, DutySlot, LastAnswer, Resume, STAGE_CALL, STAGE_RX, STAGE_SHARE, STAGE_SP, Standing, State,
+    Duty, DutySlot, KnownTo, LastAnswer, Resume, STAGE_CALL, STAGE_RX, STAGE_SHARE, STAGE_SP, Standing, State,
 };
 use crate::index::Index;
 use crate::running::preempted_target;
@@ -97,6 +97,9 @@ pub enum ReclaimOutcome {
     Confirmed,
     /// It has not. The share stands as before.
     Refused(FirmwareStatus),
+    /// It was a donation, and is its receiver's: take its pages from the VM for good, then call [`Engine::released`]. The
+    /// guest is refused all the same.
+    Gone(FirmwareStatus),
     /// An SP was preempted: make FFA_RUN and report its answer the same way.
     Resume(RunTarget),
 }
@@ -108,7 +111,21 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// [`BeginError`]; nothing has changed.
     #[inline]
     pub fn begin_send(&mut self, vm: VmKey) -> Result<Begun<ShareId>, BeginError> {
-        let duty = Duty::Share { handle: None, named: false, handed_over: false };
+        self.begin_share(vm, false)
+    }
+
+    /// As [`begin_send`](Self::begin_send), for memory that the guest gives away: once the secure world has it, a reclaim
+    /// that comes too late ends it as well as one that works.
+    ///
+    /// # Errors
+    /// [`BeginError`]; nothing has changed.
+    pub fn begin_donation(&mut self, vm: VmKey) -> Result<Begun<ShareId>, BeginError> {
+        self.begin_share(vm, true)
+    }
+
+    #[inline(always)] // what it is is known where it is called
+    fn begin_share(&mut self, vm: VmKey, donated: bool) -> Result<Begun<ShareId>, BeginError> {
+        let duty = Duty::Share { handle: None, known: KnownTo::Nobody, handed_over: false, donated };
         self.begin(vm, duty).map(|(index, take_reference)| Begun { id: ShareId(index), take_reference })
     }
 
@@ -128,6 +145,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     ///
     /// # Errors
     /// [`Unexpected`] if it is not being sent.
+    #[inline(always)] // once for each share
     pub fn send_answered(
         &mut self,
         vm: VmKey,
@@ -160,7 +178,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         slot.set_last(LastAnswer::new(class, answer));
         if let (Verdict::Done, Some(handle)) = (verdict, handle) {
             slot.tries = 0;
-            slot.duty = Some(Duty::Share { handle: Some(handle), named: true, handed_over: false });
+            slot.set_handle(Some(handle), KnownTo::Guest);
             slot.state = State::Owed;
             if resumed {
                 self.forget_target(share.0);
@@ -185,11 +203,12 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             return Ok(SendOutcome::Refused(status(answer)));
         }
         slot.tries = 0;
-        slot.duty = Some(Duty::Share { handle, named: false, handed_over: false });
+        slot.set_handle(handle, if handle.is_some() { KnownTo::Us } else { KnownTo::Nobody });
         slot.state = match handle {
             Some(_) => State::Owed,
             None => State::GivenUp { at: now },
         };
+        self.handle_in_doubt |= handle.is_none();
         self.wake(vm.index);
         Ok(SendOutcome::Unknown { handle })
     }
@@ -198,22 +217,99 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// a new FFA_MEM_RECLAIM.
     ///
     /// # Errors
-    /// [`BeginError::NotFound`] if the guest has no share of that name, or another call works on it.
+    /// [`BeginError::NotFound`] if the guest has no share of that name, or another call works on it; also if it is a
+    /// donation.
+    #[inline]
     pub fn begin_reclaim(
         &mut self,
         vm: VmKey,
         handle: Handle,
     ) -> Result<(ShareId, Option<RunTarget>), BeginError> {
+        self.begin_reclaim_of(vm, handle, |duty| {
+            matches!(duty, Duty::Share { known: KnownTo::Guest, donated: false, .. })
+        })
+    }
+
+    /// A guest wants a donation of its own back, as with [`begin_reclaim`](Self::begin_reclaim).
+    ///
+    /// No call that sends memory may be in flight from before this until it has been
+    /// [answered](Self::reclaim_answered): the receiver can retrieve the donation at any moment, whereupon its handle is
+    /// free to be another's, and success would be about that one.
+    ///
+    /// # Errors
+    /// [`BeginError::NotFound`] if the guest has no donation of that name, or another call works on it; also since some
+    /// send came to [`SendOutcome::Unknown`] without a handle, which may have been this one.
+    pub fn begin_donation_reclaim(
+        &mut self,
+        vm: VmKey,
+        handle: Handle,
+    ) -> Result<(ShareId, Option<RunTarget>), BeginError> {
+        if self.handle_in_doubt {
+            return Err(BeginError::NotFound);
+        }
+        self.begin_reclaim_of(vm, handle, Duty::is_named_donation)
+    }
+
+    /// Whether the call that [`Action::Call`](crate::Action::Call) asks for is to have a donation back. Then no call that
+    /// sends memory may be in flight meanwhile, for the reason that
+    /// [`begin_donation_reclaim`](Self::begin_donation_reclaim) gives; and when that is so,
+    /// [`may_ask_for_donation`](Self::may_ask_for_donation) must be asked first. If either cannot be, the call is not
+    /// made, and [`Status::Busy`] reported for its answer.
+    #[must_use]
+    pub fn asks_for_donation(&self, vm: VmKey) -> bool {
+        self.donation_in_flight(vm).is_some()
+    }
+
+    /// Whether the handle of the donation can still name nothing else.
+    #[must_use]
+    pub fn may_ask_for_donation(&self, vm: VmKey) -> bool {
+        let Some(index) = self.donation_in_flight(vm) else { return false };
+        let Some(Duty::Share { handle: Some(handle), .. }) = self.duties[index.get()].duty else {
+            return false;
+        };
+        !self.handle_in_doubt && !Arena::names_another(&self.duties, handle, index)
+    }
+
+    fn donation_in_flight(&self, vm: VmKey) -> Option<Index> {
+        let index = self.phase(vm).ok().and_then(|_| self.vms[vm.index.get()].in_flight)?;
+        self.duties[index.get()].duty.as_ref().is_some_and(Duty::is_donation).then_some(index)
+    }
+
+    /// Whether [`begin_donation_reclaim`](Self::begin_donation_reclaim) finds the guest's donation.
+    #[must_use]
+    pub fn has_donation(&self, vm: VmKey, handle: Handle) -> bool {
+        !self.handle_in_doubt && self.find_owed(vm, handle, Duty::is_named_donation).is_ok()
+    }
+
+    #[inline(always)] // little more than its argument
+    fn begin_reclaim_of(
+        &mut self,
+        vm: VmKey,
+        handle: Handle,
+        kind: impl Fn(&Duty) -> bool,
+    ) -> Result<(ShareId, Option<RunTarget>), BeginError> {
+        let index = self.find_owed(vm, handle, kind)?;
+        let slot = &mut self.duties[index.get()];
+        slot.state = State::Guest { vm: vm.index };
+        Ok((ShareId(index), slot.run()))
+    }
+
+    /// The transaction of a live VM that has this handle, and that no call works on.
+    #[inline(always)] // little more than its argument
+    fn find_owed(
+        &self,
+        vm: VmKey,
+        handle: Handle,
+        kind: impl Fn(&Duty) -> bool,
+    ) -> Result<Index, BeginError> {
         self.live(vm)?;
+        let wanted = Some(handle);
         let mut at = self.vms[vm.index.get()].lists[STAGE_SHARE].head;
         while let Some(index) = at {
-            let slot = &mut self.duties[index.get()];
-            let wanted = Some(handle);
-            let found =
-                matches!(slot.duty, Some(Duty::Share { handle, named: true, .. }) if handle == wanted);
+            let slot = &self.duties[index.get()];
+            let found = matches!(slot.duty, Some(duty @ Duty::Share { handle, .. }) if handle == wanted && kind(&duty));
             if found && slot.state == State::Owed {
-                slot.state = State::Guest { vm: vm.index };
-                return Ok((ShareId(index), slot.run()));
+                return Ok(index);
             }
             at = slot.next;
         }
@@ -224,6 +320,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     ///
     /// # Errors
     /// [`Unexpected`] if it is not being reclaimed.
+    #[inline(always)] // ends every share
     pub fn reclaim_answered(
         &mut self,
         vm: VmKey,
@@ -239,9 +336,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let answers = &self.policy.answers;
         let (verdict, keep_running) = match resume {
             // As `judge` has it, and nearly always so.
-            Resume::Anew => (answers.mem_reclaim.verdict(class), false),
+            Resume::Anew if !duty.is_donation() => (answers.mem_reclaim.verdict(class), false),
             Resume::Lost => (duty.verdict_lost(), false),
-            Resume::Run | Resume::Last => duty.judge(answers, class, resume, answer),
+            Resume::Anew | Resume::Run | Resume::Last => duty.judge(answers, class, resume, answer),
         };
         if verdict == Verdict::Done {
             slot.state = State::Returning { vm: vm.index };
@@ -249,6 +346,11 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 self.forget_target(share.0);
             }
             return Ok(ReclaimOutcome::Confirmed);
+        }
+        if verdict == Verdict::Gone && duty.is_donation() {
+            slot.state = State::Returning { vm: vm.index };
+            self.forget_target(share.0);
+            return Ok(ReclaimOutcome::Gone(status(answer)));
         }
         let mut refused = if resume == Resume::Lost { Status::Retry.into() } else { status(answer) };
         if let Some(target) = preempted_target(answer).filter(|_| resume != Resume::Lost) {
@@ -265,6 +367,16 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         }
         self.reclaim_failed(vm, share);
         Ok(ReclaimOutcome::Refused(refused))
+    }
+
+    /// A guest's reclaim does not happen after all: no call was made. The share stands as before.
+    ///
+    /// # Errors
+    /// [`Unexpected`] if it is not being reclaimed.
+    pub fn abandon_reclaim(&mut self, vm: VmKey, share: ShareId) -> Result<(), Unexpected> {
+        Self::guest_duty(&self.vms, &mut self.duties, vm, share.0, Duty::is_sent)?;
+        self.reclaim_failed(vm, share);
+        Ok(())
     }
 
     /// Puts a share back to where it was before the guest asked for it.
@@ -513,17 +625,23 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// Takes from a share whose reclaim failed a handle that names another share by now: to use it again would take
     /// that one's memory away. Returns whether it did; the share can never be asked for again.
     pub(crate) fn lose_handle(&mut self, index: Index) -> bool {
-        let Some(Duty::Share { handle: Some(handle), named, handed_over }) = self.duties[index.get()].duty
-        else {
+        let Some(Duty::Share { handle: Some(handle), .. }) = self.duties[index.get()].duty else {
             return false;
         };
-        let lost = Arena::has_handle(&self.duties, handle, index);
+        let lost = Arena::names_another(&self.duties, handle, index);
         if lost {
-            Arena::forget_handle(&mut self.duties, handle, index);
-            self.duties[index.get()].duty = Some(Duty::Share { handle: None, named, handed_over });
-            self.forget_target(index);
+            self.drop_handle(handle, index);
         }
         lost
+    }
+
+    /// The share at `index` is not known as `handle` any more, nor is anybody run to have it back.
+    fn drop_handle(&mut self, handle: Handle, index: Index) {
+        Arena::forget_handle(&mut self.duties, handle, index);
+        if let Some(Duty::Share { handle, .. }) = &mut self.duties[index.get()].duty {
+            *handle = None;
+        }
+        self.forget_target(index);
     }
 }
 

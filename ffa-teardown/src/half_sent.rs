@@ -4,7 +4,7 @@
 use ffa_abi::{Answer, Handle, PartitionId, Width};
 
 use crate::arena::Arena;
-use crate::duty::{Duty, DutySlot, Held, LastAnswer, Resume, STAGE_CALL, State, fragment_len};
+use crate::duty::{Duty, DutySlot, Held, KnownTo, LastAnswer, Resume, STAGE_CALL, State, fragment_len};
 use crate::guest::status;
 use crate::index::Index;
 use crate::running::preempted_target;
@@ -129,6 +129,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             _ => {
                 let handle = known.filter(|_| !own_error);
                 self.set_share(vm.index, share.0, handle, false);
+                self.handle_in_doubt |= known.is_none();
                 let given_up = State::GivenUp { at: now };
                 self.duties[share.0.get()].state = handle.map_or(given_up, |_| State::Owed);
                 self.wake(vm.index);
@@ -256,7 +257,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let is_none = matches!(class, AnswerClass::Malformed | AnswerClass::MsgWait);
         match verdict {
             Verdict::GiveUp => Verdict::GiveUp,
-            _ if Arena::has_handle(&self.duties, handle, index) => Verdict::Unknown,
+            _ if Arena::names_another(&self.duties, handle, index) => Verdict::Unknown,
             Verdict::Limited(_) if held == Held::No && is_none => Verdict::GiveUp,
             verdict => verdict,
         }
@@ -274,8 +275,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             }
             Verdict::GiveUp => HalfEnd::Gone,
             // Without pages there is nothing that it could be asked for.
-            Verdict::Unknown if held == Held::No => HalfEnd::Gone,
-            Verdict::Unknown => {
+            Verdict::Unknown | Verdict::Gone if held == Held::No => HalfEnd::Gone,
+            Verdict::Unknown | Verdict::Gone => {
                 self.set_share(vm, index, None, false);
                 HalfEnd::InDoubt
             }
@@ -296,7 +297,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let Fragment { sent, total, room, holds_pages } = fragment;
         let missing = total.saturating_sub(sent);
         let held = if holds_pages { Held::Yes } else { Held::No };
-        let half = Duty::Half { handle: Some(handle), missing, room, held };
+        let donated = self.duties[index.get()].duty.is_some_and(|duty| duty.is_to_be_donated());
+        let half = Duty::Half { handle: Some(handle), missing, room, held, donated };
         self.forget_target(index);
         self.duties[index.get()].tries = 0;
         Arena::turn_into(&mut self.duties, &mut self.vms[vm.index.get()], index, half);
@@ -308,12 +310,17 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         slot.tries = 0;
         let Some(duty) = &mut slot.duty else { return };
         let handed_over = matches!(duty, Duty::Half { held: Held::HandedOver, .. });
-        let before = duty.handle();
+        let (before, donated) = (duty.handle(), duty.is_to_be_donated());
+        let known = match handle {
+            Some(_) if named => KnownTo::Guest,
+            Some(_) => KnownTo::Us,
+            None => KnownTo::Nobody,
+        };
         self.forget_target(index);
         if let Some(before) = before.filter(|_| handle.is_none()) {
             Arena::forget_handle(&mut self.duties, before, index);
         }
-        let share = Duty::Share { handle, named, handed_over };
+        let share = Duty::Share { handle, known, handed_over, donated };
         Arena::turn_into(&mut self.duties, &mut self.vms[vm.get()], index, share);
     }
 

@@ -2,7 +2,8 @@
 
 use core::hash::{Hash, Hasher};
 
-use crate::duty::DutySlot;
+use crate::arena::Arena;
+use crate::duty::{Duty, DutySlot};
 use crate::index::Index;
 use crate::vm::{Pass, Place, VmSlot};
 use crate::{Engine, Storage};
@@ -37,6 +38,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 let is = |other: Option<Index>| other == Some(index);
                 (slot.duty, slot.state, slot.resume, slot.run(), slot.step, slot.tries).hash(hasher);
                 (is(cursor), is(vm.in_flight)).hash(hasher);
+                if let Some(Duty::Share { handle: Some(handle), .. }) = slot.duty {
+                    Arena::names_another(&self.duties, handle, index).hash(hasher);
+                }
                 at = slot.next;
             }
             // Where one list ends and the next begins is part of what is hashed.

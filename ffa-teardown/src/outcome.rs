@@ -31,6 +31,14 @@ pub enum Action {
         /// Drop the VM reference now, outside every lock, as the last touch of the VM.
         give_back: bool,
     },
+    /// A donation may be its receiver's, and cannot be asked for: the secure world has given its handle out again, or
+    /// may have. Take the pages from the VM for good, then call [`Engine::released`](crate::Engine::released).
+    Gone {
+        /// The VM.
+        vm: VmKey,
+        /// The donation.
+        share: ShareId,
+    },
     /// Nothing came of this step; it counts against a budget like any other.
     Continue,
     /// Nothing is due before this time; never, if `None`.
@@ -99,6 +107,12 @@ pub enum Decision {
     /// then call [`Engine::handed_over`](crate::Engine::handed_over).
     HandOver {
         /// The share.
+        share: ShareId,
+    },
+    /// A donation is its receiver's: take its pages from the VM for good, then call
+    /// [`Engine::released`](crate::Engine::released).
+    Gone {
+        /// The donation.
         share: ShareId,
     },
     /// Creation has failed, and the VM is being torn down.

@@ -112,6 +112,9 @@ pub enum Verdict {
     Resume,
     /// It will never work: keep what is held and say so.
     GiveUp,
+    /// A donation is its receiver's: the pages leave their VM, and nobody ever has them back. As
+    /// [`Unknown`](Self::Unknown) for anything else.
+    Gone,
     /// The answer says nothing about what happened: assume the worst, and do as for [`GiveUp`](Self::GiveUp).
     Unknown,
 }
@@ -167,6 +170,8 @@ pub struct AnswerTable {
     pub vm_destroyed: Row,
     /// FFA_MEM_RECLAIM.
     pub mem_reclaim: Row,
+    /// FFA_MEM_RECLAIM of a donation that has come about, which works until its receiver has retrieved it.
+    pub donation_reclaim: Row,
     /// FFA_MEM_SHARE and its kin, as a guest makes them. `GiveUp` means that nothing was shared, `Unknown` that
     /// it may have been.
     pub mem_send: Row,
@@ -195,13 +200,17 @@ impl AnswerTable {
     pub const DEFAULT: Self = {
         use AnswerClass as A;
         use Pace::{BackOff, Fixed};
-        use Verdict::{Done, GiveUp, Limited, Resume, Retry, Unknown};
+        use Verdict::{Done, GiveUp, Gone, Limited, Resume, Retry, Unknown};
         const TRANSIENT: &[AnswerClass] = &[A::Busy, A::Retry, A::Interrupted, A::NotReady];
         const RESUMABLE: &[AnswerClass] = &[A::Preempted, A::Yielded];
         const FINAL: &[AnswerClass] = &[A::InvalidParameters, A::Aborted, A::NotSupported, A::NoData];
         const REFUSED: &[AnswerClass] =
             &[A::NotSupported, A::InvalidParameters, A::NoMemory, A::Denied, A::NoData];
         let base = Row::new().with(TRANSIENT, Retry(BackOff)).with(RESUMABLE, Resume);
+        let mem_reclaim = base
+            .with(FINAL, GiveUp)
+            .with(&[A::Denied], Retry(Fixed))
+            .with(&[A::NoMemory, A::MsgWait], Limited(BackOff));
         Self {
             vm_created: base
                 .with(TRANSIENT, Limited(BackOff))
@@ -215,10 +224,8 @@ impl AnswerTable {
                 .with(FINAL, GiveUp)
                 .with(&[A::Denied], GiveUp)
                 .with(&[A::NoMemory, A::MsgWait], Limited(BackOff)),
-            mem_reclaim: base
-                .with(FINAL, GiveUp)
-                .with(&[A::Denied], Retry(Fixed))
-                .with(&[A::NoMemory, A::MsgWait], Limited(BackOff)),
+            mem_reclaim,
+            donation_reclaim: mem_reclaim.with(&[A::Denied, A::InvalidParameters], Gone),
             mem_send: base.with(TRANSIENT, GiveUp).with(REFUSED, GiveUp),
             mem_frag: base.with(REFUSED, GiveUp),
             buffers: base.with(FINAL, GiveUp).with(&[A::Denied, A::NoMemory, A::MsgWait], Limited(BackOff)),
@@ -266,6 +273,7 @@ mod tests {
             bind,
             unbind,
             table.bitmap_create,
+            table.donation_reclaim,
             table.mem_send,
             table.mem_frag,
             table.bitmap_destroy,

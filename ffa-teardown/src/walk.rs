@@ -3,7 +3,7 @@
 use crate::duty::{Duty, DutySlot, Held, Resume, State, Told};
 use crate::index::Index;
 use crate::vm::{Pass, Phase, Place, VmKey, VmSlot};
-use crate::{Action, Disposal, End, Engine, IdReuse, SecureCall, Storage, Time};
+use crate::{Action, Disposal, End, Engine, IdReuse, SecureCall, ShareId, Storage, Time};
 
 /// Duties that one step examines at most, so that a step costs the same however many a VM has.
 const EXAMINED: usize = 16;
@@ -35,6 +35,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     }
 
     /// Sees to it that a VM with something owed is walked over once more.
+    #[inline(always)] // after every call of a guest; there is little to do for one that lives
     pub(crate) fn wake(&mut self, index: Index) {
         let vm = &mut self.vms[index.get()];
         if !matches!(vm.phase, Some(Phase::Creating | Phase::Dying)) {
@@ -75,6 +76,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 // Owed, but for the VM's end.
             } else if matches!(duty, Duty::NewBitmap { .. }) && vm.pass.is_to_be_repeated() {
                 // It comes last: OP-TEE keeps nothing for a VM that it has not been told of.
+            } else if duty.is_donation() && (duty.is_unsent() || self.handle_in_doubt) {
+                slot.state = State::Returning { vm: index };
+                vm.in_flight = Some(at);
+                return Action::Gone { vm: VmKey { index, id: vm.id }, share: ShareId(at) };
             } else if let Some(call) = Self::call_due(vm, slot) {
                 slot.state = State::InFlight;
                 vm.in_flight = Some(at);

@@ -34,6 +34,7 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::Limited(Pace::Fixed) => "8 seconds",
         Verdict::Resume => "run",
         Verdict::GiveUp => "give up",
+        Verdict::Gone => "gone",
         Verdict::Unknown => "unknown",
     }
 }
@@ -46,6 +47,7 @@ fn the_readme_shows_the_default_answer_table() {
         table.bitmap_create,
         table.vm_destroyed,
         table.mem_reclaim,
+        table.donation_reclaim,
         table.mem_send,
         table.mem_frag,
         table.buffers,

@@ -26,6 +26,16 @@ fn error(code: i32) -> Answer {
     Answer::Error(FirmwareStatus::from_code(code))
 }
 
+/// There is something else to do.
+pub fn busy() -> Answer {
+    Answer::Error(Status::Busy.into())
+}
+
+/// There is no such handle.
+pub fn unknown() -> Answer {
+    Answer::Error(Status::InvalidParameters.into())
+}
+
 fn errors(all: &mut Vec<Answer>) {
     all.extend(Status::ALL.iter().map(|status| Answer::Error((*status).into())));
     all.extend([0, 3, -99].map(error));

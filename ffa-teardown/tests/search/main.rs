@@ -52,6 +52,9 @@ properties! {
         Unknown "P2 nobody knows whether a share came about";
     P3 "P3 quarantine is absorbing, listed and told once":
         Quarantined "P3 a share is quarantined", Retried "P3 a retry is asked for";
+    P4 "P4 a donation is gone if it is asked for too late, or cannot be, and nothing else is":
+        Gone "P4 a donation is asked for too late", GoneUnasked "P4 a donation cannot be asked for",
+        TakenOver "P4 a receiver has a donation";
     P6 "P6 every share is on the list exactly once":
         Recovered "P6 a quarantined share comes back";
     P7 "P7 no call about what is not the VM's own":
@@ -326,6 +329,37 @@ fn an_engine_that_is_wrong_about_notifications_is_caught() {
         Scope { name, wrong: Wrong::FetchesNothing, ..scopes::notifications() },
         &[Rule::P30],
     );
+}
+
+#[test]
+fn an_engine_that_is_wrong_about_donations_is_caught() {
+    type Change = fn(&mut AnswerTable);
+    let wrong: [(&str, Change, &[Rule]); 3] = [
+        (
+            "takes what came too late for what came back",
+            |table| change(&mut table.donation_reclaim, AnswerClass::InvalidParameters, Verdict::Done),
+            &[Rule::P1, Rule::P1Lying],
+        ),
+        (
+            "lets go of a donation that passes",
+            |table| change(&mut table.donation_reclaim, AnswerClass::Busy, Verdict::Gone),
+            &[Rule::P4],
+        ),
+        (
+            "asks again for what is another's",
+            |table| change(&mut table.donation_reclaim, AnswerClass::Denied, Verdict::Retry(Pace::Fixed)),
+            &[Rule::P4, Rule::P21],
+        ),
+    ];
+    for (name, change, rules) in wrong {
+        let mut scope = scopes::donations();
+        let mut policy = scope.terms.policy;
+        change(&mut policy.answers);
+        (scope.name, scope.wrong_policy, scope.alphabet) = (name, Some(policy), Alphabet::All);
+        assert_caught(name, scope, rules);
+    }
+    let name = "sends while a donation is asked for";
+    assert_caught(name, Scope { name, wrong: Wrong::SendsMeanwhile, ..scopes::donations() }, &[Rule::P1]);
 }
 
 fn change(row: &mut Row, class: AnswerClass, verdict: Verdict) {

@@ -33,6 +33,8 @@ pub enum Rule {
     P2,
     /// Quarantine is absorbing, listed, and told once.
     P3,
+    /// A donation is gone when it was asked for too late, or cannot be asked for, and nothing else ever is.
+    P4,
     /// Every page is somewhere, once.
     P6,
     /// No call about what is not the VM's own.
@@ -150,6 +152,8 @@ pub enum Hold {
     Asked,
     /// Its pages are on their way back.
     Returning,
+    /// A donation that is its receiver's: its pages are being taken from the VM for good.
+    Going,
     /// Given up.
     Quarantined,
 }
@@ -160,6 +164,10 @@ pub struct Share {
     pub hold: Hold,
     /// The name under which the secure world gave it to us.
     pub handle: Option<Handle>,
+    /// The secure world ever gave a handle for it.
+    pub known: bool,
+    /// How many handles it had given before.
+    pub since: Name<u64>,
     /// The guest was told the handle.
     pub named: bool,
     /// An SP was preempted over its reclaim, or over the guest's call that sends it.
@@ -168,6 +176,10 @@ pub struct Share {
     pub lost: bool,
     /// The hypervisor has its pages on a list of its own.
     pub handed_over: bool,
+    /// The guest gives it away.
+    pub donated: bool,
+    /// In an honest world its receiver has made it its own.
+    pub retrieved: bool,
     pub pace: Pace,
     /// The name under which the secure world does have it. What the engine can only guess, an honest world knows.
     pub truth: Option<Handle>,
@@ -279,6 +291,8 @@ pub struct Vm {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Oracle {
     pub vms: Vec<Vm>,
+    /// Handles that the secure world has given.
+    given: Name<u64>,
     pub broken: u32,
 }
 
@@ -304,14 +318,30 @@ struct May {
     confirm: bool,
     again: bool,
     end: bool,
+    gone: bool,
 }
 
 impl May {
-    const CONFIRM: Self = Self { confirm: true, again: false, end: false };
-    const AGAIN: Self = Self { confirm: false, again: true, end: false };
-    const END: Self = Self { confirm: false, again: false, end: true };
+    const NOTHING: Self = Self { confirm: false, again: false, end: false, gone: false };
+    const CONFIRM: Self = Self { confirm: true, ..Self::NOTHING };
+    const AGAIN: Self = Self { again: true, ..Self::NOTHING };
+    const END: Self = Self { end: true, ..Self::NOTHING };
     /// Again, but not for ever.
-    const LIMITED: Self = Self { confirm: false, again: true, end: true };
+    const LIMITED: Self = Self { again: true, end: true, ..Self::NOTHING };
+    /// A donation is its receiver's.
+    const GONE: Self = Self { gone: true, ..Self::NOTHING };
+}
+
+impl Share {
+    /// A donation that may have come about: the secure world gave a handle, which may be its receiver's to lose.
+    pub fn is_donation(&self) -> bool {
+        self.donated && self.known
+    }
+
+    /// A call of the guest is in flight, or the pages are on their way.
+    fn is_moving(&self) -> bool {
+        matches!(self.hold, Hold::Sending { .. } | Hold::Asked | Hold::Returning | Hold::Going)
+    }
 }
 
 impl Vm {
@@ -319,6 +349,25 @@ impl Vm {
     pub fn is_needed(&self, kept: usize) -> bool {
         let works = |other: &Kept| other.what == Standing::RxOwned && other.in_flight;
         self.kept[kept].what == Standing::RxTxMapped && self.kept.iter().any(works)
+    }
+
+    /// A call of its guest is in flight.
+    fn is_busy(&self) -> bool {
+        self.shares.iter().any(|share| matches!(share.hold, Hold::Sending { .. } | Hold::Asked))
+            || self.requests.iter().any(|request| request.in_flight)
+            || self.kept.iter().any(|kept| kept.in_flight)
+            || self.bindings.iter().any(|binding| binding.asked.is_some())
+    }
+
+    /// Somebody asks for the share at this position, and the answer has not arrived.
+    pub fn is_asked(&self, at: usize) -> bool {
+        self.smc.as_ref().is_some_and(|smc| smc.about == About::Share(at))
+            || self.shares[at].hold == Hold::Asked
+    }
+
+    /// The share at this position is a donation that its receiver can make its own at any moment.
+    fn may_be_retrieved(&self, at: usize) -> bool {
+        self.shares[at].is_donation() && self.shares[at].hold == Hold::Held && !self.is_asked(at)
     }
 
     /// Its reference is held, or its pages were handed over and it is gone but for the record.
@@ -354,7 +403,7 @@ impl Oracle {
             smc: None,
             age: 0,
         };
-        Self { vms: (0..vms).map(vm).collect(), broken: 0 }
+        Self { vms: (0..vms).map(vm).collect(), given: Name(0), broken: 0 }
     }
 
     pub fn demand(&mut self, rule: Rule, holds: bool) {
@@ -463,9 +512,9 @@ impl Oracle {
             open |= in_flight || (in_hand && !written_off);
             kept_other |= written_off;
         }
-        let unreturned = dead.shares.iter().any(|share| share.hold == Hold::Returning);
+        let unreturned = dead.shares.iter().any(|share| matches!(share.hold, Hold::Returning | Hold::Going));
         // One that has lost its handle cannot be asked for: teardown gives it up when it comes to it.
-        let lost = |share: &Share| share.hold == Hold::Held && share.handle.is_none();
+        let lost = |share: &Share| share.hold == Hold::Held && share.handle.is_none() && !share.is_donation();
         let held = dead.shares.iter().any(|share| share.hold != Hold::Quarantined && !lost(share));
         let buffers = |kept: &Kept| kept.holds_pages() && kept.written_off;
         let kept_share = !dead.shares.is_empty() || dead.kept.iter().any(buffers);
@@ -556,11 +605,7 @@ impl Oracle {
         let owner = &self.vms[vm];
         let (life, id) = (owner.life, owner.id);
         let dying = life == Life::Dying;
-        let guest_busy =
-            owner.shares.iter().any(|share| matches!(share.hold, Hold::Sending { .. } | Hold::Asked))
-                || owner.requests.iter().any(|request| request.in_flight)
-                || owner.kept.iter().any(|kept| kept.in_flight)
-                || owner.bindings.iter().any(|binding| binding.asked.is_some());
+        let guest_busy = owner.is_busy();
         let referenced = owner.may_be_touched();
         let bitmap_pace = owner.new_bitmap.map_or(Pace::default(), |bitmap| bitmap.pace);
         let own;
@@ -688,10 +733,7 @@ impl Oracle {
     /// Whether the engine could make a call for the VM now.
     fn is_due(&self, terms: &Terms, vm: usize) -> bool {
         let one = &self.vms[vm];
-        let busy = one
-            .shares
-            .iter()
-            .any(|share| matches!(share.hold, Hold::Sending { .. } | Hold::Asked | Hold::Returning))
+        let busy = one.shares.iter().any(|share| share.is_moving())
             || one.requests.iter().any(|request| request.in_flight)
             || one.kept.iter().any(|kept| kept.in_flight)
             || one.bindings.iter().any(|binding| binding.asked.is_some());
@@ -889,6 +931,7 @@ impl Oracle {
             Decision::Confirmed { .. } | Decision::Returned { .. } => self.demand(Rule::P1Lying, may.confirm),
             Decision::Met | Decision::Told | Decision::BitmapCreated => self.demand(Rule::P10, may.confirm),
             Decision::Drained => self.demand(Rule::P30, false),
+            Decision::Gone { .. } => self.demand(Rule::P4, may.gone),
             Decision::TryAgain { until } => {
                 let wait = until.as_nanos();
                 let shortest = if slow { policy.fixed } else { policy.first }.as_nanos();
@@ -1047,7 +1090,10 @@ impl Oracle {
         let (mut may, rest) = Self::service_may(answer, smc, true);
         let slow = !running && reading::read(answer) == Reading::Error(reading::DENIED);
         let lost = !may.confirm && self.handle_went_elsewhere(vm, at);
-        if lost {
+        let donation = self.vms[vm].shares[at].is_donation();
+        if donation && !running && Self::comes_too_late(answer) || donation && lost {
+            may = May::GONE;
+        } else if lost {
             may = May::END;
         }
         let mut pace = self.vms[vm].shares[at].pace;
@@ -1058,6 +1104,10 @@ impl Oracle {
         match decision {
             Decision::Confirmed { share: named } => {
                 share.hold = Hold::Returning;
+                self.demand(Rule::P7, named == id);
+            }
+            Decision::Gone { share: named } => {
+                (share.hold, share.in_hand) = (Hold::Going, None);
                 self.demand(Rule::P7, named == id);
             }
             Decision::GivenUp { share: Some(named) } | Decision::HandOver { share: named } => {
@@ -1073,6 +1123,36 @@ impl Oracle {
         self.lose_handle(vm, at, lost);
     }
 
+    /// Whether this answer to the reclaim of a donation says that its receiver has it.
+    fn comes_too_late(answer: &Answer) -> bool {
+        matches!(reading::read(answer), Reading::Error(reading::DENIED | reading::INVALID))
+    }
+
+    /// Whether the secure world may have memory under a handle that nobody knows.
+    pub fn is_in_doubt(&self) -> bool {
+        let nameless = |share: &Share| share.hold == Hold::Quarantined && !share.known;
+        self.vms.iter().flat_map(|vm| &vm.shares).any(nameless)
+    }
+
+    /// The engine says of a donation that it is gone, without asking. Returns its position.
+    pub fn gone_unasked(&mut self, vm: usize, id: ShareId) -> Option<usize> {
+        let in_doubt = self.is_in_doubt();
+        let one = &mut self.vms[vm];
+        let at = one.shares.iter().position(|share| share.id.0 == id)?;
+        let busy = one.is_busy() || one.smc.is_some();
+        let (referenced, dying) = (one.may_be_touched(), one.life == Life::Dying);
+        let share = &mut one.shares[at];
+        let unaskable = share.handle.is_none() || in_doubt;
+        let right = share.is_donation() && unaskable && share.hold == Hold::Held;
+        let due = share.pace.is_due();
+        (share.hold, share.in_hand) = (Hold::Going, None);
+        self.demand(Rule::P4, right);
+        self.demand(Rule::P14, referenced);
+        self.demand(Rule::P18, due);
+        self.demand(Rule::P29, dying && !busy);
+        Some(at)
+    }
+
     /// Whom to run for a share after this answer. When FFA_RUN itself fails, whoever is run next may work for
     /// another share: this one is asked for anew.
     fn next_to_run(answer: &Answer) -> Option<RunTarget> {
@@ -1082,14 +1162,19 @@ impl Oracle {
         }
     }
 
-    /// Whether the secure world has given the handle of a share out again.
+    /// Whether the secure world has given the handle of a share out again. A donation can lose it to nobody but whoever
+    /// had it later, and nobody to a donation that had it before.
     fn handle_went_elsewhere(&self, vm: usize, at: usize) -> bool {
-        let handle = self.vms[vm].shares[at].handle;
+        let own = &self.vms[vm].shares[at];
         let others = self.vms.iter().enumerate().flat_map(|(owner, one)| {
             one.shares.iter().enumerate().map(move |(position, share)| ((owner, position), share))
         });
-        handle.is_some()
-            && others.into_iter().any(|(place, share)| place != (vm, at) && share.handle == handle)
+        own.handle.is_some()
+            && others.into_iter().any(|(place, share)| {
+                let ordered = own.is_donation() || share.is_donation();
+                let came_later = share.since.0 > own.since.0;
+                place != (vm, at) && share.handle == own.handle && (came_later || !ordered)
+            })
     }
 
     fn lose_handle(&mut self, vm: usize, at: usize, lost: bool) {
@@ -1099,16 +1184,19 @@ impl Oracle {
         }
     }
 
-    /// The pages of a share go back.
+    /// The pages of a share go back, or if it is gone nowhere.
     pub fn released(&mut self, terms: &Terms, vm: usize, at: usize) {
         let share = self.vms[vm].shares.remove(at);
-        self.demand(Rule::P1, !(terms.honest && share.truth.is_some()));
+        if share.hold == Hold::Going {
+            return;
+        }
+        self.demand(Rule::P1, !(terms.honest && (share.truth.is_some() || share.retrieved)));
         self.demand(Rule::P1Lying, share.hold == Hold::Returning);
     }
 
     // The guest's calls.
 
-    pub fn sending(&mut self, vm: usize, id: ShareId, take_reference: bool) {
+    pub fn sending(&mut self, vm: usize, id: ShareId, donated: bool, take_reference: bool) {
         let first = !self.vms[vm].reference;
         self.demand(Rule::P14, take_reference == first);
         self.take(vm, take_reference);
@@ -1116,10 +1204,14 @@ impl Oracle {
             id: Name(id),
             hold: Hold::Sending { resumed: false },
             handle: None,
+            known: false,
+            since: Name(0),
             named: false,
             in_hand: None,
             lost: false,
             handed_over: false,
+            donated,
+            retrieved: false,
             pace: Pace::default(),
             truth: None,
             reply: None,
@@ -1131,18 +1223,26 @@ impl Oracle {
         self.released(terms, vm, at);
     }
 
-    /// Whether a new share may have this handle: nobody else has it who is not about to lose it.
+    /// Whether a new share may have this handle: nobody else has it who is not about to lose it, or has it no more.
     fn is_fresh(&self, handle: Handle) -> bool {
-        let asked = |vm: &Vm, at| {
-            vm.smc.as_ref().is_some_and(|smc| smc.about == About::Share(at))
-                || vm.shares[at].hold == Hold::Asked
-        };
         !self.vms.iter().any(|vm| {
             (0..vm.shares.len()).any(|at| {
                 let share = &vm.shares[at];
-                share.handle == Some(handle) && !asked(vm, at) && share.hold != Hold::Returning
+                let leaves = matches!(share.hold, Hold::Returning | Hold::Going);
+                share.handle == Some(handle) && !vm.is_asked(at) && !leaves && !vm.may_be_retrieved(at)
             })
         })
+    }
+
+    /// A handle is given to a share: the receivers of donations that had it have retrieved them.
+    fn given(&mut self, handle: Handle) {
+        for vm in &mut self.vms {
+            for at in 0..vm.shares.len() {
+                if vm.shares[at].handle == Some(handle) && vm.may_be_retrieved(at) {
+                    (vm.shares[at].handle, vm.shares[at].in_hand) = (None, None);
+                }
+            }
+        }
     }
 
     pub fn send_answered(
@@ -1187,8 +1287,14 @@ impl Oracle {
         if let Some(target) = Self::preempted_anew(answer, resumed, None) {
             self.displace(terms, target);
         }
+        if let Some(handle) = given {
+            self.given(handle);
+        }
         let share = &mut self.vms[vm].shares[at];
         (share.in_hand, share.lost) = (None, false);
+        share.known = given.is_some();
+        share.since = self.given;
+        self.given.0 += 1;
         match outcome {
             SendOutcome::Sent(handle) => {
                 (share.hold, share.handle, share.named) = (Hold::Held, Some(handle), true);
@@ -1234,12 +1340,16 @@ impl Oracle {
         }
         let share = &self.vms[vm].shares[at];
         let resumes = matches!(outcome, ReclaimOutcome::Resume(_));
+        let gone = matches!(outcome, ReclaimOutcome::Gone(_));
+        let too_late = share.is_donation() && in_hand.is_none() && Self::comes_too_late(answer);
         self.demand(Rule::P18, !(resumes && share.pace.tries >= terms.policy.tries));
-        let lost = !confirms && !resumes && self.handle_went_elsewhere(vm, at);
+        self.demand(Rule::P4, gone == too_late);
+        let lost = !confirms && !resumes && !gone && self.handle_went_elsewhere(vm, at);
         let share = &mut self.vms[vm].shares[at];
         share.lost = false;
         match outcome {
             ReclaimOutcome::Confirmed => share.hold = Hold::Returning,
+            ReclaimOutcome::Gone(_) => share.hold = Hold::Going,
             ReclaimOutcome::Refused(_) => {
                 share.in_hand = Self::next_to_run(answer).filter(|_| !of_another);
                 (share.hold, share.pace) = (Hold::Held, Pace::default());
@@ -1329,9 +1439,9 @@ impl Oracle {
             let shown = engine.shares(key).zip(&one.shares).enumerate().all(|(position, (shown, share))| {
                 let engine_asks = one.smc.as_ref().is_some_and(|smc| smc.about == About::Share(position));
                 match share.hold {
-                    Hold::Sending { .. } | Hold::Asked | Hold::Returning => in_flight(shown.progress),
+                    _ if share.is_moving() => in_flight(shown.progress),
                     Hold::Held => in_flight(shown.progress) == engine_asks,
-                    Hold::Quarantined => true,
+                    _ => true,
                 }
             });
             let quarantined = engine.shares(key).zip(&one.shares).all(|(shown, share)| {
@@ -1358,10 +1468,7 @@ impl Oracle {
             let is_active = matches!(one.life, Life::Creating | Life::Dying);
             let moving = one.smc.is_some()
                 || calls > 0
-                || one
-                    .shares
-                    .iter()
-                    .any(|share| matches!(share.hold, Hold::Sending { .. } | Hold::Asked | Hold::Returning))
+                || one.shares.iter().any(Share::is_moving)
                 || engine.next_deadline().is_some();
             active |= is_active;
             // Nothing that is owed to the secure world waits for a loan.

@@ -62,8 +62,16 @@ fn close(name: &'static str, guests: Guests, honest: bool) -> Scope {
     }
 }
 
-const SHARE: Guests =
-    Guests { shares: 1, reclaim: true, request: false, standing: false, bind: false, lend: false };
+const NOTHING: Guests = Guests {
+    shares: 0,
+    donate: false,
+    reclaim: false,
+    request: false,
+    standing: false,
+    bind: false,
+    lend: false,
+};
+const SHARE: Guests = Guests { shares: 1, reclaim: true, ..NOTHING };
 
 /// The scope that is small enough for wrong engines and for debug builds.
 pub fn smallest(honest: bool) -> Scope {
@@ -76,6 +84,21 @@ pub fn smallest(honest: bool) -> Scope {
         SHARE,
         honest,
     )
+}
+
+/// A guest that gives memory away, with nobody else whose handle could be mistaken for that.
+pub fn donation(honest: bool) -> Scope {
+    let name =
+        if honest { "1 VM x 1 donation, every answer" } else { "1 VM x 1 donation, every answer, lying" };
+    close(name, Guests { donate: true, ..SHARE }, honest)
+}
+
+/// Guests that give memory away and share, and handles that go from one to the other.
+pub fn donations() -> Scope {
+    Scope {
+        guests: Guests { donate: true, ..SHARE },
+        ..scope("2 VMs x 1 share or donation", 2, &[], 1, true)
+    }
 }
 
 /// A guest that binds notifications.
@@ -137,6 +160,10 @@ pub fn small() -> Vec<Scope> {
             guests: Guests { lend: true, ..SHARE },
             ..scope("1 VM x 1 SP x 1 share, 2 loans", 1, &BOTH[..1], 1, true)
         },
+        Scope {
+            guests: Guests { shares: 2, donate: true, ..SHARE },
+            ..scope("1 VM x 2 shares or donations", 1, &[], 2, true)
+        },
         notifications(),
         born_with_bitmap(),
     ]
@@ -145,6 +172,7 @@ pub fn small() -> Vec<Scope> {
 /// What a release build searches on top, each to the end.
 pub fn large() -> Vec<Scope> {
     let every_answer = |scope: Scope| Scope { alphabet: Alphabet::All, retry: true, ..scope };
+    let donating = |scope: Scope| Scope { guests: Guests { donate: true, ..scope.guests }, ..scope };
     let split = |scope: Scope| Scope {
         guests: Guests { reclaim: true, ..scope.guests },
         split: true,
@@ -190,6 +218,10 @@ pub fn large() -> Vec<Scope> {
         waits,
         split(scope("2 VMs x 1 share, answers under way", 2, &[], 1, true)),
         split(scope("the same, lying", 2, &[], 1, false)),
+        donations(),
+        donation(true),
+        donation(false),
+        donating(split(scope("1 VM x 2 shares or donations, answers under way", 1, &[], 2, true))),
         scope("2 VMs x 1 SP x 1 share", 2, &BOTH[..1], 1, true),
         scope("the same, lying", 2, &BOTH[..1], 1, false),
         scope("1 VM x 3 SPs x 3 shares, lying", 1, &BOTH, 3, false),
@@ -202,7 +234,7 @@ pub fn bounded() -> Scope {
     let retry = Policy { tries: 2, runs_first: 1, ..FLAT };
     Scope {
         terms: Terms { sps: BOTH[..2].to_vec(), policy: retry, honest: true },
-        guests: Guests { shares: 3, reclaim: true, request: true, standing: false, bind: false, lend: false },
+        guests: Guests { shares: 3, reclaim: true, request: true, ..NOTHING },
         retry: true,
         ..scope("2 VMs x 2 SPs x 3 shares", 2, &[], 3, true)
     }
@@ -212,7 +244,15 @@ pub fn bounded() -> Scope {
 pub fn crowd(vms: usize, honest: bool) -> Scope {
     let sps: Vec<_> = (1..=8).map(|number| sp(number, number % 3 != 0, number % 4 != 0)).collect();
     Scope {
-        guests: Guests { shares: 8, reclaim: true, request: true, standing: true, bind: true, lend: true },
+        guests: Guests {
+            shares: 8,
+            donate: true,
+            reclaim: true,
+            request: true,
+            standing: true,
+            bind: true,
+            lend: true,
+        },
         alphabet: Alphabet::All,
         fine: true,
         retry: true,

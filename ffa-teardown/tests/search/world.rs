@@ -31,6 +31,8 @@ const IDLE_STEPS: usize = 4;
 pub struct Guests {
     /// Shares that a VM has at most.
     pub shares: usize,
+    /// They give memory away as well.
+    pub donate: bool,
     pub reclaim: bool,
     pub request: bool,
     pub standing: bool,
@@ -110,10 +112,16 @@ pub enum Seen {
     BitmapCreated,
     NoBitmap,
     DoubtfulBitmap,
+    /// A donation that was asked for too late.
+    Gone,
+    /// One that could not be asked for.
+    GoneUnasked,
+    /// A receiver has made a donation its own.
+    TakenOver,
 }
 
 /// How many kinds of [`Seen`] there are.
-pub const SEEN: usize = Seen::DoubtfulBitmap as usize + 1;
+pub const SEEN: usize = Seen::TakenOver as usize + 1;
 
 /// The model: a scope, and what was seen of it.
 pub struct Search {
@@ -180,6 +188,9 @@ pub enum Step {
     /// Pages are back.
     Release(usize, usize),
     Send(usize),
+    Donate(usize),
+    /// In an honest world the receiver makes a donation its own.
+    TakeOver(usize, usize),
     Abandon(usize, usize),
     AnswerSend(usize, usize, Answer),
     Reclaim(usize, usize),
@@ -277,10 +288,15 @@ impl Search {
             let live = vm.life == Life::Live;
             let mut busy = false;
             for (position, share) in vm.shares.iter().enumerate() {
+                if self.may_be_taken_over(world, at, position) {
+                    steps.push(Step::TakeOver(at, position));
+                }
                 match share.hold {
                     Hold::Sending { resumed } => {
                         busy = true;
-                        let answers = self.send_answers(world, first_sp, resumed);
+                        let mut answers = self.send_answers(world, first_sp, resumed);
+                        // One or the other: neither is asked while the other has not been answered.
+                        answers.retain(|_| !self.is_asking_for_donation(world));
                         steps
                             .extend(answers.into_iter().map(|answer| Step::AnswerSend(at, position, answer)));
                         if !resumed {
@@ -300,7 +316,8 @@ impl Search {
                             honest.into_iter().map(|answer| Step::AnswerReclaim(at, position, answer)),
                         );
                     }
-                    Hold::Returning => steps.push(Step::Release(at, position)),
+                    Hold::Returning | Hold::Going => steps.push(Step::Release(at, position)),
+                    Hold::Held if share.is_donation() && !Self::may_ask_for_donation(world) => {}
                     Hold::Held if live && guests.reclaim && share.named && share.handle.is_some() => {
                         steps.push(Step::Reclaim(at, position));
                     }
@@ -339,6 +356,9 @@ impl Search {
             if live && !busy {
                 if vm.shares.len() < guests.shares {
                     steps.push(Step::Send(at));
+                    if guests.donate {
+                        steps.push(Step::Donate(at));
+                    }
                 }
                 if guests.request && vm.requests.is_empty() {
                     steps.push(Step::Request(at));
@@ -377,6 +397,9 @@ impl Search {
                 answers::to_message(*alphabet, terms.sps[sp].sp, vm.id, event, running)
             }
             About::Request(request) => answers::to_request(*alphabet, vm.requests[request].sp, vm.id),
+            About::Share(share) if vm.shares[share].is_donation() && Self::must_not_ask(world, at) => {
+                return vec![answers::busy()];
+            }
             About::Share(_) | About::Kept(_) | About::Binding(_) | About::NewBitmap => {
                 let mut answers = answers::to_service(*alphabet, first_sp, running);
                 let success = |answer: &Answer| matches!(reading::read(answer), Reading::Success { .. });
@@ -391,6 +414,43 @@ impl Search {
         } else {
             self.possible(world, self.work(world, at, smc.about), running, answers)
         }
+    }
+
+    /// Whether a call that sends memory is in flight.
+    fn is_sending(world: &World) -> bool {
+        let mut shares = world.oracle.vms.iter().flat_map(|vm| &vm.shares);
+        shares.any(|share| share.hold == Hold::Sending { resumed: true })
+    }
+
+    /// Whether a call is in flight that is to have a donation back, or its answer is under way. A guest that asks shuts
+    /// others out from before it begins, the engine when its call is made.
+    fn is_asking_for_donation(&self, world: &World) -> bool {
+        self.scope.wrong != Wrong::SendsMeanwhile
+            && world.oracle.vms.iter().any(|vm| {
+                let replied = vm.smc.as_ref().is_some_and(|smc| smc.reply.is_some());
+                vm.shares.iter().enumerate().any(|(at, share)| {
+                    share.is_donation() && (share.hold == Hold::Asked || replied && vm.is_asked(at))
+                })
+            })
+    }
+
+    /// Whether a guest may ask for a donation.
+    fn may_ask_for_donation(world: &World) -> bool {
+        !Self::is_sending(world) && !world.oracle.is_in_doubt()
+    }
+
+    /// Whether the engine's call, which is to have a donation of the VM back, must not be made.
+    fn must_not_ask(world: &World, vm: usize) -> bool {
+        let asks = world.engine.asks_for_donation(world.oracle.key(vm));
+        let may = world.engine.may_ask_for_donation(world.oracle.key(vm));
+        asks && (Self::is_sending(world) || !may)
+    }
+
+    /// Whether the receiver of a donation can make it its own now: not while the SPMC serves its reclaim.
+    fn may_be_taken_over(&self, world: &World, vm: usize, at: usize) -> bool {
+        let share = &world.oracle.vms[vm].shares[at];
+        let served = share.truth.is_some_and(|handle| world.work == Work::Reclaim(handle));
+        self.scope.terms.honest && share.donated && share.truth.is_some() && !served
     }
 
     /// The response by which an honest SP takes note of the message that it has in hand.
@@ -499,7 +559,10 @@ impl Search {
             Step::Next => self.next(world),
             Step::Wait(span) => self.wait(world, span),
             Step::Answer(vm, answer) => {
-                self.effect(world, vm, &answer);
+                // A call that must not be made has no effect.
+                if !Self::must_not_ask(world, vm) {
+                    self.effect(world, vm, &answer);
+                }
                 if self.scope.split {
                     world.oracle.vms[vm].smc.as_mut().expect("in flight").reply = Some(answer);
                 } else {
@@ -511,10 +574,18 @@ impl Search {
                 self.arrive(world, vm, &reply.expect("answered"));
             }
             Step::Release(vm, share) => self.release(world, vm, share),
-            Step::Send(vm) => {
+            Step::Send(vm) | Step::Donate(vm) => {
                 let key = world.oracle.key(vm);
-                let begun = world.engine.begin_send(key).expect("room for every share");
-                world.oracle.sending(vm, begun.id, begun.take_reference);
+                let donated = matches!(step, Step::Donate(_));
+                let begun =
+                    if donated { world.engine.begin_donation(key) } else { world.engine.begin_send(key) };
+                let begun = begun.expect("room for every share");
+                world.oracle.sending(vm, begun.id, donated, begun.take_reference);
+            }
+            Step::TakeOver(vm, share) => {
+                self.see(Seen::TakenOver, true);
+                let share = &mut world.oracle.vms[vm].shares[share];
+                (share.truth, share.retrieved) = (None, true);
             }
             Step::Abandon(vm, share) => {
                 let (key, id) = (world.oracle.key(vm), world.oracle.vms[vm].shares[share].id.0);
@@ -524,7 +595,13 @@ impl Search {
             Step::AnswerSend(vm, share, answer) => self.send_answered(world, vm, share, &answer),
             Step::Reclaim(vm, share) => {
                 let (key, handle) = (world.oracle.key(vm), world.oracle.vms[vm].shares[share].handle);
-                match world.engine.begin_reclaim(key, handle.expect("named")) {
+                let handle = handle.expect("named");
+                let begun = if world.oracle.vms[vm].shares[share].is_donation() {
+                    world.engine.begin_donation_reclaim(key, handle)
+                } else {
+                    world.engine.begin_reclaim(key, handle)
+                };
+                match begun {
                     Ok((id, run)) => world.oracle.asked(vm, share, id, run),
                     Err(_) => world.oracle.demand(Rule::P7, false),
                 }
@@ -724,6 +801,14 @@ impl Search {
                     let vm = world.oracle.position(vm);
                     world.oracle.live(&self.scope.terms, vm);
                 }
+                Action::Gone { vm, share } => {
+                    let vm = world.oracle.position(vm);
+                    self.see(Seen::GoneUnasked, true);
+                    match world.oracle.gone_unasked(vm, share) {
+                        Some(at) => self.release_unless_fine(world, vm, at),
+                        None => world.oracle.demand(Rule::P4, false),
+                    }
+                }
                 Action::Finished { vm, end, give_back } => {
                     let at = world.oracle.position(vm);
                     self.finished(world, at, vm, end, give_back);
@@ -916,6 +1001,11 @@ impl Search {
                 self.see(Seen::Recovered, world.oracle.vms[vm].ended.is_some());
                 self.release_unless_fine(world, vm, at);
             }
+            Decision::Gone { share } => {
+                self.see(Seen::Gone, true);
+                let at = world.oracle.vms[vm].shares.iter().position(|known| known.id.0 == share);
+                self.release_unless_fine(world, vm, at.expect("one of its shares"));
+            }
             Decision::Returned { pages } => {
                 self.see(Seen::Moot, rx_owned > 0);
                 let released = world.engine.released(world.oracle.key(vm), pages);
@@ -1017,7 +1107,8 @@ impl Search {
             let foreign: Vec<_> = handles.iter().copied().filter(|handle| !own(*handle)).collect();
             for handle in foreign.into_iter().chain(Handle::new(u64::MAX - 1)) {
                 let mut after = world.engine.clone();
-                let refused = after.begin_reclaim(key, handle) == Err(BeginError::NotFound);
+                let refused = after.begin_reclaim(key, handle) == Err(BeginError::NotFound)
+                    && after.begin_donation_reclaim(key, handle) == Err(BeginError::NotFound);
                 self.see(Seen::ForeignRefused, refused && handle.get() < 1 << 32);
                 world.oracle.demand(Rule::P7, refused && after == world.engine);
             }
@@ -1028,8 +1119,10 @@ impl Search {
         let (key, id) = (world.oracle.key(vm), world.oracle.vms[vm].shares[share].id.0);
         let outcome = world.engine.reclaim_answered(key, id, answer).expect("being reclaimed");
         world.oracle.reclaim_answered(&self.scope.terms, vm, share, answer, outcome);
-        if outcome == ReclaimOutcome::Confirmed {
-            self.see(Seen::FreedByGuest, true);
+        let gone = matches!(outcome, ReclaimOutcome::Gone(_));
+        self.see(Seen::FreedByGuest, outcome == ReclaimOutcome::Confirmed);
+        self.see(Seen::Gone, gone);
+        if gone || outcome == ReclaimOutcome::Confirmed {
             self.release_unless_fine(world, vm, share);
         }
     }
@@ -1089,7 +1182,13 @@ impl Search {
     /// The best answer to a call in flight, if there is one.
     pub fn kind_step(&self, world: &World) -> Option<Step> {
         world.oracle.vms.iter().enumerate().find_map(|(at, vm)| {
+            let asks_for_donation =
+                |smc: &Smc| matches!(smc.about, About::Share(share) if vm.shares[share].is_donation());
+            let waits = |donation: bool| donation && Self::is_sending(world);
             if let Some(smc) = &vm.smc {
+                if waits(asks_for_donation(smc)) {
+                    return None;
+                }
                 let elsewhere =
                     matches!(smc.about, About::Sp(sp) if self.scope.terms.sps[sp].sp != self.first_sp());
                 let running = matches!(smc.call, SecureCall::Run { .. }) && !elsewhere;
@@ -1102,12 +1201,12 @@ impl Search {
                 return Some(step);
             }
             let share = vm.shares.iter().enumerate().find_map(|(position, share)| match share.hold {
-                Hold::Returning => Some(Step::Release(at, position)),
+                Hold::Returning | Hold::Going => Some(Step::Release(at, position)),
                 Hold::Asked if share.reply.is_some() => Some(Step::ArriveReclaim(at, position)),
                 Hold::Asked => {
                     let own = Self::reclaim(share.handle);
                     let other = self.run_kindly(world, own, share.in_hand.is_some());
-                    let done = answers::success(ffa_abi::Width::Smc32, 0);
+                    let done = self.reclaimed_kindly(share);
                     Some(Step::AnswerReclaim(at, position, other.unwrap_or(done)))
                 }
                 Hold::Sending { resumed: false } => Some(Step::Abandon(at, position)),
@@ -1157,12 +1256,21 @@ impl Search {
                 Some(answers::kind(call, None))
             }
             About::Request(at) => Some(answers::response(vm.requests[at].sp, vm.id)),
-            About::Share(_) => None,
+            About::Share(at) => Some(self.reclaimed_kindly(&vm.shares[at])),
             About::Kept(_) | About::Binding(_) | About::NewBitmap if !self.succeeds_kindly(vm, smc) => {
                 return bindings::denied();
             }
             About::Kept(_) | About::Binding(_) | About::NewBitmap => None,
         };
-        answers::kind(smc.call, resumed)
+        match (smc.call, resumed) {
+            (SecureCall::MemReclaim { .. }, Some(answer)) => answer,
+            (call, resumed) => answers::kind(call, resumed),
+        }
+    }
+
+    /// The best answer to the reclaim of a share: an honest world has nothing better for a donation that is another's.
+    fn reclaimed_kindly(&self, share: &Share) -> Answer {
+        let is_too_late = self.scope.terms.honest && share.retrieved;
+        if is_too_late { answers::unknown() } else { answers::success(ffa_abi::Width::Smc32, 0) }
     }
 }

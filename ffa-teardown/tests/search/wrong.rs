@@ -29,6 +29,8 @@ pub enum Wrong {
     GivesUpOnBusy,
     /// FFA_NOTIFICATION_GET is never made.
     FetchesNothing,
+    /// Memory is sent while a donation is asked for.
+    SendsMeanwhile,
 }
 
 impl Wrong {

@@ -190,6 +190,7 @@ fn write_decision(f: &mut fmt::Formatter<'_>, decision: Decision) -> fmt::Result
         Decision::Drained => f.write_str("drained"),
         Decision::Confirmed { .. } => f.write_str("confirmed: pages go back"),
         Decision::Returned { .. } => f.write_str("unmapped: its buffers go back"),
+        Decision::Gone { .. } => f.write_str("too late: the pages are the receiver's"),
         Decision::TryAgain { until } => write!(f, "again at {until} s"),
         Decision::GivenUp { share: Some(_) } | Decision::HandOver { .. } => {
             f.write_str("given up: pages are kept")

@@ -1,0 +1,147 @@
+//! Memory that a guest gives away: it is back, or its receiver's for good, and nothing in between is taken for either.
+
+mod common;
+
+use common::*;
+use ffa_abi::{Answer, Status};
+use ffa_teardown::{
+    Action, BeginError, Decision, End, Policy, Progress, ReclaimOutcome, SendOutcome, ShareId, Subject, VmKey,
+};
+
+const OTHER: ffa_abi::PartitionId = ffa_abi::PartitionId(2);
+
+/// The guest donates memory; the secure world gives `raw` as the handle.
+fn donate(engine: &mut Boxed, vm: VmKey, raw: u64) -> ShareId {
+    let donation = engine.begin_donation(vm).expect("room for a donation").id;
+    let outcome = engine.send_answered(vm, donation, &success(raw), NOW).expect("being sent");
+    assert_eq!(outcome, SendOutcome::Sent(handle(raw)));
+    donation
+}
+
+fn gone(engine: &mut Boxed) -> (VmKey, ShareId) {
+    match next(engine, NOW) {
+        Action::Gone { vm, share } => (vm, share),
+        action => panic!("{action:?} instead of the end of a donation"),
+    }
+}
+
+#[test]
+fn a_guest_has_it_back_as_long_as_the_secure_world_says_so() {
+    let mut engine = engine(1, 4, Policy::DEFAULT);
+    let vm = live(&mut engine, VM, &[]);
+    let donation = donate(&mut engine, vm, 7);
+    assert_eq!(engine.begin_reclaim(vm, handle(7)), Err(BeginError::NotFound), "it is no share");
+    assert_eq!(engine.begin_donation_reclaim(vm, handle(8)), Err(BeginError::NotFound));
+    assert!(engine.has_donation(vm, handle(7)) && !engine.has_donation(vm, handle(8)));
+    assert_eq!(engine.begin_donation_reclaim(vm, handle(7)), Ok((donation, None)));
+    assert_eq!(engine.reclaim_answered(vm, donation, &success(0)), Ok(ReclaimOutcome::Confirmed));
+    assert_eq!(engine.released(vm, donation), Ok(()));
+    assert_eq!(engine.shares(vm).count(), 0);
+}
+
+#[test]
+fn asked_for_too_late_it_is_gone_and_otherwise_it_stands() {
+    for status in Status::ALL {
+        let mut engine = engine(1, 4, Policy::DEFAULT);
+        let vm = live(&mut engine, VM, &[]);
+        let donation = donate(&mut engine, vm, 7);
+        engine.begin_donation_reclaim(vm, handle(7)).expect("its own");
+        let outcome = engine.reclaim_answered(vm, donation, &error(*status)).expect("being reclaimed");
+        if matches!(status, Status::Denied | Status::InvalidParameters) {
+            assert_eq!(outcome, ReclaimOutcome::Gone((*status).into()));
+            engine.released(vm, donation).expect("on its way");
+            assert_eq!(engine.shares(vm).count(), 0);
+        } else {
+            assert_eq!(outcome, ReclaimOutcome::Refused((*status).into()), "{status}");
+            assert_eq!(engine.begin_donation_reclaim(vm, handle(7)), Ok((donation, None)));
+        }
+    }
+}
+
+#[test]
+fn of_a_dead_guest_it_is_asked_for_once() {
+    for status in [Status::Denied, Status::InvalidParameters] {
+        let mut engine = engine(1, 4, Policy::DEFAULT);
+        let vm = live(&mut engine, VM, &[]);
+        let donation = donate(&mut engine, vm, 7);
+        engine.destroy(vm).expect("alive");
+        // What passes is tried again.
+        let again = answer(&mut engine, NOW, reclaim(7), error(Status::Busy));
+        assert_eq!(again, Decision::TryAgain { until: millis(10) });
+        let (asked, call) = next_call(&mut engine, millis(10));
+        assert!(engine.asks_for_donation(asked) && engine.may_ask_for_donation(asked));
+        let judged = engine.answered(asked, call, &error(status), millis(10)).expect("in flight");
+        assert_eq!(judged.decision, Decision::Gone { share: donation });
+        // It is on the list until its pages have left.
+        assert_eq!(engine.shares(vm).next().map(|shown| shown.progress), Some(Progress::InFlight));
+        engine.released(vm, donation).expect("on its way");
+        assert_eq!(finished(&mut engine, millis(10)), (End::Gone, true), "{status}");
+        assert_eq!(engine.quarantined().count(), 0);
+    }
+}
+
+#[test]
+fn other_answers_keep_its_pages_as_those_of_a_share() {
+    for status in [Status::Aborted, Status::NotSupported, Status::NoData] {
+        let mut engine = engine(1, 4, Policy::DEFAULT);
+        let vm = live(&mut engine, VM, &[]);
+        let donation = donate(&mut engine, vm, 7);
+        engine.destroy(vm).expect("alive");
+        let decision = answer(&mut engine, NOW, reclaim(7), error(status));
+        assert_eq!(decision, Decision::GivenUp { share: Some(donation) }, "{status}");
+        assert_eq!(finished(&mut engine, NOW), (End::Zombie, false));
+        assert_eq!(engine.retry(vm), Ok(1));
+        comes_back(&mut engine, NOW, 7);
+        assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+    }
+}
+
+#[test]
+fn its_handle_may_be_another_shares_and_is_not_asked_for_any_more() {
+    let mut engine = engine(2, 4, Policy::DEFAULT);
+    let (vm, other) = (live(&mut engine, VM, &[]), live(&mut engine, OTHER, &[]));
+    let donation = donate(&mut engine, vm, 7);
+    let shared = share(&mut engine, other, 7);
+    assert_eq!(engine.begin_donation_reclaim(vm, handle(7)), Err(BeginError::NotFound));
+    assert_eq!(engine.begin_reclaim(other, handle(7)), Ok((shared, None)), "it is the later one's");
+    assert_eq!(
+        engine.reclaim_answered(other, shared, &error(Status::Busy)),
+        Ok(ReclaimOutcome::Refused(Status::Busy.into()))
+    );
+    engine.destroy(vm).expect("alive");
+    assert_eq!(gone(&mut engine), (vm, donation));
+    engine.released(vm, donation).expect("on its way");
+    assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+    let left = engine.shares(other).map(|shown| shown.subject).collect::<Vec<_>>();
+    assert_eq!(left, [Subject::Share { share: shared, handle: Some(handle(7)) }]);
+}
+
+#[test]
+fn a_call_about_it_is_not_made_when_its_handle_went_elsewhere_meanwhile() {
+    let mut engine = engine(2, 4, Policy::DEFAULT);
+    let (vm, other) = (live(&mut engine, VM, &[]), live(&mut engine, OTHER, &[]));
+    let donation = donate(&mut engine, vm, 7);
+    engine.destroy(vm).expect("alive");
+    let (asked, call) = next_call(&mut engine, NOW);
+    share(&mut engine, other, 7);
+    assert!(engine.asks_for_donation(asked) && !engine.may_ask_for_donation(asked));
+    let judged = engine.answered(vm, call, &error(Status::Busy), NOW).expect("in flight");
+    assert_eq!(judged.decision, Decision::Gone { share: donation });
+    engine.released(vm, donation).expect("on its way");
+    assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+}
+
+#[test]
+fn while_some_handle_is_in_doubt_none_is_asked_for() {
+    let mut engine = engine(2, 4, Policy::DEFAULT);
+    let (vm, other) = (live(&mut engine, VM, &[]), live(&mut engine, OTHER, &[]));
+    let donation = donate(&mut engine, vm, 7);
+    // It may have come about under the handle that the donation had, if that was retrieved.
+    let lost = engine.begin_send(other).expect("room").id;
+    let outcome = engine.send_answered(other, lost, &Answer::Unexpected { w0: 0 }, NOW);
+    assert_eq!(outcome, Ok(SendOutcome::Unknown { handle: None }));
+    assert_eq!(engine.begin_donation_reclaim(vm, handle(7)), Err(BeginError::NotFound));
+    assert!(!engine.has_donation(vm, handle(7)));
+    engine.destroy(vm).expect("alive");
+    assert_eq!(gone(&mut engine), (vm, donation));
+}
