@@ -9,8 +9,8 @@ use ffa_abi::{
 };
 use ffa_hyp_glue::{
     Access, Caller, Conduit, Creation, DraftSlot, Event, GuestFault, GuestMemory, Mediator, Observer,
-    Outcome, PageError, Pages, Permissions, Record, Scratch, Settings, Spmc, SpmcBuffers, StoresOf, Timer,
-    VcpuSlot, VirtualInterrupts, VmReferences,
+    Outcome, OwnerAccess, PageError, Pages, Permissions, Record, Scratch, Settings, Spmc, SpmcBuffers,
+    StoresOf, Timer, VcpuSlot, VirtualInterrupts, VmReferences,
 };
 use ffa_mem::{FixedRanges, IpaRange, PAGE_SIZE, PhysRange};
 use ffa_teardown::{DutySlot, Time, VmSlot};
@@ -81,6 +81,7 @@ impl Pages for Null {
         _vm: PartitionId,
         range: IpaRange,
         _access: Access,
+        _owner: OwnerAccess,
         mut runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError> {
         let address = range.base();
@@ -97,6 +98,19 @@ impl Pages for Null {
     }
 
     fn quarantine(&mut self, _vm: PartitionId, range: IpaRange) {
+        black_box(range);
+    }
+
+    fn owner_writes(&mut self, _vm: PartitionId, range: IpaRange) -> bool {
+        black_box(range);
+        true
+    }
+
+    fn zero(&mut self, _vm: PartitionId, range: IpaRange) {
+        black_box(range);
+    }
+
+    fn donated(&mut self, _vm: PartitionId, range: IpaRange) {
         black_box(range);
     }
 }

@@ -91,6 +91,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Function::MemShare => {
                 self.mem_send(hyp, state, vm, version, MemSend::from_regs(id, regs), scratch, regs)
             }
+            Function::MemLend | Function::MemDonate => {
+                self.mem_lend_or_donate(hyp, state, vm, version, MemSend::from_regs(id, regs), scratch, regs)
+            }
             Function::MemFragTx => {
                 self.mem_frag_tx(hyp, state, vm, MemFragTx::from_regs(id, regs)?, scratch, regs)
             }

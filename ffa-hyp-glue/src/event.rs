@@ -44,12 +44,23 @@ pub enum EventKind {
         /// 4 KiB pages.
         pages: u32,
     },
+    /// A guest lent this many pages.
+    Lent {
+        /// 4 KiB pages.
+        pages: u32,
+    },
+    /// A guest donated this many pages. Until their receiver has them it can still have them back.
+    Donated {
+        /// 4 KiB pages.
+        pages: u32,
+    },
     /// The fate of a guest's memory transaction is unknown: its pages stay held.
     Doubtful {
         /// 4 KiB pages.
         pages: u32,
     },
-    /// The engine's call to the secure world was answered.
+    /// The engine's call to the secure world was answered; or it was one for a donation, and could not be made at this
+    /// moment, which counts as BUSY.
     SecureCall {
         /// The call.
         call: SecureCall,
@@ -60,6 +71,11 @@ pub enum EventKind {
     },
     /// Pages went back to the VM, or if it is dead to the hypervisor.
     Released {
+        /// 4 KiB pages.
+        pages: u32,
+    },
+    /// Donated pages have left their VM for good.
+    Gone {
         /// 4 KiB pages.
         pages: u32,
     },

@@ -1,13 +1,18 @@
-//! FFA_MEM_FRAG_TX: memory transactions whose descriptor a guest sends in fragments, or in buffers larger than ours.
+//! FFA_MEM_FRAG_TX: memory transactions whose descriptor a guest sends in fragments, or in buffers larger than ours; and
+//! all that it lends or donates.
 //!
 //! The head goes to the SPMC at once, since its handle is the one that the guest is shown from the first answer on. The
 //! ranges are collected until the last is there: only then is any page held, and the SPMC told of it.
 
 use arrayvec::ArrayVec;
 use ffa_abi::{
-    Function, FunctionId, Handle, MemFragRx, MemFragTx, MemSend, PartitionId, Regs, Status, Version,
+    Function, FunctionId, Handle, MemFragRx, MemFragTx, MemSend, PartitionId, Regs, Status, Transaction,
+    Version,
 };
-use ffa_mem::{FirstFragment, IpaRange, PAGE_SIZE, RangeStore, Reassembly, SendRules, SendTotals, Unsent};
+use ffa_mem::{
+    FirstFragment, IpaRange, PAGE_SIZE, RangeStore, Reassembly, SendFlags, SendHead, SendRules, SendTotals,
+    Unsent,
+};
 use ffa_teardown::{SendOutcome, ShareId, VmKey};
 
 use crate::dispatch::Reply;
@@ -16,7 +21,7 @@ use crate::memory::{HoldError, access, report};
 use crate::message::status;
 use crate::record::{Mailbox, Record, tag};
 use crate::stream::{CONSTITUENT, Stopped, Stream};
-use crate::{Access, EventKind, Mediator, Platform, Scratch, Stores, VmReferences};
+use crate::{Access, EventKind, Mediator, OwnerAccess, Platform, Scratch, Stores, VmReferences};
 
 /// Room for one memory transaction that a VM has sent a part of, in storage that the hypervisor lends.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +39,34 @@ struct Draft {
     handle: Option<Handle>,
     rest: Reassembly,
     total_pages: u32,
-    access: Access,
+    terms: Terms,
     /// What the SPMC lacks: all but the head.
     unsent: Option<Unsent>,
+}
+
+/// What is to become of the pages.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    transaction: Transaction,
+    access: Access,
+    /// They are zeroed before the secure world hears of them.
+    zeroed: bool,
+}
+
+impl Terms {
+    fn of(head: &SendHead<'_>, transaction: Transaction) -> Self {
+        let zeroed = head.flags().contains(SendFlags::ZERO);
+        // Whoever has its pages zeroed writes to them.
+        let access = if zeroed { Access::ReadWrite } else { access(head.receivers()) };
+        Self { transaction, access, zeroed }
+    }
+
+    const fn owner(self) -> OwnerAccess {
+        match self.transaction {
+            Transaction::Share => OwnerAccess::Kept,
+            Transaction::Lend | Transaction::Donate => OwnerAccess::Lost,
+        }
+    }
 }
 
 /// The ranges of a share in the order in which they came, read a few at a time under the lock.
@@ -81,7 +111,7 @@ fn piece(left: usize, total_len: u32) -> usize {
 }
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
-    /// A send of which not all has come with the call, or more than fits the CPU's buffer.
+    /// A send of which not all has come with the call, or more than fits the CPU's buffer, or that is not a share.
     #[cold]
     #[inline(never)] // its locals are not to be on the stack of every call
     #[expect(clippy::too_many_arguments, reason = "those of every send")]
@@ -112,10 +142,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Ok(first) => first,
             Err(status) => return self.refuse(hyp, self.lock(), vm, status),
         };
-        let (total_pages, access) = (head.total_pages(), access(head.receivers()));
+        let (total_pages, terms) = (head.total_pages(), Terms::of(&head, send.transaction));
         let mut state = self.lock();
         let checked = self.check_receivers(hyp, &state, vm, head.receivers());
-        let begun = checked.and_then(|()| self.begin_draft(&mut state, vm, &rest, total_pages, !is_whole));
+        let begun =
+            checked.and_then(|()| self.begin_draft(&mut state, vm, &rest, total_pages, terms, !is_whole));
         let (begun, slot) = match begun {
             Ok(begun) => begun,
             Err(status) => return self.refuse(hyp, state, vm, status),
@@ -129,7 +160,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         // The head stays where it is.
         let kept = kept.and_then(|()| self.collect(hyp, vm, share, &mut rest, tx, first_len..len, output));
         let totals = match kept {
-            Ok(()) if is_whole => self.hold_collected(hyp, vm, share, total_pages, access).map(|()| {
+            Ok(()) if is_whole => self.hold_collected(hyp, vm, share, total_pages, terms).map(|()| {
                 let ranges = self.count_runs(hyp, vm.id(), self.in_order(vm, share));
                 SendTotals { pages: total_pages, ranges }
             }),
@@ -163,7 +194,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         match (begun, stream.handle()) {
             (Ok(()), Some(handle)) => {
                 let unsent = Some(stream.unsent());
-                let draft = Draft { share, handle: Some(handle), rest, total_pages, access, unsent };
+                let draft = Draft { share, handle: Some(handle), rest, total_pages, terms, unsent };
                 let mut state = self.lock();
                 let waits = state.engine.await_rest(vm, share);
                 debug_assert_eq!(waits, Ok(()));
@@ -199,6 +230,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         vm: VmKey,
         rest: &Reassembly,
         pages: u32,
+        terms: Terms,
         waits: bool,
     ) -> Result<(ffa_teardown::Begun<ShareId>, Option<usize>), Status> {
         let (engine, record) = state.engine_and_record(vm)?;
@@ -210,12 +242,16 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             slots => Some(slots.iter().position(vacant).ok_or(Status::Busy)?),
         };
         record.ranges.try_reserve(rest.range_count() as usize).map_err(|_| Status::NoMemory)?;
-        let begun = engine.begin_send(vm).map_err(|error| status(&error))?;
+        let begun = match terms.transaction {
+            Transaction::Share | Transaction::Lend => engine.begin_send(vm),
+            Transaction::Donate => engine.begin_donation(vm),
+        };
+        let begun = begun.map_err(|error| status(&error))?;
         record.shares += 1;
         if let Some(slot) = slot.and_then(|slot| record.drafts.as_mut().get_mut(slot)) {
-            let (share, access) = (begun.id, Access::ReadWrite); // nobody looks before the rest is known
+            let share = begun.id;
             slot.0 =
-                Some(Draft { share, handle: None, rest: *rest, total_pages: pages, access, unsent: None });
+                Some(Draft { share, handle: None, rest: *rest, total_pages: pages, terms, unsent: None });
         }
         Ok((begun, slot))
     }
@@ -317,13 +353,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             self.cancel(hyp, vm, draft.share);
             return Err(status);
         }
-        let Draft { share, total_pages, access, unsent, .. } = draft;
-        let held = self.hold_collected(hyp, vm, share, total_pages, access);
+        let Draft { share, total_pages, terms, unsent, .. } = draft;
+        let held = self.hold_collected(hyp, vm, share, total_pages, terms);
         let (Ok(()), Some(unsent)) = (held, unsent) else {
             self.cancel(hyp, vm, share);
             return Err(held.err().unwrap_or(Status::Aborted));
         };
-        let mut stream = Stream::rest((vm, share), output, frag.handle, unsent);
+        let mut stream = Stream::rest((vm, share), terms.transaction, output, frag.handle, unsent);
         let stopped = self.send_ranges(hyp, &mut stream, self.in_order(vm, share));
         self.ended(hyp, &stream, stopped, total_pages).map(Reply::handle)
     }
@@ -362,7 +398,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         InOrder { mediator: self, vm, share, next: 0, batch: ArrayVec::new() }
     }
 
-    /// Holds the pages of all ranges that were collected.
+    /// Holds the pages of all ranges that were collected, and zeroes them if that is wanted. Whatever may fail on the
+    /// guest's side has been done when this returns.
     ///
     /// # Errors
     /// The status for the guest. Nothing is held, nor spoken for any more.
@@ -372,12 +409,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         vm: VmKey,
         share: ShareId,
         pages: u32,
-        access: Access,
+        terms: Terms,
     ) -> Result<(), Status> {
         let mut held = 0;
         let all_held = self.seal(vm, share, pages).and_then(|()| {
             self.in_order(vm, share).try_for_each(|range| {
-                let range = hyp.hold_for(share, vm.id(), range, access, |_| {});
+                let range = hyp.hold_for(share, vm.id(), range, terms.access, terms.owner(), |_| {});
                 range.map_err(|error| HoldError::from(&error).status())?;
                 held += 1;
                 Ok(())
@@ -388,6 +425,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 self.in_order(vm, share).take(held).for_each(|range| hyp.release(vm.id(), range));
             }
             self.untrack(vm, share);
+        } else if terms.zeroed {
+            self.in_order(vm, share).for_each(|range| hyp.zero(vm.id(), range));
         }
         all_held
     }
@@ -418,7 +457,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     record.ranges.settle(tag(share));
                 }
                 self.leave(hyp, state, vm);
-                report(hyp, vm, Some(handle), EventKind::Shared { pages });
+                let kind = match stream.transaction() {
+                    Transaction::Share => EventKind::Shared { pages },
+                    Transaction::Lend => EventKind::Lent { pages },
+                    Transaction::Donate => EventKind::Donated { pages },
+                };
+                report(hyp, vm, Some(handle), kind);
                 Ok(handle)
             }
             Stopped::Judged(SendOutcome::Spoilt) => {

@@ -16,6 +16,7 @@ mod message;
 mod notification;
 mod partitions;
 mod preempted;
+mod reclaim;
 mod record;
 mod rx;
 mod rxtx;
@@ -39,8 +40,8 @@ pub use notification::VcpuSlot;
 pub use partitions::Partitions;
 pub use record::Record;
 pub use seam::{
-    Access, Conduit, GuestFault, GuestMemory, Observer, PageError, Pages, Permissions, Platform, Relation,
-    SpmcBuffers, Timer, VirtualInterrupts, VmReferences,
+    Access, Conduit, GuestFault, GuestMemory, Observer, OwnerAccess, PageError, Pages, Permissions, Platform,
+    Relation, SpmcBuffers, Timer, VirtualInterrupts, VmReferences,
 };
 pub use served::{Abilities, Needs, SERVICES, Service};
 pub use settings::{GuestInterrupts, Settings};

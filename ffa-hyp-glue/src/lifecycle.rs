@@ -1,6 +1,6 @@
 //! VMs come and go, and time passes.
 
-use ffa_abi::PartitionId;
+use ffa_abi::{Answer, PartitionId, Status};
 use ffa_mem::RangeStore;
 use ffa_teardown::{
     Action, CreateError, Decision, End, LastAnswer, Obligation, Phase, Progress, ShareId, Unexpected, VmKey,
@@ -207,13 +207,19 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             }
             // Under the same lock, before another VM can move into the slot.
             let ended = state.take_ended(&action);
+            let donation = matches!(action, Action::Call { vm, .. } if state.engine.asks_for_donation(vm));
             drop(state);
             match action {
                 Action::Call { vm, call } => {
-                    let answer = self.make(hyp, call);
+                    let (tx, may) = if donation { self.begin_donation_call(vm) } else { (false, true) };
+                    let answer = if may { self.make(hyp, call) } else { Answer::Error(Status::Busy.into()) };
                     let now = hyp.now();
                     let mut state = self.lock();
-                    let Ok(judgement) = state.engine.answered(vm, call, &answer, now) else {
+                    let judged = state.engine.answered(vm, call, &answer, now);
+                    if tx {
+                        self.tx_read();
+                    }
+                    let Ok(judgement) = judged else {
                         debug_assert!(false, "the engine asked for this call");
                         continue;
                     };
@@ -230,6 +236,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                     self.decided(hyp, vm, decision);
                 }
                 Action::Created { vm } => hyp.event(&Event::new(vm.id(), EventKind::Live)),
+                Action::Gone { vm, share } => self.gone(hyp, vm, share),
                 Action::Finished { vm, end, .. } => {
                     hyp.event(&Event::new(vm.id(), EventKind::Finished { end }));
                     drop(ended.record);
@@ -237,7 +244,6 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                         hyp.give_back(vm.id(), reference);
                     }
                 }
-                Action::Gone { .. } => debug_assert!(false, "nothing is donated"),
                 Action::Continue => {}
                 Action::Idle { .. } => break,
             }
@@ -246,14 +252,22 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         hyp.arm(state.next_deadline());
     }
 
+    /// Sees to it that nothing is sent while a call about a donation is made: whoever sends has our TX page. Returns
+    /// whether we have it, to be [given back](Self::tx_read) when the answer is reported, and whether the call may be made.
+    #[cold]
+    fn begin_donation_call(&self, vm: VmKey) -> (bool, bool) {
+        let tx = self.take_tx();
+        (tx, tx && self.lock().engine.may_ask_for_donation(vm))
+    }
+
     fn decided(&self, hyp: &mut P, vm: VmKey, decision: Decision) {
         match decision {
-            Decision::Gone { .. } => debug_assert!(false, "nothing is donated"),
             Decision::Confirmed { share } => {
                 self.release(hyp, vm, share);
                 let pages = self.lock().released(vm, share).map_or(0, |record| record.forget(share));
                 hyp.event(&Event::new(vm.id(), EventKind::Released { pages }));
             }
+            Decision::Gone { share } => self.gone(hyp, vm, share),
             Decision::Returned { pages } => {
                 self.release(hyp, vm, pages);
                 self.lock().buffers_are_back(vm, pages);
@@ -280,6 +294,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             | Decision::TryAgain { .. }
             | Decision::GivenUp { share: None } => {}
         }
+    }
+
+    /// A dead VM's donation is its receiver's.
+    fn gone(&self, hyp: &mut P, vm: VmKey, share: ShareId) {
+        let pages = self.take_away(hyp, vm, share);
+        hyp.event(&Event::new(vm.id(), EventKind::Gone { pages }));
     }
 
     /// The hypervisor gets the pages of a given-up share for its own list.

@@ -1,23 +1,22 @@
-//! FFA_MEM_SHARE and FFA_MEM_RECLAIM.
+//! FFA_MEM_SHARE, and what FFA_MEM_LEND and FFA_MEM_DONATE have in common with it.
 
-use ffa_abi::{
-    Answer, Call, Function, Handle, MemReclaim, MemSend, PartitionId, ReclaimFlags, Regs, RunTarget, Status,
-    Transaction, Version,
-};
+use ffa_abi::{Answer, Function, Handle, MemSend, PartitionId, Regs, Status, Transaction, Version};
 use ffa_mem::{
-    BuildError, DataAccess, IpaRange, PAGE_SIZE, Receivers, SendBuilder, SendDescriptor, SendHead,
+    BuildError, DataAccess, IpaRange, PAGE_SIZE, Receivers, SendBuilder, SendDescriptor, SendFlags, SendHead,
     SendHeader, SendRules, SendTotals,
 };
-use ffa_teardown::{BeginError, Begun, Disposal, ReclaimOutcome, SendOutcome, ShareId, Unexpected, VmKey};
+use ffa_teardown::{Begun, Disposal, SendOutcome, ShareId, Unexpected, VmKey};
 
 use crate::dispatch::Reply;
-use crate::mediator::{Guard, RecordOf, State, refusal};
+use crate::mediator::{Guard, RecordOf, State};
 use crate::message::status;
+use crate::reclaim::resume;
 use crate::record::{Mailbox, tag};
-use crate::spmc::share_width;
+use crate::spmc::send_width;
 use crate::stream::Stream;
 use crate::{
-    Access, Case, Compat, Event, EventKind, Mediator, PageError, Platform, Relation, Scratch, Stores,
+    Access, Case, Compat, Event, EventKind, Mediator, OwnerAccess, PageError, Platform, Relation, Scratch,
+    Stores,
 };
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
@@ -34,7 +33,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     ) -> Result<Reply, Status> {
         let tx = check_lengths(&send)
             .and_then(|()| begin_reading(state, vm, send.fragment_len))
-            .map_err(|error| error.status(self.settings.compat))?;
+            .map_err(|error| error.status(self.settings.compat, Function::MemShare))?;
         if send.fragment_len != send.total_len {
             return self.mem_send_in_parts(hyp, vm, version, send, tx, scratch, regs);
         }
@@ -71,6 +70,25 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 Err(error.status())
             }
         }
+    }
+
+    /// What is lent or donated goes the way of fragments, whatever its size: a share pays for nothing that only these need.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "those of every send")]
+    pub(crate) fn mem_lend_or_donate(
+        &self,
+        hyp: &mut P,
+        state: Guard<'_, P, S>,
+        vm: VmKey,
+        version: Version,
+        send: MemSend,
+        scratch: &mut Scratch,
+        regs: &mut Regs,
+    ) -> Result<Reply, Status> {
+        let tx = check_lengths(&send)
+            .and_then(|()| begin_reading(state, vm, send.fragment_len))
+            .map_err(|error| error.status(self.settings.compat, send.transaction.function()))?;
+        self.mem_send_in_parts(hyp, vm, version, send, tx, scratch, regs)
     }
 
     /// Ends a call of which nothing has begun.
@@ -199,7 +217,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             version: self.spmc.version(),
             sender: vm,
             attributes: descriptor.attributes(),
-            flags: descriptor.flags(),
+            flags: SendFlags::NONE,
             tag: descriptor.tag(),
         };
         let mut builder = SendBuilder::new(output, &header, descriptor.receivers())
@@ -207,7 +225,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let access = access(descriptor.receivers());
         for (held, range) in descriptor.ranges().enumerate() {
             let mut built = Ok(());
-            hyp.hold_for(share, vm, range, access, |run| {
+            hyp.hold_for(share, vm, range, access, OwnerAccess::Kept, |run| {
                 if built.is_ok() {
                     built = builder.push(run);
                 }
@@ -233,7 +251,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let access = access(descriptor.receivers());
         let mut rest = descriptor.ranges().skip(held);
         let all_held = rest.try_for_each(|range| {
-            hyp.hold_for(share, vm.id(), range, access, |_| {}).map_err(|error| HoldError::from(&error))?;
+            hyp.hold_for(share, vm.id(), range, access, OwnerAccess::Kept, |_| {})
+                .map_err(|error| HoldError::from(&error))?;
             held += 1;
             Ok(())
         });
@@ -264,7 +283,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             version: self.spmc.version(),
             sender: vm,
             attributes: head.attributes(),
-            flags: head.flags(),
+            // What is to be zeroed is zeroed by ourselves: some SPMCs refuse to, and some do not.
+            flags: SendFlags::NONE,
             tag: head.tag(),
         }
     }
@@ -283,7 +303,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         hyp.write_tx(bytes);
         let call = MemSend {
-            width: share_width(self.spmc.abilities()),
+            width: send_width(self.spmc.abilities(), Transaction::Share),
             transaction: Transaction::Share,
             total_len: bytes.len() as u32,
             fragment_len: bytes.len() as u32,
@@ -370,68 +390,6 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             self.begin_teardown(hyp, state, vm);
         }
     }
-
-    /// Gives the pages of a share back that the secure world let go of, only then forgets it, and ends the call. Returns
-    /// the number of pages.
-    #[inline(always)] // a reclaim is hardly more than this
-    pub(crate) fn release_and_leave(
-        &self,
-        hyp: &mut P,
-        state: Guard<'_, P, S>,
-        vm: VmKey,
-        share: ShareId,
-    ) -> u32 {
-        drop(state);
-        self.release(hyp, vm, share);
-        let mut state = self.lock();
-        let Ok(record) = state.released(vm, share) else { return 0 };
-        let pages = record.forget(share);
-        if record.leave() {
-            self.begin_teardown(hyp, state, vm);
-        }
-        pages
-    }
-
-    pub(crate) fn mem_reclaim(
-        &self,
-        hyp: &mut P,
-        mut state: Guard<'_, P, S>,
-        vm: VmKey,
-        reclaim: MemReclaim,
-    ) -> Result<Reply, Status> {
-        if reclaim.flags.contains(ReclaimFlags::TIME_SLICE) {
-            return Err(Status::InvalidParameters);
-        }
-        let (engine, record) = state.engine_and_record(vm)?;
-        let begun = engine.begin_reclaim(vm, reclaim.handle);
-        let (share, resumed) = begun.map_err(|error| reclaim_status(&error))?;
-        record.enter();
-        drop(state);
-        let mut regs = match resumed {
-            None => hyp.call(&reclaim.to_regs()),
-            Some(target) => resume(hyp, target),
-        };
-        loop {
-            let answer = Answer::from_regs(&regs);
-            let mut state = self.lock();
-            let refused = match state.engine.reclaim_answered(vm, share, &answer) {
-                Ok(ReclaimOutcome::Confirmed) => {
-                    let pages = self.release_and_leave(hyp, state, vm, share);
-                    report(hyp, vm, Some(reclaim.handle), EventKind::Released { pages });
-                    return Ok(Reply::DONE);
-                }
-                Ok(ReclaimOutcome::Resume(target)) => {
-                    drop(state);
-                    regs = resume(hyp, target);
-                    continue;
-                }
-                Ok(ReclaimOutcome::Refused(status) | ReclaimOutcome::Gone(status)) => status.for_guest(),
-                Err(_) => refusal(&answer),
-            };
-            self.leave(hyp, state, vm);
-            return Err(refused);
-        }
-    }
 }
 
 /// How receivers may access the pages, all together.
@@ -471,22 +429,6 @@ pub(crate) fn report<P: Platform>(hyp: &mut P, vm: VmKey, handle: Option<Handle>
     hyp.event(&Event { handle, ..Event::new(vm.id(), kind) });
 }
 
-/// Lets the secure partition go on that was preempted in a call.
-#[cold]
-pub(crate) fn resume<P: Platform>(hyp: &mut P, target: RunTarget) -> Regs {
-    hyp.call(&Call::Run(target).to_regs())
-}
-
-/// What a guest is told of a share that it cannot reclaim.
-#[cold]
-fn reclaim_status(error: &BeginError) -> Status {
-    match error {
-        // A foreign handle and an unknown one look the same.
-        BeginError::NotFound => Status::InvalidParameters,
-        _ => status(error),
-    }
-}
-
 /// Why there is nothing to be read in TX.
 #[derive(Clone, Copy, Debug)]
 enum TxError {
@@ -500,14 +442,14 @@ enum TxError {
 
 impl TxError {
     #[cold]
-    fn status(self, compat: Compat) -> Status {
+    fn status(self, compat: Compat, function: Function) -> Status {
         let case = match self {
             Self::VmIsGone => return Status::Denied,
             Self::Lengths => return Status::InvalidParameters,
             Self::OtherBuffer => Case::OtherBuffer,
             Self::NoTx => Case::NoTx,
         };
-        compat.status(Function::MemShare, case, Status::InvalidParameters)
+        compat.status(function, case, Status::InvalidParameters)
     }
 }
 

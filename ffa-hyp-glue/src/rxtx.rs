@@ -11,7 +11,7 @@ use ffa_teardown::{BeginError, Phase, Standing, StandingId, VmKey};
 use crate::dispatch::Reply;
 use crate::mediator::{Guard, refusal};
 use crate::record::{Buffers, Forwarded, Mailbox, RxState};
-use crate::{Access, Mediator, PageError, Platform, Stores};
+use crate::{Access, Mediator, OwnerAccess, PageError, Platform, Stores};
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn rxtx_map(
@@ -251,8 +251,10 @@ fn hold_both<P: Platform>(
             first.get_or_insert(run);
         };
         let held = match forwarded {
-            Some(standing) => hyp.hold_for(standing.pages(), vm, range, Access::ReadWrite, note),
-            None => hyp.hold(vm, range, Access::ReadWrite, note),
+            Some(standing) => {
+                hyp.hold_for(standing.pages(), vm, range, Access::ReadWrite, OwnerAccess::Kept, note)
+            }
+            None => hyp.hold(vm, range, Access::ReadWrite, OwnerAccess::Kept, note),
         };
         held.map(|()| first).map_err(|error| match error {
             PageError::NotOwned { .. } => Status::InvalidParameters,

@@ -54,6 +54,15 @@ pub enum Access {
     ReadWrite,
 }
 
+/// What the owner of held pages may do with them meanwhile.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum OwnerAccess {
+    /// What it could before.
+    Kept,
+    /// Nothing.
+    Lost,
+}
+
 /// Why pages cannot be held.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -77,6 +86,11 @@ pub trait Pages {
     /// page mapped into it, not the hypervisor's own. All or nothing: after an error nothing of `range` is held,
     /// whatever `runs` has seen.
     ///
+    /// With [`OwnerAccess::Lost`] no CPU can reach the pages for the guest any more when this returns. Whatever may fail is
+    /// done here, such as splitting a large mapping, and so is the maintenance of TLBs: what was translated at stage 2 and
+    /// for both stages, on every CPU, whether the VM runs or not, since the secure world is told next and may write at
+    /// once. The guest's accesses abort until the pages are released.
+    ///
     /// # Errors
     /// [`PageError`], with the first page that is wrong.
     fn hold(
@@ -84,6 +98,7 @@ pub trait Pages {
         vm: PartitionId,
         range: IpaRange,
         access: Access,
+        owner: OwnerAccess,
         runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError>;
 
@@ -92,8 +107,9 @@ pub trait Pages {
     fn runs(&mut self, vm: PartitionId, range: IpaRange, runs: impl FnMut(PhysRange));
 
     /// Ends the hold on `range`, once for each [`hold`](Self::hold) and with the same range or a union of
-    /// adjacent ones. The secure world has let go of the pages; if `vm` is dead they must be scrubbed before reuse. May run
-    /// destructors.
+    /// adjacent ones. The secure world has let go of the pages, or never knew of them; a guest that had
+    /// [lost](OwnerAccess::Lost) its access has it back, and if `vm` is dead they must be scrubbed before reuse. Cannot
+    /// fail. May run destructors.
     fn release(&mut self, vm: PartitionId, range: IpaRange);
 
     /// As [`hold`](Self::hold), for the memory transaction `share`. A hypervisor that can end all holds of one at once
@@ -108,10 +124,11 @@ pub trait Pages {
         vm: PartitionId,
         range: IpaRange,
         access: Access,
+        owner: OwnerAccess,
         runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError> {
         let _ = share;
-        self.hold(vm, range, access, runs)
+        self.hold(vm, range, access, owner, runs)
     }
 
     /// Ends every hold made [for](Self::hold_for) `share`, which is over, as [`release`](Self::release) would one by one.
@@ -124,9 +141,22 @@ pub trait Pages {
         false
     }
 
+    /// Whether `vm` may write to every page of `range`, all of which are held, once it has its access back.
+    fn owner_writes(&mut self, vm: PartitionId, range: IpaRange) -> bool;
+
+    /// Fills held pages that their owner may write to with zeros. The secure world has none of them now; whatever it maps
+    /// them as later, or a guest with its caches off, reads zeros.
+    fn zero(&mut self, vm: PartitionId, range: IpaRange);
+
+    /// The pages of `range`, held with [`OwnerAccess::Lost`], are part of `vm` no more: it has donated them, and they are
+    /// the secure world's for good. In place of [`release`](Self::release), once for each hold; also of pages that were
+    /// [handed over](Self::quarantine). Whether `vm` lives or not, they are neither given back to it nor to anybody else,
+    /// ever, and to hold them again is refused.
+    fn donated(&mut self, vm: PartitionId, range: IpaRange);
+
     /// The hypervisor keeps `range` on its own list of pages that must not be reused: the mediator gives up
     /// the VM they belong to, which may still live. Once for each hold; a later [`release`](Self::release) of the same
-    /// range takes them off it.
+    /// range takes them off it, or [`donated`](Self::donated).
     fn quarantine(&mut self, vm: PartitionId, range: IpaRange);
 }
 
@@ -199,7 +229,7 @@ pub enum Relation {
     Message,
     /// Signals notifications to it. That it is signalled in return takes the same permission the other way.
     Notify,
-    /// Shares memory with it.
+    /// Shares memory with it, or lends or donates it.
     Share,
 }
 

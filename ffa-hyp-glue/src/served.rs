@@ -17,6 +17,8 @@ pub enum Needs {
     Spmc(Function),
     /// The SPMC has this function, in whatever width.
     SpmcAnyWidth(Function),
+    /// The SPMC takes memory transactions of any kind.
+    Transactions,
     /// There is somebody to take indirect messages.
     IndirectMessages,
     /// Guests have interrupts for notifications, and there is somebody to signal them.
@@ -84,14 +86,24 @@ pub const SERVICES: &[Service] = &[
         "checks, holds the pages, and passes a descriptor of its own on",
     ),
     service(
+        Function::MemLend,
+        Needs::SpmcAnyWidth(Function::MemLend),
+        "the same, and takes the pages from the guest; zeros them itself if asked",
+    ),
+    service(
+        Function::MemDonate,
+        Needs::SpmcAnyWidth(Function::MemDonate),
+        "the same; the pages never come back once the receiver has them",
+    ),
+    service(
         Function::MemFragTx,
-        Needs::SpmcAnyWidth(Function::MemShare),
+        Needs::Transactions,
         "collects what a guest sends in fragments, and sends it in fragments of its own",
     ),
     service(
         Function::MemReclaim,
-        Needs::SpmcAnyWidth(Function::MemShare),
-        "passes on for the VM that shared, and releases the pages if it succeeds",
+        Needs::Transactions,
+        "passes on for the VM that sent, and if it succeeds releases the pages, zeroed if asked",
     ),
     service(Function::MsgSend2, Needs::IndirectMessages, "copies to another VM, or passes on to an SP"),
     service(Function::NotificationBind, Needs::Notifications, "keeps for VMs, passes on for SPs"),
@@ -285,6 +297,7 @@ impl fmt::Display for Needs {
             Self::Nothing => f.write_str("nothing"),
             Self::Spmc(function) => write!(f, "{function} at the SPMC, in the same width"),
             Self::SpmcAnyWidth(function) => write!(f, "{function} at the SPMC"),
+            Self::Transactions => f.write_str("FFA_MEM_SHARE, FFA_MEM_LEND or FFA_MEM_DONATE at the SPMC"),
             Self::IndirectMessages => {
                 f.write_str("an SPMC that passes messages on, or VMs that reach each other")
             }
@@ -303,6 +316,9 @@ impl Needs {
                 FunctionId::new(function, id.width()).is_some_and(|needed| means.spmc.contains(needed))
             }
             Self::SpmcAnyWidth(function) => means.spmc.any_width(function),
+            Self::Transactions => [Function::MemShare, Function::MemLend, Function::MemDonate]
+                .iter()
+                .any(|function| means.spmc.any_width(*function)),
             Self::IndirectMessages => means.forwards_buffers || means.vm_to_vm,
             Self::Notifications => means.spmc_notifies || means.interrupts && means.vm_to_vm,
         }
@@ -317,6 +333,10 @@ pub(crate) const PROBED: &[FunctionId] = &[
     FunctionId::smc32(Function::Run),
     FunctionId::smc32(Function::MemShare),
     FunctionId::smc64(Function::MemShare),
+    FunctionId::smc32(Function::MemLend),
+    FunctionId::smc64(Function::MemLend),
+    FunctionId::smc32(Function::MemDonate),
+    FunctionId::smc64(Function::MemDonate),
     FunctionId::smc32(Function::MsgSend2),
     FunctionId::smc32(Function::RxAcquire),
     FunctionId::smc32(Function::NotificationBitmapCreate),
@@ -354,5 +374,9 @@ mod tests {
         means.spmc.insert(FunctionId::smc32(Function::MemShare));
         assert!(serves(share, &means) && serves(reclaim, &means));
         assert!(!serves(FunctionId::smc32(Function::MemLend), &means));
+        let mut means = Means::default();
+        means.spmc.insert(FunctionId::smc64(Function::MemLend));
+        assert!(serves(FunctionId::smc32(Function::MemLend), &means) && serves(reclaim, &means));
+        assert!(!serves(share, &means) && !serves(FunctionId::smc64(Function::MemDonate), &means));
     }
 }

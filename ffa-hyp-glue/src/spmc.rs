@@ -2,7 +2,7 @@
 
 use ffa_abi::{
     Answer, Call, FeatureId, FeatureQuery, FirmwareStatus, Function, FunctionId, PartitionId, PartitionInfo,
-    Regs, RxTxMap, RxTxUnmap, Version, VersionError, Width, version_answer,
+    Regs, RxTxMap, RxTxUnmap, Transaction, Version, VersionError, Width, version_answer,
 };
 use ffa_teardown::Storage;
 
@@ -197,7 +197,13 @@ fn expect_success(function: Function, regs: &Regs) -> Result<ffa_abi::Success, P
     }
 }
 
-/// The width in which the SPMC takes memory transactions: 64 bits where it can.
-pub(crate) fn share_width(abilities: &Abilities) -> Width {
-    if abilities.contains(FunctionId::smc64(Function::MemShare)) { Width::Smc64 } else { Width::Smc32 }
+/// The width in which the SPMC takes memory transactions of this kind: 64 bits where it can.
+#[inline]
+pub(crate) fn send_width(abilities: &Abilities, transaction: Transaction) -> Width {
+    let wide = match transaction {
+        Transaction::Share => const { FunctionId::smc64(Function::MemShare) },
+        Transaction::Lend => const { FunctionId::smc64(Function::MemLend) },
+        Transaction::Donate => const { FunctionId::smc64(Function::MemDonate) },
+    };
+    if abilities.contains(wide) { Width::Smc64 } else { Width::Smc32 }
 }

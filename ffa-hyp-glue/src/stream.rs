@@ -7,8 +7,8 @@ use ffa_mem::{
 };
 use ffa_teardown::{CancelOutcome, Fragment, SecureCall, SendOutcome, ShareId, VmKey};
 
-use crate::memory::resume;
-use crate::spmc::share_width;
+use crate::reclaim::resume;
+use crate::spmc::send_width;
 use crate::{Mediator, Platform, Stores};
 
 /// Bytes of one constituent.
@@ -93,6 +93,7 @@ impl<'a> Stream<'a> {
     /// One of which the SPMC has the head, and was told that pages come one by one.
     pub(crate) fn rest(
         (vm, share): (VmKey, ShareId),
+        transaction: Transaction,
         buffer: &'a mut [u8],
         handle: Handle,
         unsent: Unsent,
@@ -100,7 +101,7 @@ impl<'a> Stream<'a> {
         Self {
             vm,
             share,
-            transaction: Transaction::Share, // which only the first call says
+            transaction,
             cut: Cut::Pages,
             buffer,
             filled: 0,
@@ -117,6 +118,11 @@ impl<'a> Stream<'a> {
     /// Whose it is, and which.
     pub(crate) const fn subject(&self) -> (VmKey, ShareId) {
         (self.vm, self.share)
+    }
+
+    /// What it is.
+    pub(crate) const fn transaction(&self) -> Transaction {
+        self.transaction
     }
 
     /// Its name, once the SPMC has begun it.
@@ -256,7 +262,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         let call = match stream.handle {
             None => MemSend {
-                width: share_width(self.spmc.abilities()),
+                width: send_width(self.spmc.abilities(), stream.transaction),
                 transaction: stream.transaction,
                 total_len: total,
                 fragment_len,

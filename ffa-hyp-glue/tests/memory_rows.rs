@@ -11,7 +11,6 @@ use ffa_test_utils::spmc::{Control, Preset, Script, SpConfig};
 
 const INVALID: Status = Status::InvalidParameters;
 const DENIED: Status = Status::Denied;
-const WORD: [u8; 8] = *b"a guest'";
 
 fn lazy(preset: Preset) -> World {
     let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::LAZY)];
@@ -158,28 +157,6 @@ fn e35_as_many_ranges_as_there_may_be_and_one_more() {
             world.share(VM1, SP1, &ranges(most));
             end(world);
         }
-    });
-}
-
-/// R04: zeroed, or refused with nothing changed.
-#[test]
-fn r04_a_reclaim_that_asks_for_zeroes() {
-    every_preset(|preset| {
-        let mut world = lazy(preset);
-        world.hypervisor.write(VM1, PAGES, &WORD);
-        let handle = world.share(VM1, SP1, &[(PAGES, 1)]);
-        let answer = world.call(VM1, reclaim(handle, 1));
-        let mut found = [0xff; 8];
-        world.hypervisor.read(VM1, PAGES, &mut found);
-        if preset.config().quirks.zeroes_memory {
-            assert_eq!((answer, found), (Regs::success(0, 0), [0; 8]), "{}", preset.name());
-        } else {
-            assert_eq!((answer, found), (Regs::error(INVALID), WORD), "{}", preset.name());
-            assert_eq!(world.hypervisor.report(VM1).expect("it lives").shares, 1);
-            assert_eq!(world.reclaim(VM1, handle), Regs::success(0, 0));
-        }
-        assert_eq!(world.hypervisor.report(VM1).expect("it lives").shares, 0);
-        end(world);
     });
 }
 

@@ -7,9 +7,6 @@ use std::path::Path;
 /// Sections about memory: descriptors, receivers and ranges, fragments, handles; and the number of their rows.
 const SECTIONS: [(char, u32); 4] = [('D', 36), ('E', 35), ('F', 17), ('R', 16)];
 
-/// Rows of transactions that no guest can begin here: the parser alone meets them.
-const OF_THE_PARSER: [&str; 3] = ["D18", "D19", "E08"];
-
 /// Defects about memory.
 const OF_MEMORY: [u32; 10] = [1, 3, 17, 19, 26, 27, 29, 30, 33, 34];
 
@@ -104,15 +101,11 @@ fn tests_of<'a>(items: &'a [Item], row: &str, is_test: fn(&Item) -> bool) -> Vec
 #[test]
 fn every_row_is_a_test_that_bears_its_name() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let (ours, parser) = (items(&tests), items(&tests.join("../../ffa-mem/tests")));
+    let ours = items(&tests);
     let mut found = BTreeMap::new();
     for (section, rows) in SECTIONS {
         for row in (1..=rows).map(|number| format!("{section}{number:02}")) {
-            let by = if OF_THE_PARSER.contains(&row.as_str()) {
-                tests_of(&parser, &row, Item::is_test)
-            } else {
-                tests_of(&ours, &row, Item::is_over_all)
-            };
+            let by = tests_of(&ours, &row, Item::is_over_all);
             found.insert(row, by);
         }
     }

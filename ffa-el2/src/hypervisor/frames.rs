@@ -29,6 +29,8 @@ pub const SHARES: usize = 1024;
 
 /// The owner of a page that has none.
 const NOBODY: u16 = 0;
+/// The owner of a page that a VM has donated: the secure world, for good.
+const SECURE_WORLD: u16 = ORPHAN;
 /// Marks the owner of a page as dead. It does not change hands before it is cleared.
 const ORPHAN: u16 = 1 << 15;
 
@@ -58,6 +60,8 @@ pub struct Count {
     pub held: usize,
     /// Pages of dead VMs that are not free yet.
     pub orphans: usize,
+    /// Pages that VMs have donated.
+    pub donated: usize,
 }
 
 /// Owners and holds by page.
@@ -112,11 +116,17 @@ pub fn give_back_all(owner: VmId) {
 /// Ends a hold, and frees the pages if their owner is dead.
 #[inline]
 pub fn release(run: Run) {
+    release_to_owner(run);
+}
+
+/// As [`release`]; whether the pages are their owner's again, which lives.
+pub fn release_to_owner(run: Run) -> bool {
     let released = FRAMES.lock().release(run);
     if released == Released::Orphaned {
         guest_memory::clear(run);
         FRAMES.lock().free(run);
     }
+    released == Released::ToOwner
 }
 
 /// Pages that ought to be free and zero, but are not zero: somebody wrote to them.
@@ -194,14 +204,16 @@ impl Frames {
     }
 
     /// Ends all holds for the share at this position, which is `owner`'s. False, and nothing changes, if that is dead: then
-    /// the pages are orphans, and need more than this.
+    /// the pages are orphans, and need more than this. Likewise if nothing is held in the name of this share.
     #[inline]
     pub fn release_share(&mut self, owner: VmId, share: usize) -> bool {
         let is_alive = self.dead >> owner.slot() & 1 == 0;
-        if is_alive {
-            self.tokens[share] = UNHELD;
+        let token = &mut self.tokens[share];
+        let has_token = *token != UNHELD;
+        if is_alive && has_token {
+            *token = UNHELD;
         }
-        is_alive
+        is_alive && has_token
     }
 
     /// Keeps the pages of `run`, which are held, whatever becomes of the share they are held for.
@@ -219,6 +231,11 @@ impl Frames {
         Released::ToOwner
     }
 
+    /// The secure world has the pages of `run`, which are held, for good.
+    pub fn donate(&mut self, run: Run) {
+        self.owners[pages_of(run)].fill(SECURE_WORLD);
+    }
+
     /// Gives the pages of `run`, which are orphans and zero, to whoever comes next.
     pub fn free(&mut self, run: Run) {
         if self.is_held(pages_of(run).start) {
@@ -233,6 +250,7 @@ impl Frames {
         for (page, &owner) in self.owners.iter().enumerate() {
             *match (owner, self.is_held(page)) {
                 (NOBODY, _) => &mut count.free,
+                (SECURE_WORLD, _) => &mut count.donated,
                 (ORPHAN.., _) => &mut count.orphans,
                 (_, true) => &mut count.held,
                 (_, false) => &mut count.owned,

@@ -61,6 +61,20 @@ pub fn write(run: Run, source: &[u8]) {
     unsafe { physical::write(run.address, source) }
 }
 
+/// Lets whoever does not look into caches see what was written to the memory of `run`.
+pub fn publish(run: Run) {
+    check(run);
+    let line = 4_usize << read_ctr_el0().dminline();
+    let mut address = run.address - run.address % line;
+    while address < run.address + run.bytes {
+        // SAFETY: Cleaning a cache changes no memory.
+        unsafe { asm!("dc cvac, {}", in(reg) address, options(nostack, preserves_flags)) }
+        address += line;
+    }
+    // SAFETY: A barrier.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) }
+}
+
 /// Lets every CPU execute what was written to the memory of `run`, not what its instruction cache knows of it.
 pub fn publish_code(run: Run) {
     check(run);

@@ -15,6 +15,7 @@ mod bench;
 mod cpu;
 mod doorbell;
 mod el1_registers;
+mod external_abort;
 mod ffa;
 mod frames;
 mod guest;
@@ -60,6 +61,8 @@ use smccc::{Smc, psci};
 entry!(main, 32);
 boot_map!(boot_map::MEMORY);
 exception_handlers!(Exceptions);
+
+const INSTRUCTION_BYTES: usize = 4;
 
 /// Set when the second CPU shall stop.
 static STOPPING: AtomicBool = AtomicBool::new(false);
@@ -118,7 +121,12 @@ struct Exceptions;
 /// Exceptions that an exception level takes from itself: EL2, and guests that use the same vectors at EL1. Those from
 /// guests to EL2 are taken by the vectors in [`world_switch`].
 impl ExceptionHandlers for Exceptions {
-    extern "C" fn sync_current(state: RegisterStateRef) {
+    extern "C" fn sync_current(mut state: RegisterStateRef) {
+        if !is_el2() && guest::take_abort() {
+            // SAFETY: The next instruction, and no register has changed but what the one before would have read.
+            unsafe { state.get_mut() }.elr += INSTRUCTION_BYTES;
+            return;
+        }
         let (syndrome, address) = if is_el2() {
             (read_esr_el2().bits(), read_far_el2().bits())
         } else {

@@ -57,7 +57,7 @@ const TOGETHER: &[Check] = &[
     with_ffa("FF-A calls leave what they must in every register", Program::FfaRegisters, PASSED),
     with_ffa("an SP and the guest see the same shared page, until it is reclaimed", Program::Share, PASSED),
     with_ffa("bits that are not in W0, or only a hint, change nothing", Program::DirtyFunctionId, PASSED),
-    with_ffa("what is not served leaves the guest's memory alone", Program::Lend, PASSED),
+    with_ffa("what is lent cannot be used, and comes back as it was", Program::Lend, PASSED),
     with_ffa("memory of others is neither shared nor a buffer", Program::Foreign, PASSED),
     with_ffa("a shared page stays where it is", Program::GiveBackShared, PASSED),
     with_ffa("a VM that turns itself off gets its pages back", Program::TurnOff, Stop::TurnedOff),

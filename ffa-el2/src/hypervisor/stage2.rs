@@ -1,6 +1,7 @@
 //! The memory of one VM, as its stage-2 page table describes it.
 
 use core::iter;
+use core::ops::Range;
 
 use aarch64_paging::descriptor::{PhysicalAddress, Stage2Attributes};
 use aarch64_paging::paging::{Constraints, MemoryRegion, RootTable, Stage2 as Regime};
@@ -39,6 +40,14 @@ const GUEST_MEMORY: Stage2Attributes = Stage2Attributes::VALID
     .union(Stage2Attributes::SH_INNER)
     .union(Stage2Attributes::S2AP_ACCESS_RW)
     .union(Stage2Attributes::ACCESS_FLAG);
+
+/// The same memory while the guest has no access to it: any use of it is an access flag fault. No TLB keeps such an
+/// entry, so it need not be made to forget when access comes back. Arm ARM (DDI 0487) sections D8.5.1 and D8.16.
+const LOST: Stage2Attributes =
+    GUEST_MEMORY.difference(Stage2Attributes::S2AP_ACCESS_RW).difference(Stage2Attributes::ACCESS_FLAG);
+
+/// Where there was memory that the guest has given away.
+const GONE: Stage2Attributes = Stage2Attributes::SWFLAG_0;
 
 /// Tables that a VM's memory may need at most, with its [`layout`]: the root, level 2 of one GiB, that of its loose pages,
 /// and one for each block that is split.
@@ -104,6 +113,42 @@ impl Stage2 {
         Ok(())
     }
 
+    /// Takes the guest's access to `ipas` from it, which is memory that it has. Where that is stays known. When this
+    /// returns, no CPU can reach it for the guest. The guest does not run meanwhile.
+    pub fn lose(&mut self, ipas: Range<u64>) {
+        self.set_pages(ipas.clone(), LOST);
+        tlb::forget_range(self.vttbr(), ipas, PAGE);
+    }
+
+    /// Gives the guest its access to `ipas` back.
+    pub fn regain(&mut self, ipas: Range<u64>) {
+        self.set_pages(ipas, GUEST_MEMORY);
+        tlb::publish();
+    }
+
+    /// The guest has no memory at `ipas` any more, to which it had lost its access before.
+    pub fn forget_lost(&mut self, ipas: Range<u64>) {
+        self.set_pages(ipas, GONE);
+        tlb::publish();
+    }
+
+    /// Whether the guest has lost its access to what was its memory at `ipa`, for a while or for good.
+    pub fn is_lost(&self, ipa: u64) -> bool {
+        self.descriptor(ipa).is_some_and(|(_, flags, _)| {
+            let is_valid = flags.contains(Stage2Attributes::VALID);
+            if is_valid { !flags.contains(Stage2Attributes::ACCESS_FLAG) } else { flags.contains(GONE) }
+        })
+    }
+
+    /// Changes every page of `ipas`, each of which is mapped.
+    fn set_pages(&mut self, ipas: Range<u64>, attributes: Stage2Attributes) {
+        for ipa in ipas.step_by(PAGE) {
+            self.split_block(ipa).expect("the page is the guest's");
+            let address = self.translate_page(ipa).expect("the page is the guest's");
+            self.set(ipa, Run { address, bytes: PAGE }, attributes, Constraints::empty());
+        }
+    }
+
     /// Makes every CPU forget what it knows of the table. Nobody uses it from now on.
     pub fn forget(&mut self) {
         tlb::forget_vm(self.vttbr());
@@ -164,16 +209,8 @@ impl Stage2 {
     /// block by a valid table. Arm ARM (DDI 0487) section D8.16.1, break-before-make.
     fn split_block(&mut self, ipa: u64) -> Result<(), NotMapped> {
         let block = ipa - ipa % BLOCK as u64;
-        let mut mapped = None;
-        let page = MemoryRegion::new(ipa as usize, ipa as usize + PAGE);
-        self.table
-            .walk_range(&page, &mut |_, descriptor, level| {
-                let valid = descriptor.flags().contains(Stage2Attributes::VALID);
-                mapped = valid.then(|| (level, descriptor.output_address().0));
-                Ok(())
-            })
-            .map_err(|_| NotMapped { ipa })?;
-        let (level, address) = mapped.ok_or(NotMapped { ipa })?;
+        let mapped = self.descriptor(ipa).filter(|(_, flags, _)| flags.contains(Stage2Attributes::VALID));
+        let (level, _, address) = mapped.ok_or(NotMapped { ipa })?;
         if level != BLOCK_LEVEL {
             return Ok(());
         }
@@ -183,6 +220,20 @@ impl Stage2 {
         self.set(block, run, GUEST_MEMORY, Constraints::NO_BLOCK_MAPPINGS);
         tlb::publish();
         Ok(())
+    }
+
+    /// The descriptor for `ipa` at the level where the walk ends: that level, its flags, and the address that it names.
+    fn descriptor(&self, ipa: u64) -> Option<(usize, Stage2Attributes, usize)> {
+        let start = ipa as usize - ipa as usize % PAGE;
+        let page = MemoryRegion::new(start, start.checked_add(PAGE)?);
+        let mut found = None;
+        self.table
+            .walk_range(&page, &mut |_, descriptor, level| {
+                found = Some((level, descriptor.flags(), descriptor.output_address().0));
+                Ok(())
+            })
+            .ok()?;
+        found
     }
 
     fn set(&mut self, ipa: u64, run: Run, attributes: Stage2Attributes, constraints: Constraints) {

@@ -87,6 +87,7 @@ fn report(id: VmId) -> Result<(), Failed> {
         scenario: "survey",
         shares: tally.shares,
         reclaimed: tally.reclaimed,
+        gone: tally.gone,
         quarantined: quarantined.count() as u32,
         pages_held: orphans,
         zombies: zombie.into(),

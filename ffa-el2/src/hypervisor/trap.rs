@@ -4,9 +4,9 @@ use arm_sysregs::el2::accessors::{read_elr_el2, read_far_el2, read_hpfar_el2, wr
 use arm_sysregs::el2::registers::ElrEl2;
 use ffa_el2::clock;
 
-use crate::guest_call;
 use crate::vcpu::{State, Stop, Vcpu};
 use crate::world_switch::Verdict;
+use crate::{external_abort, guest_call, vms};
 
 /// `ESR_EL2` of `hvc #0` and `smc #0`. Other immediates are not SMCCC calls, and so not for us: SMCCC 1.2 (DEN0028)
 /// section 2.9.
@@ -54,6 +54,10 @@ fn handle_other(vcpu: &mut Vcpu, syndrome: u64) -> Verdict {
         }
         INSTRUCTION_ABORT | DATA_ABORT => {
             let ipa = read_hpfar_el2().fipa() << PAGE_SHIFT | read_far_el2().bits() & ((1 << PAGE_SHIFT) - 1);
+            if vms::with_memory(vcpu.vm, |stage2| stage2.is_lost(ipa)) == Some(true) {
+                external_abort::deliver(syndrome);
+                return Verdict::Resume;
+            }
             vcpu.state = State::Stopped(Stop::MemoryFault(ipa));
         }
         _ => vcpu.state = State::Stopped(Stop::Unsupported(syndrome)),

@@ -178,6 +178,7 @@ pub fn with_stage2<T>(id: VmId, use_it: impl FnOnce(&mut Stage2) -> T) -> Option
 }
 
 /// Lets `use_it` look at or change the stage 2 of a VM that lives.
+#[inline(always)] // for every range that is shared
 pub fn with_memory<T>(id: VmId, use_it: impl FnOnce(&mut Stage2) -> T) -> Option<T> {
     slot(id).vm.lock().as_mut().filter(|vm| !vm.is_dead).map(|vm| use_it(&mut vm.stage2))
 }
@@ -260,10 +261,7 @@ fn give(stage2: &mut Stage2, ipa: u64, run: Run) {
 /// the guest. Its writable data stays behind: guest code has no statics.
 fn load_image(stage2: &Stage2) {
     let Range { start, end } = stage1::code_and_constants();
-    assert!(
-        start as u64 == layout::BLOCKS.start && end as u64 <= layout::INTERRUPTS.start,
-        "the image is too big"
-    );
+    assert!(start as u64 == layout::BLOCKS.start && end as u64 <= layout::ABORTS, "the image is too big");
     // SAFETY: The image's own code and constants: mapped for reading, never written.
     let mut source = unsafe { core::slice::from_raw_parts(start as *const u8, end - start) };
     for run in stage2.runs(start as u64, (end - start) as u64) {

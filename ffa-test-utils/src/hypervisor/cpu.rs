@@ -3,8 +3,8 @@ use std::rc::Rc;
 
 use ffa_abi::{PartitionId, Regs};
 use ffa_hyp_glue::{
-    Access, Conduit, Event, GuestFault, GuestMemory, Observer, PageError, Pages, Permissions, Relation,
-    SpmcBuffers, Timer, VirtualInterrupts, VmReferences,
+    Access, Conduit, Event, GuestFault, GuestMemory, Observer, OwnerAccess, PageError, Pages, Permissions,
+    Relation, SpmcBuffers, Timer, VirtualInterrupts, VmReferences,
 };
 use ffa_mem::{IpaRange, PAGE_SIZE, PhysRange};
 use ffa_teardown::Time;
@@ -102,16 +102,17 @@ impl Pages for Cpu {
         vm: PartitionId,
         range: IpaRange,
         access: Access,
+        owner: OwnerAccess,
         mut runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError> {
         preempt(Preemption::Between);
         {
             let world = &mut *self.world.borrow_mut();
             world.seam("Pages::hold");
-            let Some(owner) = world.vm(vm, "Pages::hold") else {
+            let Some(found) = world.vm(vm, "Pages::hold") else {
                 return Err(PageError::NotOwned { address: range.base() });
             };
-            let dead = owner.dead;
+            let dead = found.dead;
             let mut frames = std::vec::Vec::with_capacity(range.pages() as usize);
             for address in addresses(range) {
                 let wrong = PageError::NotOwned { address };
@@ -121,7 +122,7 @@ impl Pages for Cpu {
                     Kind::ReadOnly => access == Access::ReadOnly,
                     Kind::Device | Kind::Hypervisors | Kind::Foreign => false,
                 };
-                if !allowed || dead {
+                if !allowed || dead || world.frames.is_hidden(frame) {
                     return Err(wrong);
                 }
                 frames.push(frame);
@@ -131,6 +132,7 @@ impl Pages for Cpu {
                 if let Owner::Vm { life, holds, orphan } = world.frames.owner(frame) {
                     world.frames.set_owner(frame, Owner::Vm { life, holds: holds + 1, orphan });
                 }
+                world.frames.set_hidden(frame, owner == OwnerAccess::Lost);
                 let page = PhysRange::new(Frames::address(frame), 1).expect("a frame is a page");
                 run = match run.take() {
                     Some(before) => before.join(&page).or_else(|| {
@@ -196,6 +198,7 @@ impl Pages for Cpu {
                 Owner::Vm { life: owner, holds: 1, orphan: true } if owner == life => world.free(frame),
                 Owner::Vm { life: owner, holds, orphan } if owner == life && holds > 0 => {
                     world.frames.set_owner(frame, Owner::Vm { life, holds: holds - 1, orphan });
+                    world.frames.set_hidden(frame, holds > 1 && world.frames.is_hidden(frame));
                 }
                 Owner::Leaked { life: owner } if owner == life => world.free(frame),
                 _ => world.oracle.report(twice),
@@ -220,6 +223,53 @@ impl Pages for Cpu {
             });
             match held {
                 Some((frame, _)) => world.frames.set_owner(frame, Owner::Leaked { life }),
+                None => world.oracle.report(Violation::ReleasedTwice { vm, page: address }),
+            }
+        }
+    }
+
+    fn owner_writes(&mut self, vm: PartitionId, range: IpaRange) -> bool {
+        let world = &mut *self.world.borrow_mut();
+        world.seam("Pages::owner_writes");
+        let Some(vm) = world.vm(vm, "Pages::owner_writes") else { return false };
+        addresses(range).all(|address| vm.frame(address).is_some_and(|(_, kind)| kind == Kind::Ram))
+    }
+
+    fn zero(&mut self, vm: PartitionId, range: IpaRange) {
+        preempt(Preemption::Between);
+        let world = &mut *self.world.borrow_mut();
+        world.seam("Pages::zero");
+        if world.vm(vm, "Pages::zero").is_none() {
+            return;
+        }
+        for address in addresses(range) {
+            world.check_held(vm, address);
+            if let Some((frame, kind)) = world.vms.get(&vm).and_then(|vm| vm.frame(address)) {
+                // Neither what somebody else has by now, nor what its owner may not write.
+                world.check_reach(frame, "zeroed");
+                if kind != Kind::Ram {
+                    world.oracle.report(Violation::WrittenUnheld { vm, page: address });
+                }
+                world.frames.zero(frame);
+            }
+        }
+    }
+
+    fn donated(&mut self, vm: PartitionId, range: IpaRange) {
+        preempt(Preemption::Between);
+        self.moment(Moment::Donated(vm));
+        let world = &mut *self.world.borrow_mut();
+        world.seam("Pages::donated");
+        for address in addresses(range) {
+            let there = world.vms.get(&vm).or_else(|| world.husks.iter().rev().find(|husk| husk.id == vm));
+            let frame = there.and_then(|vm| vm.frame(address).map(|(frame, _)| (frame, vm.life)));
+            let held = frame.filter(|&(frame, life)| match world.frames.owner(frame) {
+                Owner::Vm { life: owner, holds: 1, .. } => owner == life && world.frames.is_hidden(frame),
+                Owner::Leaked { life: owner } => owner == life,
+                _ => false,
+            });
+            match held {
+                Some((frame, _)) => world.frames.set_owner(frame, Owner::Donated),
                 None => world.oracle.report(Violation::ReleasedTwice { vm, page: address }),
             }
         }

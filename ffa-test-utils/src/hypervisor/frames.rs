@@ -33,6 +33,8 @@ pub enum Owner {
         /// The VM that it was part of.
         life: Life,
     },
+    /// The secure world's for good: a VM gave it away.
+    Donated,
 }
 
 /// Frames by whose they are. The sum never changes.
@@ -48,13 +50,15 @@ pub struct FrameCount {
     pub orphans: u64,
     /// Leaked on purpose.
     pub leaked: u64,
+    /// Given away by VMs.
+    pub donated: u64,
 }
 
 impl FrameCount {
     /// All of them.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.free + self.hypervisor + self.living + self.orphans + self.leaked
+        self.free + self.hypervisor + self.living + self.orphans + self.leaked + self.donated
     }
 }
 
@@ -68,12 +72,14 @@ pub(super) struct Frames {
 #[derive(Clone, Debug)]
 struct Frame {
     owner: Owner,
+    /// Its owner has no access to it.
+    hidden: bool,
     bytes: Option<Box<[u8; PAGE as usize]>>,
 }
 
 impl Frames {
     pub fn new(count: u32) -> Self {
-        let vacant = Frame { owner: Owner::Free, bytes: None };
+        let vacant = Frame { owner: Owner::Free, hidden: false, bytes: None };
         Self { frames: std::vec![vacant; count as usize], free: (0..count).collect() }
     }
 
@@ -103,9 +109,26 @@ impl Frames {
         self.frames[frame as usize].owner = owner;
     }
 
+    pub fn is_hidden(&self, frame: u32) -> bool {
+        self.frames[frame as usize].hidden
+    }
+
+    pub fn set_hidden(&mut self, frame: u32, hidden: bool) {
+        self.frames[frame as usize].hidden = hidden;
+    }
+
+    pub fn zero(&mut self, frame: u32) {
+        self.frames[frame as usize].bytes = None;
+    }
+
+    /// The frame that holds a byte of physical memory.
+    pub fn at(&self, address: u64) -> Option<u32> {
+        self.locate(address).ok().map(|(frame, _)| frame as u32)
+    }
+
     /// Zeroes a frame and gives it to whoever comes next.
     pub fn free(&mut self, frame: u32) {
-        self.frames[frame as usize] = Frame { owner: Owner::Free, bytes: None };
+        self.frames[frame as usize] = Frame { owner: Owner::Free, hidden: false, bytes: None };
         self.free.insert(frame);
     }
 
@@ -118,6 +141,7 @@ impl Frames {
                 Owner::Vm { orphan: false, .. } => &mut count.living,
                 Owner::Vm { orphan: true, .. } => &mut count.orphans,
                 Owner::Leaked { .. } => &mut count.leaked,
+                Owner::Donated => &mut count.donated,
             } += 1;
         }
         count

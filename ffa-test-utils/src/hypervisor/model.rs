@@ -6,8 +6,8 @@ use std::vec::Vec;
 
 use ffa_abi::{PartitionId, PartitionInfo, Regs};
 use ffa_hyp_glue::{
-    Caller, Creation, DraftSlot, Event, Mediator, Outcome, ProbeFailure, Relation, Scratch, Settings, Spmc,
-    VcpuSlot, VmReport,
+    Caller, Creation, DraftSlot, Event, GuestFault, Mediator, Outcome, ProbeFailure, Relation, Scratch,
+    Settings, Spmc, VcpuSlot, VmReport,
 };
 use ffa_teardown::{CreateError, DutySlot, Span, Time, Unexpected, VmKey, VmSlot};
 
@@ -442,6 +442,32 @@ impl ModelHypervisor {
         self.keys.borrow().get(&vm).copied()
     }
 
+    /// What the guest would find at this address: a fault where it has no memory, or has lost its access to it.
+    ///
+    /// # Errors
+    /// [`GuestFault`], with the first address that it cannot read.
+    pub fn load(&self, vm: PartitionId, address: u64, dst: &mut [u8]) -> Result<(), GuestFault> {
+        let world = self.world.borrow();
+        for (address, piece) in super::frames::pieces(address, dst.len()) {
+            let physical = world.translate(vm, address, false).ok_or(GuestFault { address })?;
+            world.frames.read(physical, &mut dst[piece]).map_err(|_| GuestFault { address })?;
+        }
+        Ok(())
+    }
+
+    /// Writes to a guest's memory, as the guest would.
+    ///
+    /// # Errors
+    /// [`GuestFault`], with the first address that it cannot write; what is before that was written.
+    pub fn store(&mut self, vm: PartitionId, address: u64, src: &[u8]) -> Result<(), GuestFault> {
+        let world = &mut *self.world.borrow_mut();
+        for (address, piece) in super::frames::pieces(address, src.len()) {
+            let physical = world.translate(vm, address, true).ok_or(GuestFault { address })?;
+            world.frames.write(physical, &src[piece]).map_err(|_| GuestFault { address })?;
+        }
+        Ok(())
+    }
+
     /// Copies out of a guest's memory, as the guest would read it; all zero where it has none.
     pub fn read(&self, vm: PartitionId, address: u64, dst: &mut [u8]) {
         let world = self.world.borrow();
@@ -458,11 +484,7 @@ impl ModelHypervisor {
     /// # Panics
     /// If it has no such memory.
     pub fn write(&mut self, vm: PartitionId, address: u64, src: &[u8]) {
-        let world = &mut *self.world.borrow_mut();
-        for (address, piece) in super::frames::pieces(address, src.len()) {
-            let physical = world.translate(vm, address, true).expect("the guest has this memory");
-            world.frames.write(physical, &src[piece]).expect("it is memory");
-        }
+        self.store(vm, address, src).expect("the guest has this memory");
     }
 
     /// Physical address behind a guest's.
@@ -571,7 +593,7 @@ impl ModelHypervisor {
         let orphan = |frame| match world.frames.owner(frame) {
             Owner::Vm { orphan, .. } => orphan,
             Owner::Leaked { .. } => true,
-            Owner::Free | Owner::Hypervisor => false,
+            Owner::Free | Owner::Hypervisor | Owner::Donated => false,
         };
         let of = |left: &&Vm| vm.is_none_or(|vm| left.id == vm);
         let left = world.vms.values().chain(&world.husks).filter(of);

@@ -28,6 +28,15 @@ pub enum Violation {
         /// Whether it is mapped, or could be.
         reach: Reach,
     },
+    /// A VM can access a page that it has lent or donated.
+    OwnerAccess {
+        /// Whose the page was.
+        vm: PartitionId,
+        /// Physical address of the page.
+        page: u64,
+        /// By which transaction it was sent.
+        handle: Handle,
+    },
     /// A page was released that is not held.
     ReleasedTwice {
         /// Whose.
@@ -129,6 +138,13 @@ impl fmt::Display for Violation {
                     Reach::Retrievable => "could retrieve it",
                 };
                 write!(f, "page {page:#x} was {when} while SP {sp} {how} by handle {:#x}", handle.get())
+            }
+            Self::OwnerAccess { vm, page, handle } => {
+                write!(
+                    f,
+                    "VM {vm} can access page {page:#x}, which it sent away by handle {:#x}",
+                    handle.get()
+                )
             }
             Self::ReleasedTwice { vm, page } => {
                 write!(f, "page {page:#x} of VM {vm} was released, but nobody holds it")

@@ -208,6 +208,13 @@ impl GuestCpu for HostGuest<'_, '_> {
         self.stage.hypervisor.write(self.vm, address, &value.to_le_bytes());
     }
 
+    fn is_aborted(&mut self, address: u64, value: Option<u64>) -> bool {
+        match value {
+            Some(value) => self.stage.hypervisor.store(self.vm, address, &value.to_le_bytes()).is_err(),
+            None => self.stage.hypervisor.load(self.vm, address, &mut [0; 8]).is_err(),
+        }
+    }
+
     fn sleep(&mut self, span: Span) {
         let until = self.stage.hypervisor.now() + span;
         self.stage.pass(until);

@@ -267,6 +267,7 @@ impl Storm {
             scenario: "storm",
             shares: tally.shares,
             reclaimed: tally.reclaimed,
+            gone: tally.gone,
             quarantined,
             pages_held: hypervisor.frames().orphans,
             zombies,
@@ -339,6 +340,13 @@ impl GuestCpu for Lightweight<'_> {
 
     fn write(&mut self, address: u64, value: u64) {
         self.hypervisor.write(self.vm, address, &value.to_le_bytes());
+    }
+
+    fn is_aborted(&mut self, address: u64, value: Option<u64>) -> bool {
+        match value {
+            Some(value) => self.hypervisor.store(self.vm, address, &value.to_le_bytes()).is_err(),
+            None => self.hypervisor.load(self.vm, address, &mut [0; 8]).is_err(),
+        }
     }
 
     fn sleep(&mut self, span: Span) {

@@ -2,7 +2,7 @@ use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::vec::Vec;
 
-use ffa_abi::{PartitionId, Regs};
+use ffa_abi::{Function, FunctionId, PartitionId, Regs, Transaction};
 use ffa_hyp_glue::{Event, Relation};
 use ffa_teardown::{Span, Time};
 
@@ -12,7 +12,7 @@ use super::oracle::{Oracle, Violation};
 use super::vm::{Kind, Region, Vm};
 use crate::fault::FaultPlan;
 use crate::scenario::Tally;
-use crate::spmc::{PhysMemory, SpmcModel};
+use crate::spmc::{PhysMemory, Reached, SpmcModel};
 
 /// One SMC, as the mediator made it and saw it answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,6 +67,8 @@ pub enum Moment {
     Held(PartitionId),
     /// Pages are about to be released.
     Release(PartitionId),
+    /// Pages are about to leave their VM for good.
+    Donated(PartitionId),
     /// Pages are about to be handed over to the hypervisor's list of pages that must not be reused.
     Quarantine(PartitionId),
     /// A reference is about to be taken.
@@ -154,6 +156,7 @@ impl World {
         let Self { spmc, plan, frames, now, .. } = self;
         let answer = plan.apply(regs, |regs| spmc.call_on(cpu, frames, *now, regs));
         self.oracle.smc(regs, &answer);
+        self.check_owners(regs);
         self.smcs += 1;
         let smc = Smc { at: self.now, cpu, regs: *regs, answer };
         keep(&mut self.smc_log, self.kept, smc);
@@ -165,11 +168,33 @@ impl World {
     pub fn translate(&self, vm: PartitionId, address: u64, write: bool) -> Option<u64> {
         let (frame, kind) = self.vms.get(&vm)?.frame(address)?;
         let allowed = match kind {
+            _ if self.frames.is_hidden(frame) => false,
             Kind::Ram | Kind::Foreign | Kind::Hypervisors => true,
             Kind::ReadOnly => !write,
             Kind::Device => false,
         };
         allowed.then(|| Frames::address(frame) + address % PAGE)
+    }
+
+    /// Whether a VM can access what is lent or donated, after a call that may have done so.
+    fn check_owners(&mut self, regs: &Regs) {
+        let function = FunctionId::from_w0(regs.w::<0>()).map(FunctionId::function);
+        if !matches!(function, Ok(Function::MemLend | Function::MemDonate | Function::MemFragTx)) {
+            return;
+        }
+        let lost: Vec<_> =
+            self.spmc.reaches().filter(|reached| reached.transaction != Transaction::Share).collect();
+        for Reached { extent, owner, handle, .. } in lost {
+            for page in (0..u64::from(extent.pages)).map(|page| extent.base + page * PAGE) {
+                let visible = self.frames.at(page).filter(|&frame| {
+                    let owned = matches!(self.frames.owner(frame), Owner::Vm { orphan: false, .. });
+                    owned && !self.frames.is_hidden(frame)
+                });
+                if visible.is_some() {
+                    self.oracle.report(Violation::OwnerAccess { vm: owner, page, handle });
+                }
+            }
+        }
     }
 
     /// Whether an SP can reach the frame.
@@ -211,7 +236,7 @@ impl World {
                     self.frames.set_owner(frame, Owner::Vm { life, holds, orphan: true });
                 }
                 Owner::Hypervisor if !matches!(kind, Kind::Ram | Kind::ReadOnly) => self.free(frame),
-                Owner::Hypervisor | Owner::Free | Owner::Leaked { .. } => {}
+                Owner::Hypervisor | Owner::Free | Owner::Leaked { .. } | Owner::Donated => {}
             }
         }
     }
@@ -240,7 +265,7 @@ impl World {
     pub fn is_of(&self, frame: u32, life: Life) -> bool {
         match self.frames.owner(frame) {
             Owner::Vm { life: owner, .. } | Owner::Leaked { life: owner } => owner == life,
-            Owner::Free | Owner::Hypervisor => false,
+            Owner::Free | Owner::Hypervisor | Owner::Donated => false,
         }
     }
 

@@ -12,7 +12,8 @@ use ffa_abi::{
     RxTxMap, RxTxUnmap, Status, Transaction, Uuid, Version, Width,
 };
 use ffa_mem::{
-    IpaRange, MemoryAttributes, PAGE_SIZE, Permissions, Receiver, SendBuilder, SendFlags, SendHeader,
+    DataAccess, IpaRange, MemoryAttributes, PAGE_SIZE, Permissions, Receiver, SendBuilder, SendFlags,
+    SendHeader,
 };
 use ffa_teardown::Span;
 
@@ -41,6 +42,10 @@ pub trait GuestCpu {
 
     /// Writes it.
     fn write(&mut self, address: u64, value: u64);
+
+    /// Writes `value` to `address`, or without one reads from there, where the guest may have lost its access. Whether
+    /// that was aborted.
+    fn is_aborted(&mut self, address: u64, value: Option<u64>) -> bool;
 
     /// Does nothing for a while; others run meanwhile.
     fn sleep(&mut self, span: Span);
@@ -241,8 +246,11 @@ impl<C: GuestCpu> Interpreter<'_, C> {
                     self.each_word(pages, |cpu, address| cpu.read(address) == 0);
                 }
             }
-            GuestOp::Share(pages, with) => self.share(pages, with, 0),
-            GuestOp::ShareInFragments(pages, with) => self.share(pages, with, RANGE),
+            GuestOp::Share(pages, with) => self.send(Transaction::Share, pages, with, 0),
+            GuestOp::ShareInFragments(pages, with) => self.send(Transaction::Share, pages, with, RANGE),
+            GuestOp::Lend(pages, with) => self.send(Transaction::Lend, pages, with, 0),
+            GuestOp::Donate(pages, with) => self.send(Transaction::Donate, pages, with, 0),
+            GuestOp::Lost(pages) => self.see_lost(pages),
             GuestOp::Reclaim(share) => {
                 if let Some(regs) = self.reclaim_of(share) {
                     self.succeed("FFA_MEM_RECLAIM", &regs);
@@ -253,6 +261,12 @@ impl<C: GuestCpu> Interpreter<'_, C> {
                     self.refused("FFA_MEM_RECLAIM of what is in use", &regs, Status::Denied);
                 }
             }
+            GuestOp::ReclaimTooLate(share) => {
+                if let Some(regs) = self.reclaim_of(share) {
+                    let what = "FFA_MEM_RECLAIM of what is another's";
+                    self.refused(what, &regs, Status::InvalidParameters);
+                }
+            }
             GuestOp::ReclaimForeign => self.reclaim_foreign(),
             GuestOp::Request(sp, preempted) => self.request(Form::Direct(Width::Smc32), sp, preempted),
             GuestOp::Request64(sp, preempted) => self.request(Form::Direct(Width::Smc64), sp, preempted),
@@ -260,6 +274,13 @@ impl<C: GuestCpu> Interpreter<'_, C> {
             GuestOp::StayInCall(sp) => self.stay_in_call(sp),
             GuestOp::If(partition, properties, program) => {
                 if self.listed.iter().any(|(id, has)| *id == partition && has.contains(properties)) {
+                    program.iter().for_each(|op| self.step(op));
+                }
+            }
+            GuestOp::IfServed(id, program) => {
+                let query = FeatureQuery::Function { id, properties: 0 };
+                let reply = self.reply("FFA_FEATURES", &Call::Features(query).to_regs());
+                if matches!(reply, Reply::Success(..)) {
                     program.iter().for_each(|op| self.step(op));
                 }
             }
@@ -363,15 +384,29 @@ impl<C: GuestCpu> Interpreter<'_, C> {
     }
 
     /// Writes a descriptor into `bytes`; its length.
-    fn describe(&self, pages: Pages, with: PartitionId, bytes: &mut [u8]) -> Option<usize> {
+    fn describe(
+        &self,
+        transaction: Transaction,
+        pages: Pages,
+        with: PartitionId,
+        bytes: &mut [u8],
+    ) -> Option<usize> {
+        let attributes = match transaction {
+            Transaction::Share => MemoryAttributes::NORMAL_WRITE_BACK_INNER,
+            Transaction::Lend | Transaction::Donate => MemoryAttributes::UNSPECIFIED,
+        };
+        let permissions = match transaction {
+            Transaction::Share | Transaction::Lend => Permissions::READ_WRITE,
+            Transaction::Donate => Permissions::data(DataAccess::Unspecified),
+        };
         let header = SendHeader {
             version: self.version,
             sender: self.id,
-            attributes: MemoryAttributes::NORMAL_WRITE_BACK_INNER,
+            attributes,
             flags: SendFlags::NONE,
             tag: 0x7a6,
         };
-        let receiver = Receiver { id: with, permissions: Permissions::READ_WRITE, impdef: [0; 2] };
+        let receiver = Receiver { id: with, permissions, impdef: [0; 2] };
         let mut builder = SendBuilder::new(bytes, &header, [receiver]).ok()?;
         for page in self.pages(pages) {
             builder.push(IpaRange::new(page, 1).ok()?).ok()?;
@@ -387,19 +422,20 @@ impl<C: GuestCpu> Interpreter<'_, C> {
         }
     }
 
-    /// Shares `pages`, the last bytes of whose descriptor come in a second fragment.
-    fn share(&mut self, pages: Pages, with: PartitionId, last: usize) {
+    /// Sends `pages`, the last bytes of whose descriptor come in a second fragment.
+    fn send(&mut self, transaction: Transaction, pages: Pages, with: PartitionId, last: usize) {
         let mut bytes = [0; DESCRIPTOR];
-        let Some(len) = self.describe(pages, with, &mut bytes) else {
-            return self.fail(format_args!("the program shares what cannot be described"));
+        let Some(len) = self.describe(transaction, pages, with, &mut bytes) else {
+            return self.fail(format_args!("the program sends what cannot be described"));
         };
+        let what = transaction.function().info().name;
         let (first, rest) = bytes[..len].split_at(len - last);
         self.write_tx(first);
-        let mut call = send(len as i64, first.len() as i64);
+        let mut call = send(transaction, len as i64, first.len() as i64);
         if last != 0 {
-            let answer = self.call("FFA_MEM_SHARE", &call);
+            let answer = self.call(what, &call);
             let Answer::MemFragRx(more) = Answer::from_regs(&answer) else {
-                return self.fail(format_args!("FFA_MEM_SHARE of a part: {:x?}", answer.0));
+                return self.fail(format_args!("{what} of a part: {:x?}", answer.0));
             };
             self.expect(more.offset as usize == first.len(), format_args!("FFA_MEM_FRAG_RX: {more:?}"));
             self.write_tx(rest);
@@ -407,12 +443,22 @@ impl<C: GuestCpu> Interpreter<'_, C> {
                 MemFragTx { handle: more.handle, fragment_len: last as u32, endpoint: PartitionId(0) };
             call = fragment.to_regs();
         }
-        let Some((low, high)) = self.succeed("FFA_MEM_SHARE", &call) else { return };
+        let Some((low, high)) = self.succeed(what, &call) else { return };
         match (Handle::from_words(low as u32, high as u32), self.shares.get_mut(self.count)) {
             (Ok(handle), Some(share)) => *share = Some(handle),
-            _ => self.fail(format_args!("FFA_MEM_SHARE gave handle {high:#x}:{low:#x}")),
+            _ => self.fail(format_args!("{what} gave handle {high:#x}:{low:#x}")),
         }
         self.count += 1;
+    }
+
+    /// The first and the last word of each of these pages can be neither read nor written.
+    fn see_lost(&mut self, pages: Pages) {
+        for page in self.pages(pages) {
+            for address in [page, page + PAGE_SIZE - 8] {
+                let lost = self.cpu.is_aborted(address, None) && self.cpu.is_aborted(address, Some(!0));
+                self.expect(lost, format_args!("memory at {address:#x} is another's, and can be used"));
+            }
+        }
     }
 
     fn reclaim_of(&mut self, share: u8) -> Option<Regs> {
@@ -468,7 +514,7 @@ impl<C: GuestCpu> Interpreter<'_, C> {
     fn broken_share(&mut self, patches: &[(usize, &[u8])], total: i64, fragment: i64) -> Regs {
         let mut bytes = [0; DESCRIPTOR];
         let with = PartitionId(0x8001);
-        let Some(len) = self.describe(Pages::block(2, 1), with, &mut bytes) else {
+        let Some(len) = self.describe(Transaction::Share, Pages::block(2, 1), with, &mut bytes) else {
             self.fail(format_args!("the good descriptor cannot be built"));
             return Regs::ZERO;
         };
@@ -478,14 +524,14 @@ impl<C: GuestCpu> Interpreter<'_, C> {
             }
         }
         self.write_tx(&bytes[..len + 16]);
-        send(len as i64 + total, len as i64 + fragment)
+        send(Transaction::Share, len as i64 + total, len as i64 + fragment)
     }
 }
 
-fn send(total: i64, fragment: i64) -> Regs {
+fn send(transaction: Transaction, total: i64, fragment: i64) -> Regs {
     MemSend {
         width: Width::Smc32,
-        transaction: Transaction::Share,
+        transaction,
         total_len: total as u32,
         fragment_len: fragment as u32,
         address: 0,

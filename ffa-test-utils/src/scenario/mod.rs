@@ -143,8 +143,18 @@ pub enum GuestOp {
     Share(Pages, PartitionId),
     /// The same, with the last range in an FFA_MEM_FRAG_TX of its own.
     ShareInFragments(Pages, PartitionId),
+    /// FFA_MEM_LEND to this partition; numbered among the shares.
+    Lend(Pages, PartitionId),
+    /// FFA_MEM_DONATE to this partition; numbered among the shares.
+    Donate(Pages, PartitionId),
+    /// Goes on with these if FFA_FEATURES says that this function is there.
+    IfServed(FunctionId, &'static [Self]),
+    /// Neither a load from these pages nor a store to them works: they were lent or donated.
+    Lost(Pages),
     /// FFA_MEM_RECLAIM of this share.
     Reclaim(u8),
+    /// FFA_MEM_RECLAIM of this donation, which its receiver has: INVALID_PARAMETERS.
+    ReclaimTooLate(u8),
     /// FFA_MEM_RECLAIM of this share, which is still in use: DENIED.
     ReclaimInUse(u8),
     /// FFA_MEM_RECLAIM of handles that the guest does not have, each INVALID_PARAMETERS.
@@ -234,6 +244,8 @@ pub struct Expected {
     pub shares: u32,
     /// How many of them came back, while the guest lived or later.
     pub reclaimed: u32,
+    /// How many of them were donations that their receivers have for good.
+    pub gone: u32,
     /// How many of them are quarantined.
     pub quarantined: u32,
     /// Pages of dead VMs that are not free.

@@ -241,17 +241,19 @@ impl<S: Stage> Player<'_, S> {
         let ended = Expected {
             shares: tally.shares,
             reclaimed: tally.reclaimed,
+            gone: tally.gone,
             quarantined: self.stage.quarantined(),
             pages_held: self.stage.pages_held(None),
             zombies,
         };
         let expected = self.scenario.expected;
         self.expect(ended == expected, format_args!("it should have ended with {expected:?}"));
-        let Expected { shares, reclaimed, quarantined, pages_held, zombies } = ended;
+        let Expected { shares, reclaimed, gone, quarantined, pages_held, zombies } = ended;
         let summary = Summary {
             scenario: self.scenario.name,
             shares,
             reclaimed,
+            gone,
             quarantined,
             pages_held,
             zombies,

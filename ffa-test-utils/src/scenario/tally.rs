@@ -9,6 +9,8 @@ pub struct Tally {
     pub shares: u32,
     /// Those whose pages came back.
     pub reclaimed: u32,
+    /// Donations that their receivers have for good.
+    pub gone: u32,
     /// FFA_RUNs for teardown.
     pub resumed: u32,
     told: [Option<Told>; 16],
@@ -30,7 +32,8 @@ pub struct Told {
 
 impl Tally {
     /// Nothing yet.
-    pub const EMPTY: Self = Self { shares: 0, reclaimed: 0, resumed: 0, told: [None; 16], ended: [None; 16] };
+    pub const EMPTY: Self =
+        Self { shares: 0, reclaimed: 0, gone: 0, resumed: 0, told: [None; 16], ended: [None; 16] };
 
     /// Adds an event.
     pub fn add(&mut self, at: Time, event: &Event) {
@@ -42,8 +45,12 @@ impl Tally {
                     *slot = Some((event.vm, at));
                 }
             }
-            EventKind::Shared { .. } | EventKind::Doubtful { .. } => self.shares += 1,
+            EventKind::Shared { .. }
+            | EventKind::Lent { .. }
+            | EventKind::Donated { .. }
+            | EventKind::Doubtful { .. } => self.shares += 1,
             EventKind::Released { .. } => self.reclaimed += 1,
+            EventKind::Gone { .. } => self.gone += 1,
             EventKind::SecureCall { call, answer, .. } => {
                 let accepted = answer.class == AnswerClass::Success;
                 let paused = matches!(answer.class, AnswerClass::Preempted | AnswerClass::Yielded);

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use ffa_abi::{Handle, NotificationBitmap, PartitionId};
+use ffa_abi::{Handle, NotificationBitmap, PartitionId, Transaction};
 use ffa_teardown::Time;
 
 use super::memory::PhysMemory;
@@ -78,12 +78,20 @@ impl SpmcModel {
         }
     }
 
-    /// Maps or unmaps a share for a partition that it was sent to.
+    /// Maps or unmaps a share for a partition that it was sent to. A donation becomes the partition's own when it is
+    /// mapped: the SPMC forgets it, and nothing ever unmaps it.
     pub(super) fn set_mapped(&mut self, serial: Serial, sp: PartitionId, mapped: bool) {
         let writes = self.partition(sp).map_or(Writes::Never, |sp| sp.config.script.writes);
         let Some(share) = self.store.get_mut(serial) else { return };
+        let donated = share.transaction == Transaction::Donate;
+        if donated && !mapped {
+            return;
+        }
         for receiver in share.receivers.iter_mut().filter(|receiver| receiver.id == sp) {
             receiver.mapped = mapped;
+        }
+        if donated {
+            self.store.forget(serial);
         }
         if !mapped {
             self.writers.remove(&(serial, sp));

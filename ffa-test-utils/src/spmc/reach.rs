@@ -1,7 +1,7 @@
 use alloc::collections::BTreeMap;
 use core::ops::Bound;
 
-use ffa_abi::{Handle, PartitionId};
+use ffa_abi::{Handle, PartitionId, Transaction};
 
 use super::memory::Extent;
 
@@ -25,6 +25,8 @@ pub struct Reached {
     pub handle: Handle,
     /// Who sent it.
     pub owner: PartitionId,
+    /// How it was sent.
+    pub transaction: Transaction,
     /// How.
     pub reach: Reach,
 }

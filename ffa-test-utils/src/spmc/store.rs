@@ -13,6 +13,7 @@ use super::reach::{ExtentIndex, Serial};
 pub(super) struct Share {
     pub handle: Handle,
     pub owner: PartitionId,
+    pub transaction: Transaction,
     /// Which life of the owner's ID it belongs to.
     pub generation: u32,
     pub receivers: Vec<Receiver>,
@@ -162,6 +163,7 @@ impl Store {
         let share = Share {
             handle: half.handle,
             owner: half.owner,
+            transaction: half.transaction,
             generation: half.generation,
             receivers,
             extents,

@@ -118,7 +118,8 @@ impl SpmcModel {
             (false, true) => Reach::Retrievable,
             (false, false) => return None,
         };
-        Some(Reached { extent, sp, handle: share.handle, owner: share.owner, reach })
+        let Share { handle, owner, transaction, .. } = *share;
+        Some(Reached { extent, sp, handle, owner, transaction, reach })
     }
 
     /// Handles that the SPMC knows, those of half-sent descriptors included.

@@ -57,6 +57,8 @@ pub struct Summary {
     pub shares: u32,
     /// How many of them came back.
     pub reclaimed: u32,
+    /// How many of them were donations that their receivers have for good.
+    pub gone: u32,
     /// How many of them are quarantined.
     pub quarantined: u32,
     /// Pages of dead VMs that are not free.
@@ -71,10 +73,11 @@ pub struct Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scenario, shares, reclaimed, quarantined, pages_held, zombies, smcs, violations } = self;
+        let Self { scenario, shares, reclaimed, gone, quarantined, pages_held, zombies, smcs, violations } =
+            self;
         write!(
             f,
-            "summary scenario={scenario} shares={shares} reclaimed={reclaimed} quarantined={quarantined} \
+            "summary scenario={scenario} shares={shares} reclaimed={reclaimed} gone={gone} quarantined={quarantined} \
              pages_held={pages_held} zombies={zombies} smcs={smcs} violations={violations}"
         )
     }
@@ -133,8 +136,14 @@ fn write_event(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
         EventKind::Shared { pages } => {
             write!(f, " call={} answer=SUCCESS then={} shared", Function::MemShare, Pages(pages))
         }
+        EventKind::Lent { pages } => {
+            write!(f, " call={} answer=SUCCESS then={} lent", Function::MemLend, Pages(pages))
+        }
+        EventKind::Donated { pages } => {
+            write!(f, " call={} answer=SUCCESS then={} donated", Function::MemDonate, Pages(pages))
+        }
         EventKind::Doubtful { pages } => {
-            write!(f, " call={} then={} kept: nobody knows who has them", Function::MemShare, Pages(pages))
+            write!(f, " then={} kept: nobody knows who has them", Pages(pages))
         }
         EventKind::SecureCall { call, answer, decision } => {
             write!(f, " call={call} answer=")?;
@@ -143,6 +152,7 @@ fn write_event(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
             write_decision(f, decision)
         }
         EventKind::Released { pages } => write!(f, " then={} back", Pages(pages)),
+        EventKind::Gone { pages } => write!(f, " then={} gone for good: the receiver's", Pages(pages)),
         EventKind::Quarantined { pages } => write!(f, " then={} quarantined", Pages(pages)),
         EventKind::Listed => f.write_str(" then=the list of SPs was read anew"),
         EventKind::NotListed => f.write_str(" then=the list of SPs stays what it was: it could not be read"),

@@ -64,6 +64,7 @@ pub fn render(line: &Parsed, colours: Colours) -> String {
                 scenario,
                 shares,
                 reclaimed,
+                gone,
                 quarantined,
                 pages_held,
                 zombies,
@@ -71,7 +72,7 @@ pub fn render(line: &Parsed, colours: Colours) -> String {
                 violations,
             } = summary;
             format!(
-                "summary scenario={scenario} shares={shares} reclaimed={reclaimed} quarantined={quarantined} \
+                "summary scenario={scenario} shares={shares} reclaimed={reclaimed} gone={gone} quarantined={quarantined} \
                  pages_held={pages_held} zombies={zombies} smcs={smcs} violations={violations}"
             )
         }

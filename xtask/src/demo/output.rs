@@ -65,6 +65,7 @@ impl Output {
         let total = &mut self.total;
         total.shares += summary.shares;
         total.reclaimed += summary.reclaimed;
+        total.gone += summary.gone;
         total.quarantined += summary.quarantined;
         total.pages_held += summary.pages_held;
         total.zombies += summary.zombies;
@@ -131,6 +132,7 @@ fn json(parsed: &Parsed) -> String {
                 scenario,
                 shares,
                 reclaimed,
+                gone,
                 quarantined,
                 pages_held,
                 zombies,
@@ -138,7 +140,7 @@ fn json(parsed: &Parsed) -> String {
                 violations,
             } = summary;
             format!(
-                "{{\"kind\":\"summary\",\"scenario\":{},\"shares\":{shares},\"reclaimed\":{reclaimed},\
+                "{{\"kind\":\"summary\",\"scenario\":{},\"shares\":{shares},\"reclaimed\":{reclaimed},\"gone\":{gone},\
                  \"quarantined\":{quarantined},\"pages_held\":{pages_held},\"zombies\":{zombies},\"smcs\":{smcs},\
                  \"violations\":{violations}}}",
                 quote(scenario)

@@ -1,8 +1,10 @@
 //! The memory of guests, as the mediator reads, writes and holds it. Everything goes by the VM's own stage 2, whichever
 //! VM runs on this CPU, if any.
 
+use core::ops::Range;
+
 use ffa_abi::PartitionId;
-use ffa_hyp_glue::{Access, GuestFault, GuestMemory, PageError, Pages};
+use ffa_hyp_glue::{Access, GuestFault, GuestMemory, OwnerAccess, PageError, Pages};
 use ffa_mem::{IpaRange, PhysRange};
 use ffa_teardown::ShareId;
 
@@ -46,11 +48,11 @@ impl GuestMemory for Platform {
     }
 }
 
-/// Lets `use_it` look at the stage 2 of a VM that lives: all memory there can be read and written. `None` if there is no
-/// such VM.
+/// Lets `use_it` look at or change the stage 2 of a VM that lives: all memory there can be read and written. `None` if there
+/// is no such VM.
 #[inline(always)] // for every descriptor, and every range that is shared
-fn with_memory<T>(vm: PartitionId, use_it: impl FnOnce(&Stage2) -> T) -> Option<T> {
-    VmId::of_partition(vm).and_then(|id| vms::with_memory(id, |stage2| use_it(stage2)))
+fn with_memory<T>(vm: PartitionId, use_it: impl FnOnce(&mut Stage2) -> T) -> Option<T> {
+    VmId::of_partition(vm).and_then(|id| vms::with_memory(id, use_it))
 }
 
 impl Pages for Platform {
@@ -60,10 +62,17 @@ impl Pages for Platform {
         vm: PartitionId,
         range: IpaRange,
         _: Access,
+        owner: OwnerAccess,
         runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError> {
-        with_memory(vm, |stage2| hold(stage2, range, runs))
-            .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
+        with_memory(vm, |stage2| {
+            hold(stage2, range, runs)?;
+            if owner == OwnerAccess::Lost {
+                stage2.lose(ipas(range));
+            }
+            Ok(())
+        })
+        .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
     }
 
     #[inline(always)] // for every range that is shared
@@ -72,9 +81,14 @@ impl Pages for Platform {
         share: ShareId,
         vm: PartitionId,
         range: IpaRange,
-        _: Access,
+        access: Access,
+        owner: OwnerAccess,
         runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError> {
+        // Those that a guest loses its access to are released one by one.
+        if owner == OwnerAccess::Lost {
+            return self.hold(vm, range, access, owner, runs);
+        }
         with_memory(vm, |stage2| hold_for(stage2, share, range, runs))
             .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
     }
@@ -100,9 +114,45 @@ impl Pages for Platform {
         }
         let id = VmId::of_partition(vm).expect("the mediator knows no other VMs");
         vms::with_stage2(id, |stage2| {
+            let mut is_back = false;
             for run in stage2.runs(range.base(), range.bytes()) {
-                frames::release(run.expect("held pages stay where they are"));
+                is_back = frames::release_to_owner(run.expect("held pages stay where they are"));
             }
+            if is_back && stage2.is_lost(range.base()) {
+                stage2.regain(ipas(range));
+            }
+        })
+        .expect("its pages keep what is left of a VM");
+    }
+
+    /// All memory of guests can be written.
+    fn owner_writes(&mut self, _: PartitionId, _: IpaRange) -> bool {
+        true
+    }
+
+    fn zero(&mut self, vm: PartitionId, range: IpaRange) {
+        let id = VmId::of_partition(vm).expect("the mediator knows no other VMs");
+        vms::with_stage2(id, |stage2| {
+            for run in stage2.runs(range.base(), range.bytes()) {
+                let run = run.expect("held pages stay where they are");
+                guest_memory::clear(run);
+                guest_memory::publish(run);
+            }
+        })
+        .expect("its pages keep what is left of a VM");
+    }
+
+    fn donated(&mut self, vm: PartitionId, range: IpaRange) {
+        let donate = |run| FRAMES.lock().donate(run);
+        if quarantine::take(vm, range, donate) {
+            return;
+        }
+        let id = VmId::of_partition(vm).expect("the mediator knows no other VMs");
+        vms::with_stage2(id, |stage2| {
+            for run in stage2.runs(range.base(), range.bytes()) {
+                donate(run.expect("held pages stay where they are"));
+            }
+            stage2.forget_lost(ipas(range));
         })
         .expect("its pages keep what is left of a VM");
     }
@@ -116,6 +166,11 @@ impl Pages for Platform {
         })
         .expect("its pages keep what is left of a VM");
     }
+}
+
+/// Addresses of a range.
+fn ipas(range: IpaRange) -> Range<u64> {
+    range.base()..range.base() + range.bytes()
 }
 
 /// Holds all of `range` or nothing.

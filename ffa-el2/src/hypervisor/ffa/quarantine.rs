@@ -52,11 +52,16 @@ pub fn release(vm: PartitionId, range: IpaRange) -> bool {
 
 #[cold]
 fn release_listed(vm: PartitionId, range: IpaRange) -> bool {
+    take(vm, range, frames::release)
+}
+
+/// Takes all of `range` off the list and passes it on. Whether it was there.
+pub fn take(vm: PartitionId, range: IpaRange, pass_on: impl Fn(Run)) -> bool {
     let is_wanted = |entry: &mut Entry| entry.vm == vm && entry.range == range;
     let mut found = false;
     for slot in LIST.lock().iter_mut() {
         if let Some(entry) = slot.take_if(is_wanted) {
-            frames::release(entry.run);
+            pass_on(entry.run);
             found = true;
         }
     }

@@ -92,13 +92,28 @@ impl Driver {
         self.describe_ranges(sp, pages.into_iter().map(page))
     }
 
+    /// Writes a descriptor of `pages`, to be lent, into TX. Returns its length.
+    pub fn describe_lend(&self, sp: PartitionId, pages: impl IntoIterator<Item = u64>) -> u32 {
+        let page = |address| IpaRange::new(address, 1).expect("it is a page");
+        self.describe_as(MemoryAttributes::UNSPECIFIED, sp, pages.into_iter().map(page))
+    }
+
     /// Writes a descriptor of `ranges` into TX. Returns its length.
     pub fn describe_ranges(&self, sp: PartitionId, ranges: impl IntoIterator<Item = IpaRange>) -> u32 {
+        self.describe_as(MemoryAttributes::NORMAL_WRITE_BACK_INNER, sp, ranges)
+    }
+
+    fn describe_as(
+        &self,
+        attributes: MemoryAttributes,
+        sp: PartitionId,
+        ranges: impl IntoIterator<Item = IpaRange>,
+    ) -> u32 {
         let mut bytes = [0; DESCRIPTOR];
         let header = SendHeader {
             version: Self::VERSION,
             sender: self.id,
-            attributes: MemoryAttributes::NORMAL_WRITE_BACK_INNER,
+            attributes,
             flags: SendFlags::NONE,
             tag: 0,
         };

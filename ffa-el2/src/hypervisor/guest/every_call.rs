@@ -33,6 +33,14 @@ const PROGRAM: &[GuestOp] = &[
     GuestOp::Reclaim(0),
     GuestOp::ShareInFragments(Pages::block(2, 3).with_gaps(), LAZY),
     GuestOp::Reclaim(1),
+    GuestOp::IfServed(
+        FunctionId::smc32(Function::MemLend),
+        &[GuestOp::Lend(Pages::block(2, 2), LAZY), GuestOp::Reclaim(2)],
+    ),
+    GuestOp::IfServed(
+        FunctionId::smc32(Function::MemDonate),
+        &[GuestOp::Donate(Pages::block(2, 2), LAZY), GuestOp::Reclaim(3)],
+    ),
     GuestOp::Bind(QUIET, IDS),
     GuestOp::Ask(QUIET, Control::Notify { vm: EVERY_CALLS_VM, id: 7, vcpu: None, after_ms: 0 }),
     GuestOp::Interrupted,
@@ -122,6 +130,10 @@ impl GuestCpu for Recorder {
 
     fn write(&mut self, address: u64, value: u64) {
         Cpu.write(address, value);
+    }
+
+    fn is_aborted(&mut self, address: u64, value: Option<u64>) -> bool {
+        Cpu.is_aborted(address, value)
     }
 
     fn sleep(&mut self, span: Span) {

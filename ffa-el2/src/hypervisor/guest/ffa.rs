@@ -11,7 +11,7 @@ use smccc::psci::PSCI_SYSTEM_OFF;
 use super::conduit::{self, AllRegisters, Conduit, HVC, SMC};
 use super::driver::{self, Driver, PAGE, RX, TX};
 use super::programs::{FAILED, PASSED};
-use super::{console, layout, memory};
+use super::{aborts, console, interrupts, layout, memory};
 use crate::frames::POOL;
 use crate::hypercall::GIVE_BACK;
 
@@ -143,16 +143,49 @@ fn see_mark_and_take_back(driver: &Driver, handle: Handle, page: u64) -> Result<
 }
 
 pub fn lend() -> u64 {
-    status(start().and_then(|driver| {
-        let [page, _] = PAGES;
-        memory::write(page, 0x11);
-        let length = driver.describe(QUIET, [page]);
-        for function in [Function::MemLend, Function::MemDonate] {
-            let lent = driver.share_as(FunctionId::smc32(function).w0().into(), length);
-            refused(lent.err().unwrap_or(Answer::MsgWait), Status::NotSupported, "FFA_MEM_LEND or DONATE")?;
+    interrupts::start();
+    status(
+        start().and_then(|driver| PAGES.into_iter().try_for_each(|page| lend_and_take_back(&driver, page))),
+    )
+}
+
+/// What is lent cannot be loaded, stored, lent again or given back; nobody's memory changes; and then it is the guest's again.
+fn lend_and_take_back(driver: &Driver, page: u64) -> Result<(), Wrong> {
+    const WORD: u64 = 0x1111_2222_3333_4444;
+    let neighbour = page + PAGE;
+    memory::write(page, WORD);
+    memory::write(neighbour, WORD);
+    let length = driver.describe_lend(QUIET, [page]);
+    let lent = driver.share_as(FunctionId::smc32(Function::MemLend).w0().into(), length);
+    let handle = match lent {
+        // Not every secure world has it: then the page stays as it is.
+        Err(Answer::Error(status)) if status == Status::NotSupported.into() => {
+            return expect(memory::read(page) == WORD, format_args!("the page at {page:#x} changed"));
         }
-        expect(memory::read(page) == 0x11, format_args!("the page at {page:#x} changed"))
-    }))
+        lent => granted(lent)?,
+    };
+    let last = page + PAGE - 8;
+    let loads = aborts::are_caused_by(|| _ = memory::read(page));
+    let stores = aborts::are_caused_by(|| memory::write(last, 1));
+    expect(loads && stores, format_args!("the page at {page:#x} was lent, and could be used"))?;
+    expect(memory::read(neighbour) == WORD, format_args!("the page behind {page:#x} changed"))?;
+    driver.request(QUIET, [0; 5]);
+    let again = aborts::are_caused_by(|| memory::write(page, 1));
+    expect(again, format_args!("the page at {page:#x} came back by itself"))?;
+    expect(conduit::hvc(GIVE_BACK, &[page]) != 0, format_args!("a lent page was given back"))?;
+
+    driver.describe_lend(QUIET, [page]);
+    let twice = driver.share_as(FunctionId::smc32(Function::MemLend).w0().into(), length);
+    refused(twice.err().unwrap_or(Answer::MsgWait), Status::Denied, "FFA_MEM_LEND of what is lent")?;
+    driver.request(QUIET, Control::Relinquish(handle).payload());
+    let answer = driver.reclaim(handle);
+    expect(matches!(answer, Answer::Success(_)), format_args!("FFA_MEM_RECLAIM: {answer:?}"))?;
+    expect(
+        memory::read(page) == WORD && memory::read(last) == 0,
+        format_args!("the page at {page:#x} came back with {:#x}", memory::read(page)),
+    )?;
+    let aborted = aborts::are_caused_by(|| memory::write(last, !last));
+    expect(!aborted && memory::read(last) == !last, format_args!("the page at {page:#x} cannot be written"))
 }
 
 pub fn foreign() -> u64 {

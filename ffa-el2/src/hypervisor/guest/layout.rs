@@ -16,6 +16,9 @@ pub const STACK_BOTTOM: u64 = STACK_TOP - 0x2_0000;
 /// How often the guest took which interrupt: a word for each SGI and PPI, below the stack.
 pub const INTERRUPTS: Range<u64> = STACK_BOTTOM - 32 * 8..STACK_BOTTOM;
 
+/// How many aborts the guest took: one word, below that.
+pub const ABORTS: u64 = INTERRUPTS.start - 8;
+
 /// The second block, for whatever a program wants.
 pub const DATA: Range<u64> = STACK_TOP..BLOCKS.end;
 

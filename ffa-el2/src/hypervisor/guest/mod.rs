@@ -3,6 +3,7 @@
 //! A guest runs functions of this image at EL1, from a copy at the address that they are linked for, with its stage 1 off.
 //! Only code and constants are copied: guest code owns no statics, and calls nothing that does.
 
+mod aborts;
 mod bench;
 mod conduit;
 mod console;
@@ -23,6 +24,7 @@ mod task;
 
 use core::panic::PanicInfo;
 
+pub use aborts::take as take_abort;
 pub use every_call::EVERY_CALLS_VM;
 pub use interrupts::take as take_interrupts;
 pub use notifications::SIGNALLED;

@@ -7,7 +7,7 @@ use ffa_teardown::Span;
 use ffa_test_utils::scenario::{GuestCpu, Instruction, Layout, Scenario, run_guest};
 
 use super::conduit::{self, AllRegisters, HVC, SMC};
-use super::{console, interrupts, layout, memory};
+use super::{aborts, console, interrupts, layout, memory};
 use crate::hypercall::{SLEEP, YIELD};
 
 /// Where programs find their memory.
@@ -61,6 +61,13 @@ impl GuestCpu for Cpu {
 
     fn write(&mut self, address: u64, value: u64) {
         memory::write(address, value);
+    }
+
+    fn is_aborted(&mut self, address: u64, value: Option<u64>) -> bool {
+        aborts::are_caused_by(|| match value {
+            Some(value) => memory::write(address, value),
+            None => _ = memory::read(address),
+        })
     }
 
     fn sleep(&mut self, span: Span) {

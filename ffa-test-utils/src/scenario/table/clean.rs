@@ -40,7 +40,7 @@ pub const SCENARIO: Scenario = Scenario {
         Step::Gone(5, AT_ONCE),
         Step::Silent,
     ],
-    expected: Expected { shares: 9, reclaimed: 9, quarantined: 0, pages_held: 0, zombies: 0 },
+    expected: Expected { shares: 9, reclaimed: 9, gone: 0, quarantined: 0, pages_held: 0, zombies: 0 },
 };
 
 const FIRST: &[GuestOp] = &[
@@ -48,7 +48,7 @@ const FIRST: &[GuestOp] = &[
     GuestOp::Version(Version::V1_1, Version::V1_1),
     GuestOp::IdGet,
     GuestOp::Features(FunctionId::smc64(Function::MemShare), true),
-    GuestOp::Features(FunctionId::smc64(Function::MemLend), false),
+    GuestOp::Features(FunctionId::smc32(Function::MemRelinquish), false),
     GuestOp::Features(FunctionId::smc32(Function::NotificationBitmapCreate), false),
     GuestOp::Map,
     GuestOp::List,

@@ -37,7 +37,7 @@ pub const SCENARIO: Scenario = Scenario {
         Step::Gone(5, AT_ONCE),
         Step::Silent,
     ],
-    expected: Expected { shares: 12, reclaimed: 12, quarantined: 0, pages_held: 0, zombies: 0 },
+    expected: Expected { shares: 12, reclaimed: 12, gone: 0, quarantined: 0, pages_held: 0, zombies: 0 },
 };
 
 const SHARES: [GuestOp; 4] = four_shares(SP1, SP2);

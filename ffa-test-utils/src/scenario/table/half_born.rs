@@ -42,7 +42,7 @@ pub const SCENARIO: Scenario = Scenario {
         Step::Destroy(&[4]),
         Step::Gone(4, AT_ONCE),
     ],
-    expected: Expected { shares: 6, reclaimed: 6, quarantined: 0, pages_held: 0, zombies: 0 },
+    expected: Expected { shares: 6, reclaimed: 6, gone: 0, quarantined: 0, pages_held: 0, zombies: 0 },
 };
 
 const SHARES: [GuestOp; 4] = four_shares(SP1, SP3);

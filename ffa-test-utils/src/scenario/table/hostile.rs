@@ -46,7 +46,7 @@ pub const SCENARIO: Scenario = Scenario {
         Step::Gone(4, AT_ONCE),
         Step::Gone(5, AT_ONCE),
     ],
-    expected: Expected { shares: 7, reclaimed: 7, quarantined: 0, pages_held: 0, zombies: 0 },
+    expected: Expected { shares: 7, reclaimed: 7, gone: 0, quarantined: 0, pages_held: 0, zombies: 0 },
 };
 
 const SHARES: [GuestOp; 4] = four_shares(SP1, SP1);

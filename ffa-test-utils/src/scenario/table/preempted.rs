@@ -40,7 +40,7 @@ pub const SCENARIO: Scenario = Scenario {
         Step::Destroy(&[3]),
         Step::Gone(3, WITHIN),
     ],
-    expected: Expected { shares: 12, reclaimed: 12, quarantined: 0, pages_held: 0, zombies: 0 },
+    expected: Expected { shares: 12, reclaimed: 12, gone: 0, quarantined: 0, pages_held: 0, zombies: 0 },
 };
 
 const SHARES: [GuestOp; 4] = four_shares(SP1, SP2);

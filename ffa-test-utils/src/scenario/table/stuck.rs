@@ -34,7 +34,7 @@ pub const SCENARIO: Scenario = Scenario {
         Step::CreateRefused(4),
         Step::Quarantined(0),
     ],
-    expected: Expected { shares: 12, reclaimed: 11, quarantined: 0, pages_held: 5, zombies: 1 },
+    expected: Expected { shares: 12, reclaimed: 11, gone: 0, quarantined: 0, pages_held: 5, zombies: 1 },
 };
 
 const SHARES: [GuestOp; 4] = four_shares(SP1, SP2);

@@ -60,7 +60,7 @@ pub const SCENARIO: Scenario = Scenario {
         Step::Gone(8, AT_ONCE),
         Step::Silent,
     ],
-    expected: Expected { shares: 5, reclaimed: 5, quarantined: 0, pages_held: 0, zombies: 0 },
+    expected: Expected { shares: 5, reclaimed: 5, gone: 0, quarantined: 0, pages_held: 0, zombies: 0 },
 };
 
 const NOTIFIES: Properties = Properties::RECEIVES_NOTIFICATIONS;
