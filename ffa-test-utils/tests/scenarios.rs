@@ -23,7 +23,10 @@ fn every_scenario_ends_as_it_must() {
 #[test]
 fn every_scenario_ends_so_over_every_secure_world() {
     for scenario in Scenario::ALL {
-        for preset in Preset::ALL {
+        // Only these have FFA_MEM_LEND and FFA_MEM_DONATE, as far as FFA_FEATURES says.
+        let has_all =
+            |preset: &Preset| scenario.name != "lend" || matches!(preset, Preset::Strict | Preset::Hafnium);
+        for preset in Preset::ALL.into_iter().filter(has_all) {
             let mut lines = Vec::new();
             let change = |machine: &mut Machine| machine.secure = preset.config();
             let outcome =

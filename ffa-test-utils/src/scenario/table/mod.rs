@@ -4,6 +4,7 @@ mod clean;
 mod dma;
 mod half_born;
 mod hostile;
+mod lend;
 mod lost;
 mod preempted;
 mod stuck;
@@ -23,6 +24,7 @@ pub const ALL: &[Scenario] = &[
     preempted::SCENARIO,
     half_born::SCENARIO,
     hostile::SCENARIO,
+    lend::SCENARIO,
     talk::SCENARIO,
 ];
 
