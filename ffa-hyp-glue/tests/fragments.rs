@@ -2,22 +2,18 @@
 
 mod common;
 
+use common::sends::*;
 use common::*;
 use ffa_abi::{Answer, Handle, Regs, Status, Version};
 use ffa_hyp_glue::{Creation, DraftSlot, Settings};
 use ffa_mem::TrackedRange;
 use ffa_teardown::DutySlot;
 use ffa_test_utils::hypervisor::{Machine, Region};
-use ffa_test_utils::spmc::{Config, Limits, Preset, Script, SpConfig};
+use ffa_test_utils::spmc::{Config, Limits};
 
 const INVALID: Status = Status::InvalidParameters;
 const MEM_FRAG_TX: u64 = 0x8400_007b;
 const FEATURES: u64 = 0x8400_0064;
-
-/// Two partitions that make nothing of what they are given.
-fn lazy_sps() -> Vec<SpConfig> {
-    vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::LAZY)]
-}
 
 /// One page of every other, and so no two that touch.
 fn scattered(count: u64) -> Vec<(u64, u32)> {
@@ -40,14 +36,23 @@ fn asked(regs: &Regs) -> Option<(Handle, usize)> {
 impl World {
     /// FFA_MEM_SHARE of the first `len` bytes of a descriptor.
     fn begin(&mut self, bytes: &[u8], len: usize) -> Regs {
+        self.begin_as(SHARE, bytes, len)
+    }
+
+    fn begin_as(&mut self, send: Send, bytes: &[u8], len: usize) -> Regs {
         self.write_tx(VM1, &bytes[..len]);
-        self.call(VM1, [MEM_SHARE, bytes.len() as u64, len as u64])
+        self.call(VM1, [send.w0, bytes.len() as u64, len as u64])
     }
 
     /// The same, which must work.
     #[track_caller]
     fn begun(&mut self, bytes: &[u8], len: usize) -> Handle {
-        let answer = self.begin(bytes, len);
+        self.begun_as(SHARE, bytes, len)
+    }
+
+    #[track_caller]
+    fn begun_as(&mut self, send: Send, bytes: &[u8], len: usize) -> Handle {
+        let answer = self.begin_as(send, bytes, len);
         let (handle, offset) = asked(&answer).unwrap_or_else(|| panic!("{}: {answer:x?}", self.preset));
         assert_eq!(offset, len);
         handle
@@ -92,7 +97,7 @@ impl World {
 
     /// The VM dies, and all comes back.
     #[track_caller]
-    fn end(mut self) {
+    fn end(&mut self) {
         self.destroy(VM1);
         assert!(self.hypervisor.settle(LONG), "{}", self.preset);
         self.check_all_gone();
@@ -206,38 +211,39 @@ fn ranges_that_are_bad_are_found_when_they_come_or_with_the_last() {
         ("a device", row(DEVICE, 1, 0), Status::Denied),
         ("read only", row(READ_ONLY, 1, 0), Status::Denied),
     ];
-    for preset in Preset::ALL {
-        for (name, bad, status) in &rows {
-            for at in [3, 7] {
-                let mut world = World::with(machine(preset, lazy_sps()));
+    for (name, bad, status) in &rows {
+        for at in [3, 7] {
+            each_send(|world, send| {
                 let other = world.share(VM1, SP2, &[(PAGES + 60 * PAGE, 1)]);
-                let mut bytes = descriptor(Version::V1_1, VM1, SP1, &scattered(8));
+                let mut bytes = send.bytes(&scattered(8));
                 let head = head_len(&bytes, 8);
                 bytes[head + 16 * at..head + 16 * (at + 1)].copy_from_slice(bad);
-                let handle = world.begun(&bytes, head + 32);
+                let handle = world.begun_as(send, &bytes, head + 32);
                 // Two by two; the last answer is that of the fragment which shows it.
                 let mut answers = (2..8).step_by(2).map(|n| {
                     let part = bytes[head + 16 * n..head + 16 * (n + 2)].to_vec();
                     world.frag(handle, &part)
                 });
                 let refused = answers.find(|answer| asked(answer).is_none()).expect("refused");
-                assert_eq!(refused, Regs::error(*status), "{preset:?}: {name}");
+                assert_eq!(refused, Regs::error(*status), "{}: {send:?}: {name}", world.preset);
                 assert_eq!(world.frag_len(handle, 16), Regs::error(INVALID), "{name}");
+                assert_eq!(world.hypervisor.store(VM1, PAGES, &[1; 8]), Ok(()), "{name}");
                 assert_eq!(world.reclaim(VM1, other), Regs::success(0, 0));
                 world.nothing_is_left();
                 world.end();
-            }
+            });
         }
-        // Too few pages in all, which only the last fragment shows.
-        let mut world = World::with(machine(preset, lazy_sps()));
-        let mut bytes = descriptor(Version::V1_1, VM1, SP1, &scattered(8));
+    }
+    // Too few pages in all, which only the last fragment shows.
+    each_send(|world, send| {
+        let mut bytes = send.bytes(&scattered(8));
         let head = head_len(&bytes, 8);
         bytes[head - 16] += 1;
-        let handle = world.begun(&bytes, head);
+        let handle = world.begun_as(send, &bytes, head);
         assert_eq!(world.frag(handle, &bytes[head..]), Regs::error(INVALID));
         world.nothing_is_left();
         world.end();
-    }
+    });
 }
 
 #[test]

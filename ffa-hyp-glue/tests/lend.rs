@@ -3,104 +3,20 @@
 
 mod common;
 
+use common::sends::*;
 use common::*;
 use ffa_abi::{Answer, FirmwareStatus, Function, Handle, PartitionId, Regs, Status, Version};
 use ffa_hyp_glue::{Event, EventKind};
-use ffa_mem::{
-    IpaRange, MemoryAttributes, Permissions, Receiver, SendBuilder, SendDescriptor, SendFlags, SendHeader,
-    SendRules,
-};
+use ffa_mem::{MemoryAttributes, Permissions, Receiver, SendDescriptor, SendFlags, SendHeader, SendRules};
 use ffa_teardown::{Disposal, Policy};
 use ffa_test_utils::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
 use ffa_test_utils::hypervisor::{Machine, Moment};
 use ffa_test_utils::spmc::{Control, Preset, Script, SpConfig};
 
-const MEM_DONATE: u64 = 0x8400_0071;
-const MEM_LEND: u64 = 0x8400_0072;
 const MEM_FRAG_TX: u64 = 0x8400_007b;
 const INVALID: Status = Status::InvalidParameters;
 const DENIED: Status = Status::Denied;
 const WORD: [u8; 8] = *b"a guest'";
-
-/// A call, and what its descriptor has that those of others have not.
-#[derive(Clone, Copy, Debug)]
-struct Send {
-    w0: u64,
-    permissions: Permissions,
-    served_by: &'static [Preset],
-}
-
-/// By what FFA_FEATURES of each preset says.
-const LEND: Send = Send {
-    w0: MEM_LEND,
-    permissions: Permissions::READ_WRITE,
-    served_by: &[Preset::Strict, Preset::Hafnium, Preset::TfaEl3],
-};
-const DONATE: Send = Send {
-    w0: MEM_DONATE,
-    permissions: Permissions { data: ffa_mem::DataAccess::Unspecified, ..Permissions::READ_WRITE },
-    served_by: &[Preset::Strict, Preset::Hafnium],
-};
-
-impl Send {
-    fn describe(&self, with: &[PartitionId], ranges: &[(u64, u32)], flags: SendFlags) -> Vec<u8> {
-        let receivers = with.iter().map(|&id| Receiver { id, permissions: self.permissions, impdef: [0; 2] });
-        let attributes = match with.len() {
-            1 => MemoryAttributes::UNSPECIFIED,
-            _ => MemoryAttributes::NORMAL_WRITE_BACK_INNER,
-        };
-        describe(attributes, flags, receivers.collect(), ranges)
-    }
-
-    fn bytes(&self, ranges: &[(u64, u32)]) -> Vec<u8> {
-        self.describe(&[SP1], ranges, SendFlags::NONE)
-    }
-
-    fn make(&self, world: &mut World, vm: PartitionId, bytes: &[u8]) -> Regs {
-        world.write_tx(vm, bytes);
-        world.call(vm, [self.w0, bytes.len() as u64, bytes.len() as u64])
-    }
-
-    fn send(&self, world: &mut World, ranges: &[(u64, u32)]) -> Handle {
-        let answer = self.make(world, VM1, &self.bytes(ranges));
-        handle_of(&answer).unwrap_or_else(|| panic!("{}: {self:x?}: {answer:x?}", world.preset))
-    }
-
-    fn function(&self) -> Function {
-        if self.w0 == MEM_LEND { Function::MemLend } else { Function::MemDonate }
-    }
-}
-
-fn describe(
-    attributes: MemoryAttributes,
-    flags: SendFlags,
-    receivers: Vec<Receiver>,
-    ranges: &[(u64, u32)],
-) -> Vec<u8> {
-    let header = SendHeader { version: Version::V1_1, sender: VM1, attributes, flags, tag: 0x1122 };
-    let mut bytes = vec![0; 4096];
-    let mut builder = SendBuilder::new(&mut bytes, &header, receivers).expect("room");
-    for &(base, pages) in ranges {
-        builder.push(IpaRange::new(base, pages).expect("a range")).expect("room");
-    }
-    let len = builder.finish().expect("complete");
-    bytes.truncate(len);
-    bytes
-}
-
-/// With SPs that retrieve nothing by themselves.
-fn lazy(preset: Preset) -> World {
-    let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::LAZY)];
-    World::with(machine(preset, sps))
-}
-
-fn each(kinds: &[Send], work: impl Fn(&mut World, Send)) {
-    for send in kinds {
-        for &preset in send.served_by {
-            work(&mut lazy(preset), *send);
-        }
-    }
-}
 
 fn has_access(world: &mut World, page: u64) -> bool {
     let (loads, stores) =
@@ -182,85 +98,6 @@ fn r06_what_is_in_use_stays_lent() {
     });
 }
 
-#[test]
-fn e30_what_is_lent_is_neither_sent_again_nor_a_buffer() {
-    each(&[LEND, DONATE], |world, send| {
-        send.send(world, &[(PAGES + 4 * PAGE, 4)]);
-        let page = |number: u64| PAGES + number * PAGE;
-        for again in [LEND, DONATE] {
-            for ranges in [vec![(page(4), 4)], vec![(page(7), 2)], vec![(page(20), 1), (page(5), 1)]] {
-                let smcs = world.hypervisor.smcs();
-                let refusal = if again.served_by.iter().any(|preset| preset.name() == world.preset) {
-                    DENIED
-                } else {
-                    Status::NotSupported
-                };
-                let answer = again.make(world, VM1, &again.bytes(&ranges));
-                assert_eq!(answer, Regs::error(refusal), "{ranges:x?}");
-                assert_eq!(world.hypervisor.smcs(), smcs);
-            }
-        }
-        let shared = world.send(VM1, &descriptor(Version::V1_1, VM1, SP2, &[(page(6), 1)]));
-        assert_eq!(shared, Regs::error(DENIED));
-        assert_eq!(world.call(VM1, [0x8400_0067]), Regs::success(0, 0));
-        world.refused("X03", VM1, [0xc400_0066, TX, page(4), 1], INVALID);
-        assert!(!has_access(world, page(4)) && has_access(world, page(3)));
-        world.check();
-    });
-}
-
-#[test]
-fn d_and_e_what_must_be_refused_is_refused_and_takes_nothing() {
-    const COMPOSITE: usize = 64;
-    each(&[LEND, DONATE], |world, send| {
-        let good = send.bytes(&[(PAGES, 1), (PAGES + 2 * PAGE, 2)]);
-        let one = |at: usize, byte: u8| broken(&good, &[(at, &[byte])]);
-        let both = send.describe(&[SP1, SP2], &[(PAGES, 1)], SendFlags::NONE);
-        let donation = send.w0 == MEM_DONATE;
-        let wrong_access = if donation { 2 } else { 0 };
-        let mut rows = vec![
-            ("D13", one(0, 2), DENIED),
-            ("D15", one(2, 0x40), INVALID),
-            ("D16", one(2, 0x30), INVALID),
-            ("D18 a type for one receiver", one(2, 0x2f), INVALID),
-            ("D21 time slice", one(4, 2), INVALID),
-            ("D22", one(4, 4), INVALID),
-            ("D23", one(8, 1), INVALID),
-            ("D24", one(15, 0x80), INVALID),
-            ("E01", broken(&good, &[(48, &[1, 0])]), INVALID),
-            ("E02", broken(&good, &[(48, &[0x55, 0x80])]), INVALID),
-            ("E04 another guest", broken(&good, &[(48, &[2, 0])]), INVALID),
-            ("E06", one(50, 3), INVALID),
-            ("E07 E08", one(50, wrong_access), INVALID),
-            ("E09", one(50, 6), INVALID),
-            ("E18", one(COMPOSITE + 4, 0), INVALID),
-            ("E20", one(COMPOSITE, 9), INVALID),
-            ("E29", send.bytes(&[(PAGES, 1), (0x6000_0000, 1)]), DENIED),
-            ("E31", send.bytes(&[(PAGES, 1), (RX, 1)]), DENIED),
-            ("E32", send.bytes(&[(PAGES, 1), (DEVICE, 1)]), DENIED),
-            ("E33 read only, for writing", send.bytes(&[(PAGES, 1), (READ_ONLY, 1)]), DENIED),
-            ("E34", send.bytes(&[(LOOSE, 1), (HYPERVISORS, 1)]), DENIED),
-            ("E34", send.bytes(&[(LOOSE, 1), (FOREIGN, 1)]), DENIED),
-            ("E26", broken(&good, &[(96, &[0, 0x20])]), INVALID),
-        ];
-        if donation {
-            rows.push(("two receivers of a donation", both, INVALID));
-        } else {
-            let untyped = broken(&both, &[(2, &[0])]);
-            rows.push(("D19 two borrowers without a type", untyped, INVALID));
-        }
-        for (name, bytes, status) in rows {
-            let smcs = world.hypervisor.smcs();
-            let answer = send.make(world, VM1, &bytes);
-            assert_eq!(answer, Regs::error(status), "{}: {name}", world.preset);
-            assert_eq!(world.hypervisor.smcs(), smcs, "{name} reached the secure world");
-            assert_eq!(world.hypervisor.report(VM1).expect("it lives").shares, 0, "{name}");
-            assert!(has_access(world, PAGES) && has_access(world, LOOSE), "{name}");
-        }
-        world.check();
-    });
-}
-
 /// What the secure world finds is what the guest wrote, but for addresses and flags.
 #[test]
 fn m5_m6_attributes_permissions_tag_and_values_are_passed_on() {
@@ -280,11 +117,8 @@ fn m5_m6_attributes_permissions_tag_and_values_are_passed_on() {
                 flags: SendFlags::ZERO,
                 tag: 0x1122_3344_5566_7788,
             };
-            let mut bytes = vec![0; 4096];
-            let mut builder = SendBuilder::new(&mut bytes, &header, receivers.clone()).expect("room");
-            builder.push(IpaRange::new(PAGES, 1).expect("a range")).expect("room");
-            let len = builder.finish().expect("complete");
-            let answer = LEND.make(&mut world, VM1, &bytes[..len]);
+            let bytes = describe(&header, receivers.clone(), &[(PAGES, 1)]);
+            let answer = LEND.make(&mut world, VM1, &bytes);
             let sent = world.hypervisor.read_physical(world.hypervisor.spmc_buffers().0, 4096);
             let version = world.hypervisor.mediator().spmc().version();
             let forwarded =
@@ -517,7 +351,7 @@ fn a_donation_is_not_asked_for_while_another_cpu_sends() {
 #[test]
 fn every_fault_of_a_send() {
     for send in [LEND, DONATE] {
-        let call = CallKind::function(send.function());
+        let call = CallKind::function(send.function);
         for &preset in send.served_by {
             let statuses = Status::ALL.iter().map(|&status| FirmwareStatus::from(status));
             let refusals =
@@ -558,7 +392,7 @@ fn every_fault_of_a_reclaim() {
                 assert!(status_of(&world.reclaim(VM1, handle)).is_some(), "{status}");
                 assert!(!has_access(&mut world, PAGES), "{}: {status}", preset.name());
                 let too_late = [DENIED, INVALID].map(FirmwareStatus::Known).contains(&status);
-                let gone = send.w0 == MEM_DONATE && too_late;
+                let gone = send.function == Function::MemDonate && too_late;
                 assert_eq!(
                     world.hypervisor.report(VM1).expect("it lives").shares,
                     u32::from(!gone),
@@ -593,7 +427,7 @@ fn every_fault_of_teardown() {
                 world.destroy(VM1);
                 world.hypervisor.advance(LONG);
                 let too_late = [DENIED, INVALID].map(FirmwareStatus::Known).contains(&status);
-                let gone = send.w0 == MEM_DONATE && too_late;
+                let gone = send.function == Function::MemDonate && too_late;
                 assert_eq!(world.hypervisor.report(VM1).is_none(), gone, "{send:x?}: {status}");
                 assert_eq!(world.hypervisor.orphans(None), if gone { 0 } else { 2 }, "{status}");
                 world.check();

@@ -5,6 +5,7 @@ mod common;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use common::sends::each_send;
 use common::*;
 use ffa_abi::{Function, FunctionId, Handle, PartitionId, Regs, Status, Version};
 use ffa_hyp_glue::{Caller, Creation, EventKind, GuestInterrupts, Scratch, Settings};
@@ -247,22 +248,23 @@ fn h33_a_slow_share_of_one_vm_does_not_hold_up_another() {
 
 #[test]
 fn d36_each_byte_of_a_descriptor_is_read_once_and_what_comes_after_does_not_matter() {
-    every_preset(|preset| {
-        let mut world = World::new(preset);
-        let good = descriptor(Version::V1_1, VM1, SP1, &[(PAGES, 1), (PAGES + 4 * PAGE, 2)]);
+    each_send(|world, send| {
+        let ranges = [(PAGES, 1), (PAGES + 4 * PAGE, 2)];
+        let good = send.bytes(&ranges);
         let hypervisor_tx = world.hypervisor.spmc_buffers().0;
-        let mut plain = World::new(preset);
-        plain.send(VM1, &good);
-        let expected = plain.hypervisor.read_physical(hypervisor_tx, good.len());
+        // Undisturbed.
+        let handle = send.send(world, &ranges);
+        let expected = world.hypervisor.read_physical(hypervisor_tx, good.len());
+        assert_eq!(world.reclaim(VM1, handle), Regs::success(0, 0));
 
         let scribble = world.hypervisor.scribbler();
         let done = once(
-            &mut world,
+            world,
             |moment| matches!(moment, Moment::Read(_)),
             move |_, _| scribble(VM1, TX, &[0xff; 256]),
         );
         let _ = world.hypervisor.take_copies();
-        let answer = world.send(VM1, &good);
+        let answer = send.make(world, VM1, &good);
         assert!(done.get() && handle_of(&answer).is_some());
         let copies = world.hypervisor.take_copies();
         for (n, copy) in copies.iter().enumerate() {

@@ -2,9 +2,11 @@
 
 mod common;
 
+use common::sends::*;
 use common::*;
-use ffa_abi::{PartitionId, Regs, Status, Version};
+use ffa_abi::{Function, PartitionId, Regs, Status, Version};
 use ffa_hyp_glue::Creation;
+use ffa_mem::SendFlags;
 use ffa_test_utils::spmc::{Preset, Script, SpConfig};
 
 const INVALID: Status = Status::InvalidParameters;
@@ -13,19 +15,19 @@ const DENIED: Status = Status::Denied;
 /// A row whose answer has to be one of these.
 struct Row(&'static str, Vec<u8>, Status);
 
-fn good(vm: PartitionId) -> Vec<u8> {
-    descriptor(Version::V1_1, vm, SP1, &[(PAGES, 1), (PAGES + 2 * PAGE, 2)])
-}
+/// Ranges of a good descriptor.
+const GOOD: [(u64, u32); 2] = [(PAGES, 1), (PAGES + 2 * PAGE, 2)];
 
 /// Offsets in the good descriptor of 1.1: header of 48 bytes, one access descriptor of 16, composite of 16.
 const ACCESS: usize = 48;
 const COMPOSITE: usize = 64;
 const RANGE: usize = 80;
 
-fn rows() -> Vec<Row> {
-    let good = good(VM1);
+fn rows(send: Send) -> Vec<Row> {
+    let good = send.bytes(&GOOD);
     let row = |name, patches: &[(usize, &[u8])], status| Row(name, broken(&good, patches), status);
-    let with = |ranges: &[(u64, u32)]| descriptor(Version::V1_1, VM1, SP1, ranges);
+    let with = |ranges: &[(u64, u32)]| send.bytes(ranges);
+    let data = good[ACCESS + 2];
     let mut rows = vec![
         // D: the header.
         Row("D01 shorter than a header", good[..32].to_vec(), INVALID),
@@ -43,11 +45,6 @@ fn rows() -> Vec<Row> {
         row("D16 reserved type", &[(2, &[0x3f])], INVALID),
         row("D16 reserved cacheability", &[(2, &[0x23])], INVALID),
         row("D16 reserved shareability", &[(2, &[0x2d])], INVALID),
-        row("D17 device memory", &[(2, &[0x13])], DENIED),
-        row("D17 not cacheable", &[(2, &[0x27])], DENIED),
-        row("D17 not shareable", &[(2, &[0x2c])], DENIED),
-        row("D17 outer shareable", &[(2, &[0x2e])], DENIED),
-        row("D20 zero with a share", &[(4, &[1])], INVALID),
         row("D21 time slice", &[(4, &[2])], INVALID),
         row("D23 a handle", &[(8, &[1])], INVALID),
         row("D24 a handle of the hypervisor's", &[(15, &[0x80])], INVALID),
@@ -66,10 +63,9 @@ fn rows() -> Vec<Row> {
         row("E04 another guest as receiver", &[(ACCESS, &[2, 0])], INVALID),
         row("E06 permissions 0xff", &[(ACCESS + 2, &[0xff])], INVALID),
         row("E06 reserved data access", &[(ACCESS + 2, &[3])], INVALID),
-        row("E07 no data access", &[(ACCESS + 2, &[0])], INVALID),
-        row("E09 not executable", &[(ACCESS + 2, &[6])], INVALID),
-        row("E09 executable", &[(ACCESS + 2, &[10])], INVALID),
-        row("E10 reserved permission bits", &[(ACCESS + 2, &[0x12])], INVALID),
+        row("E09 not executable", &[(ACCESS + 2, &[4 | data])], INVALID),
+        row("E09 executable", &[(ACCESS + 2, &[8 | data])], INVALID),
+        row("E10 reserved permission bits", &[(ACCESS + 2, &[0x10 | data])], INVALID),
         row("E11 flags of a receiver", &[(ACCESS + 3, &[1])], INVALID),
         row("E12 reserved bytes of a receiver", &[(ACCESS + 8, &[1])], INVALID),
         row("E15 composite at 0", &[(ACCESS + 4, &[0])], INVALID),
@@ -133,24 +129,51 @@ fn rows() -> Vec<Row> {
     for high in [0x28_u8, 0x2f] {
         rows.push(row("E23 unaligned", &[(RANGE + 1, &[high])], INVALID));
     }
+    rows.extend(match send.function {
+        Function::MemShare => vec![
+            row("D17 device memory", &[(2, &[0x13])], DENIED),
+            row("D17 not cacheable", &[(2, &[0x27])], DENIED),
+            row("D17 not shareable", &[(2, &[0x2c])], DENIED),
+            row("D17 outer shareable", &[(2, &[0x2e])], DENIED),
+            row("D20 zero with a share", &[(4, &[1])], INVALID),
+        ],
+        _ => vec![
+            row("D18 a type, with one receiver", &[(2, &[0x2f])], INVALID),
+            row("D18 a device, with one receiver", &[(2, &[0x13])], INVALID),
+        ],
+    });
+    let both = send.describe(&[SP1, SP2], &GOOD, SendFlags::NONE);
+    rows.extend(match send.function {
+        Function::MemDonate => vec![
+            row("E08 data access of a donation", &[(ACCESS + 2, &[1])], INVALID),
+            row("E08 data access of a donation", &[(ACCESS + 2, &[2])], INVALID),
+            Row("two receivers of a donation", both, INVALID),
+        ],
+        Function::MemLend => vec![
+            row("E07 no data access", &[(ACCESS + 2, &[0])], INVALID),
+            Row("D19 no type, with two receivers", broken(&both, &[(2, &[0])]), INVALID),
+        ],
+        _ => vec![row("E07 no data access", &[(ACCESS + 2, &[0])], INVALID)],
+    });
     rows
 }
 
 #[test]
 fn d_and_e_a_descriptor_with_one_thing_wrong() {
-    every_preset(|preset| {
-        let mut world = World::new(preset);
+    each_send(|world, send| {
         assert_eq!(world.hypervisor.create(VM2, &REGIONS), Ok(Creation::Live));
-        for Row(name, bytes, status) in rows() {
+        for Row(name, bytes, status) in rows(send) {
             let smcs = world.hypervisor.smcs();
-            let answer = world.send(VM1, &bytes);
-            assert_eq!(answer, Regs::error(status), "{}: {name}", preset.name());
+            let answer = send.make(world, VM1, &bytes);
+            assert_eq!(answer, Regs::error(status), "{}: {:?}: {name}", world.preset, send.function);
             assert_eq!(world.hypervisor.smcs(), smcs, "{name} reached the secure world");
             assert_eq!(world.hypervisor.report(VM1).unwrap().shares, 0, "{name}");
+            for page in [PAGES, PAGES + 2 * PAGE, LOOSE] {
+                assert_eq!(world.hypervisor.store(VM1, page, &[1; 8]), Ok(()), "{name} took pages");
+            }
         }
         // Nothing is left of all that: the good one still works.
-        let answer = world.send(VM1, &good(VM1));
-        assert!(handle_of(&answer).is_some(), "{answer:x?}");
+        send.send(world, &GOOD);
         world.destroy(VM1);
         world.destroy(VM2);
         assert!(world.hypervisor.settle(LONG));
@@ -160,28 +183,27 @@ fn d_and_e_a_descriptor_with_one_thing_wrong() {
 
 #[test]
 fn d_lengths_in_registers() {
-    every_preset(|preset| {
-        let mut world = World::new(preset);
-        let bytes = good(VM1);
+    each_send(|world, send| {
+        let bytes = send.bytes(&GOOD);
         world.write_tx(VM1, &bytes);
-        let len = bytes.len() as u64;
+        let (w0, len) = (send.w0, bytes.len() as u64);
         let rows = [
-            ("D01", [MEM_SHARE, 32, 32, 0, 0], INVALID),
-            ("D02 fragment beyond the total", [MEM_SHARE, len, len + 16, 0, 0], INVALID),
-            ("D03 H-1 longer than TX", [MEM_SHARE, 0x2000, 0x2000, 0, 0], INVALID),
-            ("D04 no bytes", [MEM_SHARE, len, 0, 0, 0], INVALID),
-            ("D04 no bytes at all", [MEM_SHARE, 0, 0, 0, 0], INVALID),
-            ("D05 no multiple of 16", [MEM_SHARE, len + 8, len + 8, 0, 0], INVALID),
-            ("D08 almost 4 GiB", [MEM_SHARE, 0xffff_fff0, 0xffff_fff0, 0, 0], INVALID),
-            ("D09 a buffer of its own", [MEM_SHARE, len, len, PAGES, 1], INVALID),
-            ("D09 pages only", [MEM_SHARE, len, len, 0, 1], INVALID),
-            ("D09 an address only", [MEM_SHARE, len, len, PAGES, 0], INVALID),
+            ("D01", [w0, 32, 32, 0, 0], INVALID),
+            ("D02 fragment beyond the total", [w0, len, len + 16, 0, 0], INVALID),
+            ("D03 H-1 longer than TX", [w0, 0x2000, 0x2000, 0, 0], INVALID),
+            ("D04 no bytes", [w0, len, 0, 0, 0], INVALID),
+            ("D04 no bytes at all", [w0, 0, 0, 0, 0], INVALID),
+            ("D05 no multiple of 16", [w0, len + 8, len + 8, 0, 0], INVALID),
+            ("D08 almost 4 GiB", [w0, 0xffff_fff0, 0xffff_fff0, 0, 0], INVALID),
+            ("D09 a buffer of its own", [w0, len, len, PAGES, 1], INVALID),
+            ("D09 pages only", [w0, len, len, 0, 1], INVALID),
+            ("D09 an address only", [w0, len, len, PAGES, 0], INVALID),
         ];
         for (name, head, status) in rows {
             world.refused(name, VM1, head, status);
         }
         // w1 is 32 bits wide, whatever is above them.
-        assert!(handle_of(&world.call(VM1, [MEM_SHARE, 1 << 32 | len, len])).is_some());
+        assert!(handle_of(&world.call(VM1, [w0, 1 << 32 | len, len])).is_some());
         world.check();
     });
 }
@@ -189,67 +211,64 @@ fn d_lengths_in_registers() {
 /// What a guest leaves in registers that mean nothing goes no further: OP-TEE refuses both calls for it.
 #[test]
 fn d10_r10_registers_without_a_meaning_are_not_passed_on() {
-    every_preset(|preset| {
-        let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::GOOD)];
-        let mut world = World::with(machine(preset, sps));
-        let bytes = good(VM1);
+    each_send(|world, send| {
+        let bytes = send.bytes(&GOOD);
         world.write_tx(VM1, &bytes);
         let len = bytes.len() as u64;
-        let shared = world.call(VM1, [MEM_SHARE, len, len, 0, 0, POISON, POISON, POISON]);
-        let handle = handle_of(&shared).expect("a handle");
+        let sent = world.call(VM1, [send.w0, len, len, 0, 0, POISON, POISON, POISON]);
+        let handle = handle_of(&sent).expect("a handle");
         let [low, high] = handle.words();
         let reclaimed = world.call(VM1, [MEM_RECLAIM, low, high, 0, POISON, POISON, POISON, POISON]);
-        assert_eq!(reclaimed, Regs::success(0, 0), "{}", preset.name());
+        assert_eq!(reclaimed, Regs::success(0, 0), "{}", world.preset);
         world.check();
     });
 }
 
 #[test]
-fn d11_a_share_without_rx_and_tx() {
-    every_preset(|preset| {
-        let mut world = World::boot(machine(preset, good_sps()));
-        assert_eq!(world.hypervisor.create(VM1, &REGIONS), Ok(Creation::Live));
-        world.negotiate(VM1, Version::V1_1);
-        let len = good(VM1).len() as u64;
-        world.refused("D11", VM1, [MEM_SHARE, len, len], INVALID);
+fn d11_a_send_without_rx_and_tx() {
+    each_send(|world, send| {
+        assert_eq!(world.hypervisor.create(VM2, &REGIONS), Ok(Creation::Live));
+        world.negotiate(VM2, Version::V1_1);
+        let len = send.bytes(&GOOD).len() as u64;
+        world.refused("D11", VM2, [send.w0, len, len], INVALID);
     });
 }
 
 #[test]
 fn d34_the_layout_of_another_version() {
-    every_preset(|preset| {
+    each_send(|world, send| {
         for (guest, layout) in [
             (Version::V1_1, Version::V1_0),
             (Version::V1_0, Version::V1_1),
             (Version::V1_0, Version::V1_2),
             (Version::V1_1, Version::V1_2),
         ] {
-            let mut world = World::boot(machine(preset, good_sps()));
-            world.live(VM1, guest);
-            let answer = world.send(VM1, &descriptor(layout, VM1, SP1, &[(PAGES, 1)]));
+            world.live(VM2, guest);
+            let bytes = send.describe_in(layout, VM2, &[SP1], &[(PAGES, 1)], SendFlags::NONE);
+            let answer = send.make(world, VM2, &bytes);
             assert_eq!(answer, Regs::error(INVALID), "{layout} from a guest of {guest}");
+            world.destroy(VM2);
+            assert!(world.hypervisor.settle(LONG));
         }
     });
 }
 
 #[test]
 fn d25_h17_the_tag_reaches_the_secure_world() {
-    every_preset(|preset| {
-        let mut world = World::new(preset);
+    each_send(|world, send| {
         let tx = world.hypervisor.spmc_buffers().0;
-        world.share(VM1, SP1, &[(PAGES, 1)]);
+        send.send(world, &GOOD);
         let bytes = world.hypervisor.read_physical(tx, 64);
         let tag = u64::from_le_bytes(bytes[16..24].try_into().unwrap());
-        assert_eq!(tag, 0x1122, "{}", preset.name());
+        assert_eq!(tag, 0x1122, "{}", world.preset);
     });
 }
 
 #[test]
-fn e30_pages_that_are_shared_already() {
-    every_preset(|preset| {
-        let mut world = World::new(preset);
-        world.share(VM1, SP1, &[(PAGES + 4 * PAGE, 4)]);
+fn e30_pages_that_are_sent_already() {
+    each_send(|world, send| {
         let page = |n: u64| PAGES + n * PAGE;
+        send.send(world, &[(page(4), 4)]);
         let ranges: [&[(u64, u32)]; 7] = [
             &[(page(4), 4)],
             &[(page(5), 2)],
@@ -259,40 +278,35 @@ fn e30_pages_that_are_shared_already() {
             &[(page(20), 1), (page(4), 1), (page(22), 1)],
             &[(page(20), 1), (page(22), 1), (page(4), 1)],
         ];
-        for with in [SP1, SP2] {
-            for ranges in ranges {
+        for again in [SHARE, LEND, DONATE] {
+            let served = again.served_by.iter().any(|preset| preset.name() == world.preset);
+            let status = if served { DENIED } else { Status::NotSupported };
+            for (with, ranges) in [SP1, SP2].into_iter().flat_map(|with| ranges.map(|ranges| (with, ranges)))
+            {
                 let smcs = world.hypervisor.smcs();
-                let answer = world.send(VM1, &descriptor(Version::V1_1, VM1, with, ranges));
-                assert_eq!(answer, Regs::error(DENIED), "{ranges:x?}");
+                let bytes = again.describe(&[with], ranges, SendFlags::NONE);
+                assert_eq!(again.make(world, VM1, &bytes), Regs::error(status), "{again:x?}: {ranges:x?}");
                 assert_eq!(world.hypervisor.smcs(), smcs);
             }
         }
         // X03: nor may they become buffers.
         assert_eq!(world.call(VM1, [0x8400_0067]), Regs::success(0, 0));
-        world.refused("X03 RX on a shared page", VM1, [0xc400_0066, TX, page(4), 1], INVALID);
-        world.share_after_map(page);
+        world.refused("X03 RX on a page that was sent", VM1, [0xc400_0066, TX, page(4), 1], INVALID);
+        world.map(VM1);
+        send.send(world, &[(page(8), 1)]);
         world.destroy(VM1);
         assert!(world.hypervisor.settle(LONG));
         world.check_all_gone();
     });
 }
 
-impl World {
-    fn share_after_map(&mut self, page: impl Fn(u64) -> u64) {
-        self.map(VM1);
-        self.share(VM1, SP2, &[(page(8), 1)]);
-    }
-}
-
 #[test]
 fn r_handles() {
-    every_preset(|preset| {
-        let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::GOOD)];
-        let mut world = World::with(machine(preset, sps));
+    each_send(|world, send| {
         world.live(VM2, Version::V1_1);
         // Which Hafnium names 0.
         world.share(VM2, SP1, &[(PAGES, 1)]);
-        let own = world.share(VM1, SP1, &[(PAGES, 1)]);
+        let own = send.send(world, &[(PAGES, 1)]);
         let [low, high] = own.words();
         let rows = [
             ("R01 unknown", [MEM_RECLAIM, low + 1, high, 0]),
@@ -309,7 +323,7 @@ fn r_handles() {
         // R02: another guest's handle and one that does not exist look the same.
         world.refused("R02", VM2, [MEM_RECLAIM, low, high], INVALID);
         world.refused("R02", VM2, [MEM_RECLAIM, low + 77, high], INVALID);
-        assert_eq!(world.reclaim(VM1, own), Regs::success(0, 0), "{}", preset.name());
+        assert_eq!(world.reclaim(VM1, own), Regs::success(0, 0), "{}", world.preset);
         world.check();
     });
 }

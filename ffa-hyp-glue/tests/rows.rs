@@ -1,5 +1,6 @@
 //! Every row of the catalogue of requests that must be refused, and every defect found in other mediators, is a test that
-//! bears its name. Those about memory run over every secure world.
+//! bears its name. Those about memory run over every secure world, and those about descriptors with every call that sends
+//! one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +15,14 @@ const OF_MEMORY: [u32; 10] = [1, 3, 17, 19, 26, 27, 29, 30, 33, 34];
 const OF_THE_REST: [u32; 14] = [2, 4, 5, 7, 8, 9, 13, 15, 16, 20, 21, 23, 24, 31];
 
 /// What shows that a test runs over every secure world, or every one that serves the call.
-const OVER_ALL: [&str; 3] = ["every_preset(", "in Preset::ALL", "each(&["];
+const OVER_ALL: [&str; 6] =
+    ["every_preset(", "in Preset::ALL", "each(&[", "each_send(", "each_send_at(", "each_send_on("];
+
+/// What shows that it runs with every call that sends memory.
+const OVER_ALL_SENDS: [&str; 3] = ["each_send(", "each_send_at(", "each_send_on("];
+
+/// Sections about what these calls have in common.
+const OF_ALL_SENDS: [char; 2] = ['D', 'E'];
 
 /// A function of a test file.
 struct Item {
@@ -31,6 +39,10 @@ impl Item {
 
     fn is_over_all(&self) -> bool {
         self.is_test() && OVER_ALL.iter().any(|mark| self.text.contains(mark))
+    }
+
+    fn is_over_all_sends(&self) -> bool {
+        self.is_test() && OVER_ALL_SENDS.iter().any(|mark| self.text.contains(mark))
     }
 
     /// Whether it names `row` as text ("D01", "F-05", "H-3") or in the name of a function ("d01", "h3").
@@ -105,7 +117,9 @@ fn every_row_is_a_test_that_bears_its_name() {
     let mut found = BTreeMap::new();
     for (section, rows) in SECTIONS {
         for row in (1..=rows).map(|number| format!("{section}{number:02}")) {
-            let by = tests_of(&ours, &row, Item::is_over_all);
+            let is_test =
+                if OF_ALL_SENDS.contains(&section) { Item::is_over_all_sends } else { Item::is_over_all };
+            let by = tests_of(&ours, &row, is_test);
             found.insert(row, by);
         }
     }

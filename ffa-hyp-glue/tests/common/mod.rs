@@ -2,9 +2,11 @@
 
 #![allow(dead_code)] // Every test file uses its own part.
 
+pub mod sends;
+
 use ffa_abi::{FirmwareStatus, Handle, PartitionId, Regs, Status, Version};
 use ffa_hyp_glue::{Creation, Outcome, Settings};
-use ffa_mem::{IpaRange, MemoryAttributes, Permissions, Receiver, SendBuilder, SendFlags, SendHeader};
+use ffa_mem::SendFlags;
 use ffa_teardown::Span;
 use ffa_test_utils::fault::FaultPlan;
 use ffa_test_utils::hypervisor::{Kind, Machine, ModelHypervisor, Region, Violation};
@@ -181,22 +183,7 @@ pub fn handle_of(regs: &Regs) -> Option<Handle> {
 
 /// A good descriptor of a share with one partition.
 pub fn descriptor(version: Version, vm: PartitionId, with: PartitionId, ranges: &[(u64, u32)]) -> Vec<u8> {
-    let header = SendHeader {
-        version,
-        sender: vm,
-        attributes: MemoryAttributes::NORMAL_WRITE_BACK_INNER,
-        flags: SendFlags::NONE,
-        tag: 0x1122,
-    };
-    let receiver = Receiver { id: with, permissions: Permissions::READ_WRITE, impdef: [0; 2] };
-    let mut bytes = vec![0; 4096];
-    let mut builder = SendBuilder::new(&mut bytes, &header, [receiver]).expect("room");
-    for &(base, pages) in ranges {
-        builder.push(IpaRange::new(base, pages).expect("a range")).expect("room");
-    }
-    let len = builder.finish().expect("complete");
-    bytes.truncate(len);
-    bytes
+    sends::SHARE.describe_in(version, vm, &[with], ranges, SendFlags::NONE)
 }
 
 /// The same with some bytes replaced.
