@@ -292,7 +292,7 @@ fn chance(preset: Preset, trust: Trust, seed: u64) -> Result<(), String> {
     }
     let before = world.hypervisor.violations();
     // The faults end, and what was given up is tried again.
-    *world.hypervisor.plan_mut() = FaultPlan::none();
+    world.hypervisor.plan_mut().clear();
     let _ = world.hypervisor.retry(None);
     let settled = world.hypervisor.settle(LONG);
     let after = world.hypervisor.violations();

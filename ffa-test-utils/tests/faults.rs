@@ -150,6 +150,76 @@ fn pauses_end_with_run_and_only_then_is_the_call_made() {
 }
 
 #[test]
+fn run_of_a_paused_call_meets_faults_of_its_own() {
+    let refuse = |status: Status| FaultAction::Refuse(status.into());
+    let every_run = Fault {
+        call: CallKind::function(Function::Run),
+        when: When::Every,
+        action: refuse(Status::NotSupported),
+    };
+    let mut line = Line::new([
+        fault(CallKind::vm_message(Destroyed), FaultAction::Interrupt(2)),
+        Fault { call: CallKind::RESUME, when: When::Nth(1), action: refuse(Status::Busy) },
+        Fault { call: CallKind::RESUME, when: When::Nth(2), action: FaultAction::W0(0x8400_006b) },
+        every_run,
+    ]);
+    let target = RunTarget { endpoint: SP1, vcpu: 0 };
+    let run = [0x8400_006d, u64::from(target.word())];
+    let _ = line.tell(Destroyed, SP1);
+    assert_eq!(line.call(run), Regs::error(Status::Busy));
+    assert_eq!(line.call(run).w::<0>(), 0x8400_006b, "FFA_INTERRUPT, spoiled");
+    assert_eq!(line.through, 0);
+    let regs = line.call(run);
+    let message = World::message(Destroyed, VM1, SP1);
+    assert_eq!(message.answer(&Answer::from_regs(&regs)), Ok(VmAvailabilityAnswer::Accepted));
+    assert_eq!([0, 1, 2, 3].map(|index| line.plan.fired(index)), [1, 1, 1, 0]);
+    assert_eq!(line.call(run), Regs::error(Status::NotSupported), "of nothing that a fault has paused");
+
+    // Whoever is run dies, and its call with it.
+    let mut line = Line::new([
+        fault(CallKind::vm_message(Destroyed), FaultAction::Interrupt(2)),
+        fault(CallKind::RESUME, refuse(Status::Aborted)),
+    ]);
+    let _ = line.tell(Destroyed, SP1);
+    assert_eq!(line.call(run), Regs::error(Status::Aborted));
+    assert_eq!(line.call(run), Regs::error(Status::Denied));
+    assert_eq!(line.world.spmc.told(VM1, SP1).len(), 1, "of its creation alone");
+
+    // Without faults what was paused can still be resumed.
+    let mut line = Line::new([fault(SHARE, FaultAction::Interrupt(1))]);
+    let Answer::Interrupt(target) = Answer::from_regs(&line.share(0x4000_0000)) else { panic!() };
+    line.plan.clear();
+    line.plan.add(fault(SHARE, refuse(Status::NoMemory)));
+    let _handle = handle_of(&line.call([0x8400_006d, u64::from(target.word())]));
+    assert_eq!(line.live(), 1);
+    assert_eq!(line.share(0x5000_0000), Regs::error(Status::NoMemory));
+}
+
+#[test]
+fn answers_may_be_any_registers() {
+    let answer = Regs::new([0x8400_007a, 3, 0, 64]);
+    for (action, live) in [(FaultAction::Instead(answer), 0), (FaultAction::Replace(answer), 1)] {
+        let mut line = Line::new([fault(SHARE, action)]);
+        assert_eq!(line.share(0x4000_0000), answer);
+        assert_eq!((line.live(), line.plan.fired(0)), (live, 1));
+    }
+}
+
+#[test]
+fn a_partition_dies_before_the_call() {
+    for preset in Preset::ALL {
+        let mut line = Line::new([fault(SHARE, FaultAction::Crash(SP2))]);
+        line.world = World::new(preset, [SP1, SP2].map(|sp| SpConfig::new(sp, Script::GOOD)));
+        // OP-TEE knows only VMs of which it was told.
+        let _ = line.tell(Created, SP1);
+        line.through = 0;
+        let _ = handle_of(&line.share(0x4000_0000));
+        assert!(line.world.spmc.is_crashed(SP2) && !line.world.spmc.is_crashed(SP1), "{}", preset.name());
+        assert_eq!((line.through, line.plan.fired(0)), (2, 1));
+    }
+}
+
+#[test]
 fn answers_are_spoiled_after_the_call_was_made() {
     let dirty = 0xdead_beef << 32;
     type Case = (FaultAction, fn(&Regs) -> bool);

@@ -27,6 +27,8 @@ pub enum What {
     Function(Function),
     /// A message about a VM.
     Vm(VmAvailability),
+    /// FFA_RUN of a call that another fault has paused. If it is refused with ABORTED that call is over, undone.
+    Resume,
 }
 
 impl CallKind {
@@ -44,6 +46,9 @@ impl CallKind {
     pub const fn vm_message(event: VmAvailability) -> Self {
         Self { what: What::Vm(event), ..Self::ANY }
     }
+
+    /// Every FFA_RUN of a call that another fault has paused.
+    pub const RESUME: Self = Self { what: What::Resume, ..Self::ANY };
 
     /// Only to this partition.
     #[must_use]
@@ -120,9 +125,12 @@ impl Facts {
         request || self.event.is_some()
     }
 
-    /// Whether `kind` means this call; `ordinal` numbers the share of its handle.
-    pub fn match_kind(&self, kind: &CallKind, ordinal: Option<u32>) -> bool {
+    /// Whether `kind` means this call, which `resumes` one that a fault has paused; `ordinal` numbers the share of its
+    /// handle.
+    pub fn match_kind(&self, kind: &CallKind, resumes: bool, ordinal: Option<u32>) -> bool {
         let what = match kind.what {
+            What::Resume => resumes,
+            _ if resumes => false,
             What::Any => true,
             What::Function(function) => self.function == Some(function),
             What::Vm(event) => self.event == Some(event),

@@ -19,7 +19,8 @@ pub struct Fault {
     pub action: FaultAction,
 }
 
-/// Which of the matching calls, counted from 1. FFA_RUN of a call that was paused does not count as that call.
+/// Which of the matching calls, counted from 1. FFA_RUN of a call that a fault paused is neither that
+/// call nor any other but [`What::Resume`](super::What::Resume).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum When {
     /// This one.
@@ -57,6 +58,12 @@ struct Armed {
     fired: u32,
 }
 
+impl Armed {
+    const fn new(fault: Fault) -> Self {
+        Self { fault, matched: 0, fired: 0 }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Paused {
     regs: Regs,
@@ -76,9 +83,8 @@ impl FaultPlan {
 
     /// The given faults, with a seed for those that leave something to chance.
     pub fn seeded(seed: u64, faults: impl IntoIterator<Item = Fault>) -> Self {
-        let armed = |fault| Armed { fault, matched: 0, fired: 0 };
         Self {
-            faults: faults.into_iter().map(armed).collect(),
+            faults: faults.into_iter().map(Armed::new).collect(),
             rng: Rng::new(seed),
             handles: BTreeMap::new(),
             issued: 0,
@@ -91,6 +97,16 @@ impl FaultPlan {
     #[must_use]
     pub fn none() -> Self {
         Self::new([])
+    }
+
+    /// One fault more, after those that there are. It counts the calls from now on.
+    pub fn add(&mut self, fault: Fault) {
+        self.faults.push(Armed::new(fault));
+    }
+
+    /// No faults from now on. What one of them has paused is still to be resumed.
+    pub fn clear(&mut self) {
+        self.faults.clear();
     }
 
     /// The faults, in order.
@@ -111,40 +127,36 @@ impl FaultPlan {
     }
 
     /// Makes the call `regs` through `call`, with what the plan has for it.
-    pub fn apply(&mut self, regs: &Regs, call: impl FnOnce(&Regs) -> Regs) -> Regs {
+    pub fn apply(&mut self, regs: &Regs, mut call: impl FnMut(&Regs) -> Regs) -> Regs {
         let facts = Facts::of(regs);
-        if facts.function == Some(Function::Run) {
-            if let Some(answer) = self.run_paused(regs.w::<1>()) {
-                return match answer {
-                    Resumed::Again(answer) => answer,
-                    Resumed::Call(saved) => {
-                        let answer = call(&saved);
-                        self.observe(&saved, &Facts::of(&saved), &answer);
-                        answer
-                    }
-                };
-            }
-        }
+        let resumes = facts.function == Some(Function::Run) && self.paused.contains_key(&regs.w::<1>());
         if facts.is_message() && self.paused.keys().any(|&word| Some(endpoint(word)) == facts.sp) {
             // The partition is still busy with the call that a fault paused.
             return Regs::error(Status::Busy);
         }
-        let Some(index) = self.choose(&facts) else {
-            let answer = call(regs);
-            self.observe(regs, &facts, &answer);
-            return answer;
+        let Some(index) = self.choose(&facts, resumes) else {
+            return self.carry_out(regs, &facts, &mut call);
         };
         let action = self.faults[index].fault.action;
         if let Some(answer) = action.instead(regs, &facts) {
             self.faults[index].fired += 1;
+            if resumes && Answer::from_regs(&answer) == Answer::Error(Status::Aborted.into()) {
+                // Who is run has died, and the call with it.
+                self.paused.remove(&regs.w::<1>());
+            }
             return answer;
         }
-        if let Some(answer) = self.pause(action, regs, &facts) {
+        let paused = if resumes { None } else { self.pause(action, regs, &facts) };
+        if let Some(answer) = paused {
             self.faults[index].fired += 1;
             return answer;
         }
-        let answer = call(regs);
-        self.observe(regs, &facts, &answer);
+        if let Some(control) = action.before() {
+            self.faults[index].fired += 1;
+            let _done = call(&control);
+            return self.carry_out(regs, &facts, &mut call);
+        }
+        let answer = self.carry_out(regs, &facts, &mut call);
         let own = issued_handle(&answer);
         let other = self.handles.keys().copied().filter(|&handle| Some(handle) != own).max();
         match action.spoil(&answer, other, &mut self.rng) {
@@ -156,12 +168,31 @@ impl FaultPlan {
         }
     }
 
+    /// Makes a call that nothing happens to, or goes on with one that a fault paused.
+    fn carry_out(&mut self, regs: &Regs, facts: &Facts, call: &mut impl FnMut(&Regs) -> Regs) -> Regs {
+        let resumed =
+            (facts.function == Some(Function::Run)).then(|| self.run_paused(regs.w::<1>())).flatten();
+        match resumed {
+            Some(Resumed::Again(answer)) => answer,
+            Some(Resumed::Call(saved)) => {
+                let answer = call(&saved);
+                self.observe(&saved, &Facts::of(&saved), &answer);
+                answer
+            }
+            None => {
+                let answer = call(regs);
+                self.observe(regs, facts, &answer);
+                answer
+            }
+        }
+    }
+
     /// The fault that happens to this call, and one more call counted for each that it matches.
-    fn choose(&mut self, facts: &Facts) -> Option<usize> {
+    fn choose(&mut self, facts: &Facts, resumes: bool) -> Option<usize> {
         let ordinal = facts.handle.and_then(|handle| self.handles.get(&handle)).copied();
         let mut chosen = None;
         for (index, armed) in self.faults.iter_mut().enumerate() {
-            if !facts.match_kind(&armed.fault.call, ordinal) {
+            if !facts.match_kind(&armed.fault.call, resumes, ordinal) {
                 continue;
             }
             armed.matched = armed.matched.saturating_add(1);

@@ -6,7 +6,7 @@ use ffa_teardown::Span;
 
 use super::call::Facts;
 use crate::Rng;
-use crate::spmc::{Mangling, mangle};
+use crate::spmc::{Control, Mangling, mangle};
 
 /// What happens to a call. Where the real answer has nothing to spoil in this way it is left as it is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -21,6 +21,12 @@ pub enum FaultAction {
     CodeInW1(Status),
     /// The answer of success without the call being carried out: a lie.
     Pretend,
+    /// This is the answer; the secure world never sees the call.
+    Instead(Regs),
+    /// The call is carried out, and the answer is this.
+    Replace(Regs),
+    /// This partition dies, and then the call is carried out.
+    Crash(PartitionId),
     /// The call is carried out, and w0 of the answer is this.
     W0(u32),
     /// The call is carried out, and success has these values.
@@ -107,8 +113,18 @@ impl FaultAction {
             }
             Self::Pretend => Some(vm_response(regs, facts, None).unwrap_or_else(|| Regs::success(0, 0))),
             Self::Pending(endpoint) => pending(regs, endpoint),
+            Self::Instead(answer) => Some(answer),
             _ => None,
         }
+    }
+
+    /// What the secure world is told before the call.
+    pub(super) fn before(self) -> Option<Regs> {
+        let Self::Crash(sp) = self else { return None };
+        let [w3, w4, w5, w6, w7] = Control::Crash.payload();
+        let w0 = FunctionId::smc32(Function::MsgSendDirectReq).w0();
+        let ids = PartitionId::pair(PartitionId::HYPERVISOR, sp);
+        Some(Regs::new([u64::from(w0), u64::from(ids), 0, w3, w4, w5, w6, w7]))
     }
 
     /// The real `answer`, spoiled; `None` if there is nothing to spoil. `other` is another live handle.
@@ -116,6 +132,7 @@ impl FaultAction {
         let mut regs = *answer;
         match self {
             Self::Lose(status) => return Some(refusal(status)),
+            Self::Replace(answer) => return Some(answer),
             Self::W0(w0) => regs[0] = u64::from(w0),
             Self::Values { w2, w3 } => {
                 success(answer)?;
@@ -169,6 +186,8 @@ impl FaultAction {
             | Self::RefuseAsPartition(_)
             | Self::CodeInW1(_)
             | Self::Pretend
+            | Self::Instead(_)
+            | Self::Crash(_)
             | Self::Interrupt(_)
             | Self::Yield(..) => return None,
         }

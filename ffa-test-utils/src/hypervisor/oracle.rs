@@ -8,6 +8,7 @@ use ffa_abi::{
     Answer, Call, FirmwareStatus, Function, FunctionId, Handle, Message, PartitionId, Properties, Regs,
     RunTarget, Status, VmAvailability, VmMessage,
 };
+use ffa_teardown::Policy;
 
 use crate::spmc::{Reach, Reached};
 
@@ -205,6 +206,8 @@ enum Destroyed {
 struct Heard {
     created: Created,
     destroyed: Destroyed,
+    /// How often FFA_RUN was refused that was to resume the SP while it is told of the end.
+    refused_runs: u8,
 }
 
 /// The oracle's own book of messages, from the SMCs that it saw.
@@ -348,14 +351,19 @@ impl Oracle {
                 };
             }
             VmAvailability::Destroyed => {
+                let run_refused = matches!(
+                    status,
+                    Some(Err((Status::InvalidParameters | Status::Denied | Status::NoMemory, false))) if run
+                );
+                heard.refused_runs = heard.refused_runs.saturating_add(run_refused.into());
                 heard.destroyed = match status {
                     _ if heard.destroyed == Destroyed::Accepted => Destroyed::Accepted,
                     Some(Ok(())) => Destroyed::Accepted,
                     Some(Err((Status::Retry | Status::Busy | Status::Interrupted | Status::NotReady, _))) => {
                         Destroyed::Pending
                     }
-                    // FFA_RUN was refused, which says nothing of the message.
-                    Some(Err((_, false))) if run => Destroyed::Pending,
+                    // FFA_RUN itself was refused, which says nothing of the message, but not for ever.
+                    _ if run_refused && heard.refused_runs < Policy::DEFAULT.tries => Destroyed::Pending,
                     None if paused => Destroyed::Pending,
                     _ => Destroyed::Final,
                 };
