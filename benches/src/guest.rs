@@ -9,7 +9,7 @@ use ffa_abi::{
 };
 use ffa_hyp_glue::{
     Access, Caller, Conduit, Creation, DraftSlot, Event, GuestFault, GuestMemory, Mediator, Observer,
-    Outcome, OwnerAccess, PageError, Pages, Permissions, Record, Scratch, Settings, Spmc, SpmcBuffers,
+    Outcome, OwnerAccess, PageError, Pages, PeerMemory, Permissions, Record, Scratch, Settings, Spmc, SpmcBuffers,
     StoresOf, Timer, VcpuSlot, VirtualInterrupts, VmReferences,
 };
 use ffa_mem::{FixedRanges, IpaRange, PAGE_SIZE, PhysRange};
@@ -115,6 +115,8 @@ impl Pages for Null {
     }
 }
 
+impl PeerMemory for Null {}
+
 impl VmReferences for Null {
     type Reference = ();
 
@@ -191,6 +193,7 @@ impl Bench {
             vec![VmSlot::VACANT; 4],
             vec![DutySlot::VACANT; 64],
             records,
+            [],
         );
         let (vcpus, drafts) = ([VcpuSlot::IDLE], [DraftSlot::VACANT]);
         let (vm, creation) = mediator.create_vm(&mut hyp, SENDER, Ranges::new(), vcpus, drafts).unwrap();

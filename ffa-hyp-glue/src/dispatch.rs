@@ -1,10 +1,10 @@
 //! From registers to the handler of a call: decode, check against the table, serve.
 
 use ffa_abi::{
-    DirectRequest2, FeatureQuery, Function, FunctionId, Handle, MemFragTx, MemReclaim, MemSend, MsgSend2,
-    NotificationBind, NotificationGet, NotificationInfoGet, NotificationSet, NotificationUnbind,
-    PartitionInfoGet, PartitionInfoGetRegs, Regs, RunTarget, RxRelease, RxTxMap, RxTxUnmap, Status,
-    version_answer,
+    DirectRequest2, FeatureQuery, Function, FunctionId, Handle, MemFragRx, MemFragTx, MemReclaim,
+    MemRetrieveReq, MemSend, MsgSend2, NotificationBind, NotificationGet, NotificationInfoGet,
+    NotificationSet, NotificationUnbind, PartitionInfoGet, PartitionInfoGetRegs, Regs, RunTarget, RxRelease,
+    RxTxMap, RxTxUnmap, Status, version_answer,
 };
 
 use crate::{Caller, Case, Mediator, Platform, Scratch, Stores};
@@ -97,6 +97,17 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Function::MemFragTx => {
                 self.mem_frag_tx(hyp, state, vm, MemFragTx::from_regs(id, regs)?, scratch, regs)
             }
+            Function::MemRetrieveReq => {
+                let request = MemRetrieveReq::from_regs(id, regs);
+                *regs = self.mem_retrieve(hyp, state, vm, version, request, scratch)?.to_regs();
+                Ok(Reply::InPlace)
+            }
+            Function::MemFragRx => {
+                let wanted = MemFragRx::from_regs(id, regs)?;
+                *regs = self.mem_frag_rx(hyp, state, vm, version, wanted, scratch)?.to_regs();
+                Ok(Reply::InPlace)
+            }
+            Function::MemRelinquish => self.mem_relinquish(hyp, state, vm).map(|()| Reply::DONE),
             Function::MemReclaim => self.mem_reclaim(hyp, state, vm, MemReclaim::from_regs(id, regs)?),
             Function::MsgSend2 => {
                 self.msg_send2(hyp, state, vm, version, MsgSend2::from_regs(id, regs)?, scratch)

@@ -29,7 +29,7 @@ pub enum EventKind {
     CreationFailed,
     /// A VM died with this many memory transactions open.
     Destroyed {
-        /// Memory transactions that the secure world still has.
+        /// Memory transactions that the secure world or other VMs still have.
         shares: u32,
     },
     /// A guest's call was answered; `None` is any answer but FFA_ERROR.
@@ -51,6 +51,21 @@ pub enum EventKind {
     },
     /// A guest donated this many pages. Until their receiver has them it can still have them back.
     Donated {
+        /// 4 KiB pages.
+        pages: u32,
+    },
+    /// A guest has retrieved this many pages of another one.
+    Retrieved {
+        /// 4 KiB pages.
+        pages: u32,
+    },
+    /// A guest has relinquished this many pages of another one.
+    Relinquished {
+        /// 4 KiB pages.
+        pages: u32,
+    },
+    /// This many pages of another one were taken from a guest, since one of the two is dead.
+    Revoked {
         /// 4 KiB pages.
         pages: u32,
     },

@@ -15,6 +15,8 @@ mod memory;
 mod message;
 mod notification;
 mod partitions;
+mod peer_memory;
+mod peers;
 mod preempted;
 mod reclaim;
 mod record;
@@ -38,6 +40,8 @@ pub use listing::ListError;
 pub use mediator::{Caller, Mediator, Outcome, Quarantined, Scratch, Stores, StoresOf, VmReport};
 pub use notification::VcpuSlot;
 pub use partitions::Partitions;
+pub use peer_memory::{Lending, PeerMemory};
+pub use peers::{LenderDeath, LoanSlot};
 pub use record::Record;
 pub use seam::{
     Access, Conduit, GuestFault, GuestMemory, Observer, OwnerAccess, PageError, Pages, Permissions, Platform,

@@ -3,7 +3,8 @@
 use ffa_abi::{Answer, PartitionId, Status};
 use ffa_mem::RangeStore;
 use ffa_teardown::{
-    Action, CreateError, Decision, End, LastAnswer, Obligation, Phase, Progress, ShareId, Unexpected, VmKey,
+    Action, CreateError, Decision, End, LastAnswer, Obligation, Phase, Progress, ShareId, Subject,
+    Unexpected, VmKey,
 };
 
 use crate::mediator::{Guard, RecordOf, State};
@@ -129,6 +130,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn begin_teardown<'a>(&'a self, hyp: &mut P, mut state: Guard<'a, P, S>, vm: VmKey) {
         let Ok(record) = state.record(vm) else { return };
         record.drop_drafts();
+        record.torn_down = true;
         let mailbox = core::mem::replace(&mut record.mailbox, Mailbox::Unmapped);
         let own = match mailbox {
             Mailbox::Mapped { buffers, forwarded: None, .. } => {
@@ -139,7 +141,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             _ => None,
         };
         let signals_vms = record.signals_vms;
-        if own.is_some() || signals_vms {
+        let may_lend = !state.loans.as_ref().is_empty();
+        if own.is_some() || signals_vms || may_lend {
             drop(state);
             // Before the engine knows: from then on another CPU may end the VM, which is not touched afterwards.
             if let Some(buffers) = own {
@@ -147,6 +150,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             }
             if signals_vms {
                 self.forget_sender(vm);
+            }
+            if may_lend {
+                self.settle_loans_of(hyp, vm);
             }
             state = self.lock();
         }
@@ -320,7 +326,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         for obligation in state.engine.obligations(vm) {
             let given_up = matches!(obligation.progress, Progress::GivenUp(_));
             open += u32::from(!given_up);
-            shares += u32::from(obligation.subject.share().is_some());
+            let is_share =
+                obligation.subject.share().is_some() || matches!(obligation.subject, Subject::Loan(_));
+            shares += u32::from(is_share);
             quarantined += u32::from(given_up && obligation.subject.pages().is_some());
         }
         let record = state.record(vm).ok()?;

@@ -13,6 +13,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::dispatch::Reply;
 use crate::partitions::Partitions;
+use crate::peers::{Handles, LoanSlot, Loans};
 use crate::record::{Mailbox, Record, RxState, tag};
 use crate::served::Served;
 use crate::spmc::Spmc;
@@ -24,7 +25,8 @@ pub trait Stores<P: VmReferences> {
     /// A slot for each VM, dead ones and retired ones included.
     type Vms: Storage<VmSlot>;
     /// A slot for each obligation: one per VM and subscribed SP, one per share, one per direct request in flight, of which
-    /// a VM has no more than [`Settings`] allow.
+    /// a VM has no more than [`Settings`] allow, one per memory transaction between VMs and one more for each borrower that
+    /// has it.
     type Duties: Storage<DutySlot>;
     /// As many as [`Vms`](Self::Vms), all `None`.
     type Records: Storage<Option<Record<P, Self::Ranges, Self::Vcpus, Self::Drafts>>>;
@@ -37,6 +39,8 @@ pub trait Stores<P: VmReferences> {
     type Drafts: Storage<DraftSlot>;
     /// A record for each UUID of each SP, lent twice.
     type Partitions: Storage<PartitionInfo>;
+    /// A slot for each borrower of each memory transaction between VMs. Without any, VMs lend each other nothing.
+    type Loans: Storage<LoanSlot>;
 
     /// What a CPU does while another one has the mediator's lock, over and over.
     #[inline]
@@ -60,11 +64,14 @@ impl<P: VmReferences, S: Stores<P>> RelaxStrategy for Relax<P, S> {
     }
 }
 
-/// [`Stores`] made of arrays and slices, or with an allocator of boxed slices.
+/// [`Stores`] made of arrays and slices, or with an allocator of boxed slices. In the order of the trait's types.
 #[derive(Debug)]
-pub struct StoresOf<V, D, M, R, C, F, L>(PhantomData<(V, D, M, R, C, F, L)>);
+pub struct StoresOf<V, D, M, R, C, F, L, B = [LoanSlot; 0]>(
+    PhantomData<(V, D, M, R)>,
+    PhantomData<(C, F, L, B)>,
+);
 
-impl<P, V, D, M, R, C, F, L> Stores<P> for StoresOf<V, D, M, R, C, F, L>
+impl<P, V, D, M, R, C, F, L, B> Stores<P> for StoresOf<V, D, M, R, C, F, L, B>
 where
     P: VmReferences,
     V: Storage<VmSlot>,
@@ -74,6 +81,7 @@ where
     C: Storage<VcpuSlot>,
     F: Storage<DraftSlot>,
     L: Storage<PartitionInfo>,
+    B: Storage<LoanSlot>,
 {
     type Vms = V;
     type Duties = D;
@@ -82,6 +90,7 @@ where
     type Vcpus = C;
     type Drafts = F;
     type Partitions = L;
+    type Loans = B;
 }
 
 /// The FF-A mediator: serves the calls of guests, and takes back what a dead one shared.
@@ -112,6 +121,10 @@ pub(crate) struct State<P: Platform, S: Stores<P>> {
     pub(crate) engine: Engine<S::Vms, S::Duties>,
     pub(crate) records: S::Records,
     pub(crate) partitions: Partitions<S::Partitions>,
+    /// What VMs lend each other.
+    pub(crate) loans: S::Loans,
+    /// Names for it.
+    pub(crate) handles: Handles,
     /// When to ask the SPMC for more receivers of notifications.
     pub(crate) schedule_at: Option<Time>,
     /// When to tick for the sake of those who look then how a creation goes.
@@ -178,18 +191,21 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         vms: S::Vms,
         duties: S::Duties,
         records: S::Records,
+        mut loans: S::Loans,
     ) -> Self {
-        let engine = Engine::new(vms, duties, settings.teardown);
+        loans.as_mut().fill(LoanSlot::VACANT);
+        let served = Served::new(&spmc, &settings, loans.as_ref().len());
         let state = State {
-            engine,
+            engine: Engine::new(vms, duties, settings.teardown),
             records,
             partitions,
+            loans,
+            handles: Handles::NEW,
             schedule_at: None,
             look_at: None,
             list: ListTag::FIRST,
             platform: PhantomData,
         };
-        let served = Served::new(&spmc, &settings);
         Self {
             spmc,
             settings,
@@ -349,6 +365,11 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
         self.record(peer).is_ok_and(|record| lives && !record.dying).then_some(peer)
     }
 
+    /// What VMs lend each other.
+    pub(crate) fn loans(&mut self) -> Loans<'_> {
+        Loans(self.loans.as_mut())
+    }
+
     /// Forgets a dead VM's buffers, whose pages are back.
     pub(crate) fn buffers_are_back(&mut self, vm: VmKey, pages: ShareId) {
         if let Ok(record) = self.record(vm) {
@@ -449,7 +470,7 @@ pub struct VmReport {
     pub vm: VmKey,
     /// Where it stands.
     pub phase: ffa_teardown::Phase,
-    /// Memory transactions that are not over, quarantined ones included.
+    /// Memory transactions that are not over, quarantined ones included, and what it has borrowed.
     pub shares: u32,
     /// 4 KiB pages of all these, and of the RX and TX of a dead VM that the SPMC still has.
     pub pages: u64,

@@ -48,7 +48,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         };
         let mut state = self.lock();
         if let Err(status) = self.check_receivers(hyp, &state, vm, descriptor.receivers()) {
-            return self.refuse(hyp, state, vm, status);
+            return self.lend_to_vms(hyp, state, vm, descriptor, status);
         }
         let (begun, tracked) = match self.begin_share(&mut state, vm, &descriptor) {
             Ok(begun) => begun,

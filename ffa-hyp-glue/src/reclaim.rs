@@ -11,7 +11,7 @@ use crate::{EventKind, Mediator, Platform, Stores};
 
 /// What a guest finds in the pages that it has back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Content {
+pub(crate) enum Content {
     /// Whatever is in them.
     Kept,
     /// Zeros. No SPMC is relied on for that: some refuse it.
@@ -62,14 +62,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 drop(state);
                 self.reclaim_of(hyp, vm, handle, share, resumed, content)
             }
-            Err(error) => {
-                let is_donation = engine.has_donation(vm, handle);
+            Err(_) if engine.has_donation(vm, handle) => {
                 drop(state);
-                if !is_donation {
-                    return Err(reclaim_status(&error));
-                }
                 self.reclaim_donation(hyp, vm, handle, content)
             }
+            Err(BeginError::NotFound) => self.reclaim_lent(hyp, state, vm, handle, content),
+            Err(error) => Err(status(&error)),
         }
     }
 
@@ -154,7 +152,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 
     /// Whether the guest could write to all pages of a share before it sent them.
-    fn owner_writes(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> bool {
+    pub(crate) fn owner_writes(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> bool {
         let mut writes = true;
         self.each_range(hyp, vm, share, |hyp, range| writes = writes && hyp.owner_writes(vm.id(), range));
         writes

@@ -45,6 +45,8 @@ pub struct Record<P: VmReferences, R, C, F> {
     pub(crate) pages: u64,
     /// The VM is dead; no new call begins.
     pub(crate) dying: bool,
+    /// Its teardown has begun.
+    pub(crate) torn_down: bool,
 }
 
 impl<P: VmReferences, R: RangeStore, C, F> Record<P, R, C, F> {
@@ -66,6 +68,7 @@ impl<P: VmReferences, R: RangeStore, C, F> Record<P, R, C, F> {
             shares: 0,
             pages: 0,
             dying: false,
+            torn_down: false,
         }
     }
 
@@ -91,6 +94,43 @@ impl<P: VmReferences, R: RangeStore, C, F> Record<P, R, C, F> {
         let pages = self.ranges.remove(tag(share));
         self.pages = self.pages.saturating_sub(pages);
         pages as u32 // no more than one share may have
+    }
+
+    /// Counts a memory transaction, to be [forgotten](Self::forget) whatever comes of it, and tracks its ranges.
+    ///
+    /// # Errors
+    /// The status for the guest if they cannot be tracked.
+    pub(crate) fn track(
+        &mut self,
+        share: ShareId,
+        ranges: impl Iterator<Item = IpaRange> + Clone,
+    ) -> Result<(), Status> {
+        self.shares += 1;
+        let tracked = self.ranges.extend_draft(tag(share), ranges.clone());
+        tracked.and_then(|()| self.ranges.seal(tag(share))).map_err(|error| {
+            self.ranges.remove(tag(share));
+            error.status()
+        })?;
+        self.pages += ranges.map(|range| u64::from(range.pages())).sum::<u64>();
+        Ok(())
+    }
+
+    /// Adds a range to a memory transaction whose ranges are yet to be sealed.
+    ///
+    /// # Errors
+    /// The status for the guest; nothing has changed.
+    pub(crate) fn track_more(&mut self, share: ShareId, range: IpaRange) -> Result<(), Status> {
+        self.ranges.extend_draft(tag(share), [range]).map_err(|error| error.status())?;
+        self.pages += u64::from(range.pages());
+        Ok(())
+    }
+
+    /// The TX buffer, if there is one.
+    pub(crate) fn tx(&self) -> Option<IpaRange> {
+        match self.mailbox {
+            Mailbox::Mapped { buffers, .. } => Some(buffers.tx),
+            Mailbox::Unmapped | Mailbox::Changing => None,
+        }
     }
 
     /// Enters RX and TX among the tracked ranges, both or none.

@@ -8,7 +8,7 @@ use ffa_abi::{PartitionId, Regs};
 use ffa_mem::{IpaRange, PhysRange};
 use ffa_teardown::{ShareId, Time};
 
-use crate::Event;
+use crate::{Event, PeerMemory};
 
 /// The secure world, as EL2 sees it.
 pub trait Conduit {
@@ -265,6 +265,7 @@ pub trait Platform:
     Conduit
     + GuestMemory
     + Pages
+    + PeerMemory
     + VmReferences
     + Timer
     + SpmcBuffers
@@ -278,6 +279,7 @@ impl<T> Platform for T where
     T: Conduit
         + GuestMemory
         + Pages
+        + PeerMemory
         + VmReferences
         + Timer
         + SpmcBuffers

@@ -17,8 +17,12 @@ pub enum Needs {
     Spmc(Function),
     /// The SPMC has this function, in whatever width.
     SpmcAnyWidth(Function),
-    /// The SPMC takes memory transactions of any kind.
+    /// Somebody takes memory transactions of any kind.
     Transactions,
+    /// VMs lend each other memory.
+    Loans,
+    /// The SPMC has this function, in whatever width, or VMs lend each other memory.
+    SpmcOrLoans(Function),
     /// There is somebody to take indirect messages.
     IndirectMessages,
     /// Guests have interrupts for notifications, and there is somebody to signal them.
@@ -82,8 +86,8 @@ pub const SERVICES: &[Service] = &[
     // We forward in the one width that the SPMC has.
     service(
         Function::MemShare,
-        Needs::SpmcAnyWidth(Function::MemShare),
-        "checks, holds the pages, and passes a descriptor of its own on",
+        Needs::SpmcOrLoans(Function::MemShare),
+        "checks, holds the pages, and passes a descriptor of its own on, or offers them to other VMs",
     ),
     service(
         Function::MemLend,
@@ -101,9 +105,16 @@ pub const SERVICES: &[Service] = &[
         "collects what a guest sends in fragments, and sends it in fragments of its own",
     ),
     service(
+        Function::MemRetrieveReq,
+        Needs::Loans,
+        "has the hypervisor map what another VM has offered, and writes to RX where",
+    ),
+    service(Function::MemFragRx, Needs::Loans, "writes to RX what there was no room for"),
+    service(Function::MemRelinquish, Needs::Loans, "has the hypervisor unmap it"),
+    service(
         Function::MemReclaim,
         Needs::Transactions,
-        "passes on for the VM that sent, and if it succeeds releases the pages, zeroed if asked",
+        "passes on for the VM that sent, and if it succeeds, or no VM has them, releases the pages, zeroed if asked",
     ),
     service(Function::MsgSend2, Needs::IndirectMessages, "copies to another VM, or passes on to an SP"),
     service(Function::NotificationBind, Needs::Notifications, "keeps for VMs, passes on for SPs"),
@@ -173,6 +184,7 @@ pub(crate) struct Served {
     by_version: [Offer; 3],
     spmc_notifies: bool,
     forwards_buffers: bool,
+    lends: bool,
 }
 
 /// What there is to serve guests with.
@@ -186,10 +198,12 @@ struct Means {
     /// The SPMC passes indirect messages on, for which it needs the buffers of VMs.
     forwards_buffers: bool,
     vm_to_vm: bool,
+    /// There is room for loans between VMs.
+    lends: bool,
 }
 
 impl Means {
-    fn new(spmc: &Spmc, settings: &Settings) -> Self {
+    fn new(spmc: &Spmc, settings: &Settings, loans: usize) -> Self {
         const NOTIFICATIONS: [FunctionId; 6] = [
             FunctionId::smc32(Function::NotificationBitmapCreate),
             FunctionId::smc32(Function::NotificationBitmapDestroy),
@@ -207,7 +221,8 @@ impl Means {
             .iter()
             .all(|id| spmc.abilities().contains(*id));
         let vm_to_vm = settings.vm_to_vm;
-        Self { spmc: *spmc.abilities(), interrupts, spmc_notifies, forwards_buffers, vm_to_vm }
+        let lends = vm_to_vm && loans > 0;
+        Self { spmc: *spmc.abilities(), interrupts, spmc_notifies, forwards_buffers, vm_to_vm, lends }
     }
 }
 
@@ -252,14 +267,21 @@ impl Offer {
 }
 
 impl Served {
-    pub(crate) fn new(spmc: &Spmc, settings: &Settings) -> Self {
-        Self::with(&Means::new(spmc, settings))
+    /// `loans`: room for so many borrowers.
+    pub(crate) fn new(spmc: &Spmc, settings: &Settings, loans: usize) -> Self {
+        Self::with(&Means::new(spmc, settings, loans))
     }
 
     fn with(means: &Means) -> Self {
         let versions = [Version::V1_0, Version::V1_1, Version::V1_2];
         let by_version = versions.map(|version| Offer::new(version, means));
-        Self { by_version, spmc_notifies: means.spmc_notifies, forwards_buffers: means.forwards_buffers }
+        let Means { spmc_notifies, forwards_buffers, lends, .. } = *means;
+        Self { by_version, spmc_notifies, forwards_buffers, lends }
+    }
+
+    /// Whether VMs lend each other memory.
+    pub(crate) fn lends(&self) -> bool {
+        self.lends
     }
 
     /// Whether the SPMC is given the buffers of guests.
@@ -290,6 +312,8 @@ impl Served {
     }
 }
 
+const LOANS: &str = "VMs that reach each other, and room for what they lend";
+
 impl fmt::Display for Needs {
     /// As a table shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -297,7 +321,11 @@ impl fmt::Display for Needs {
             Self::Nothing => f.write_str("nothing"),
             Self::Spmc(function) => write!(f, "{function} at the SPMC, in the same width"),
             Self::SpmcAnyWidth(function) => write!(f, "{function} at the SPMC"),
-            Self::Transactions => f.write_str("FFA_MEM_SHARE, FFA_MEM_LEND or FFA_MEM_DONATE at the SPMC"),
+            Self::Transactions => {
+                f.write_str("somebody who takes FFA_MEM_SHARE, FFA_MEM_LEND or FFA_MEM_DONATE")
+            }
+            Self::Loans => f.write_str(LOANS),
+            Self::SpmcOrLoans(function) => write!(f, "{function} at the SPMC, or {LOANS}"),
             Self::IndirectMessages => {
                 f.write_str("an SPMC that passes messages on, or VMs that reach each other")
             }
@@ -316,9 +344,14 @@ impl Needs {
                 FunctionId::new(function, id.width()).is_some_and(|needed| means.spmc.contains(needed))
             }
             Self::SpmcAnyWidth(function) => means.spmc.any_width(function),
-            Self::Transactions => [Function::MemShare, Function::MemLend, Function::MemDonate]
-                .iter()
-                .any(|function| means.spmc.any_width(*function)),
+            Self::Transactions => {
+                means.lends
+                    || [Function::MemShare, Function::MemLend, Function::MemDonate]
+                        .iter()
+                        .any(|function| means.spmc.any_width(*function))
+            }
+            Self::Loans => means.lends,
+            Self::SpmcOrLoans(function) => means.lends || means.spmc.any_width(function),
             Self::IndirectMessages => means.forwards_buffers || means.vm_to_vm,
             Self::Notifications => means.spmc_notifies || means.interrupts && means.vm_to_vm,
         }

@@ -1,7 +1,7 @@
 use ffa_abi::Version;
 use ffa_teardown::Policy;
 
-use crate::Compat;
+use crate::{Compat, LenderDeath};
 
 /// What a hypervisor may set. Plain data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Settings {
     pub rxtx_pages: u8,
     /// Whether guests have to do with each other at all. If so, [`Permissions`](crate::Permissions) is asked who with whom.
     pub vm_to_vm: bool,
+    /// What becomes of memory that other VMs have borrowed when its owner dies.
+    pub lender_death: LenderDeath,
     /// Interrupts by which guests hear of notifications, or `None` for guests without notifications.
     pub interrupts: Option<GuestInterrupts>,
     /// Secure calls that one tick makes at most.
@@ -32,7 +34,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// FF-A 1.2 with its own codes; 32 shares of 512 KiB per VM, and so 16 MiB; 64 direct requests; RX and TX of up to 64 KiB; guests that do not reach each other; no notifications; 16
+    /// FF-A 1.2 with its own codes; 32 shares of 512 KiB per VM, and so 16 MiB; 64 direct requests; RX and TX of up to 64 KiB; guests that do not reach each other; borrowers that lose what a dead VM lent; no notifications; 16
     /// secure calls a tick.
     pub const DEFAULT: Self = Self {
         version: Version::V1_2,
@@ -43,6 +45,7 @@ impl Settings {
         calls_per_vm: 64,
         rxtx_pages: 16,
         vm_to_vm: false,
+        lender_death: LenderDeath::Revoke,
         interrupts: None,
         budget: 16,
         teardown: Policy::DEFAULT,

@@ -315,7 +315,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         self.phase(vm)?;
         let stale = Unexpected::NotInFlight { vm: vm.id };
         let slot = self.duties.get(share.0.get()).ok_or(stale)?;
-        if slot.state != (State::Returning { vm: vm.index }) {
+        if !matches!(slot.state, State::Returning { vm: whose } if whose == vm.index) {
             return Err(stale);
         }
         let vm_slot = &mut self.vms[vm.index.get()];

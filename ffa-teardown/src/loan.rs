@@ -23,8 +23,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// [`Unexpected`] if the VM has no such loan.
     pub fn end_loan(&mut self, vm: VmKey, loan: ShareId) -> Result<(), Unexpected> {
         self.phase(vm)?;
-        let slot = self.duties.get(loan.0.get());
-        if slot.is_none_or(|slot| slot.duty.is_none() || slot.state != State::Lent { vm: vm.index }) {
+        let slot = self.duties.get(loan.0.get()).filter(|slot| slot.duty.is_some());
+        if !slot.is_some_and(|slot| matches!(slot.state, State::Lent { vm: whose } if whose == vm.index)) {
             return Err(Unexpected::NotInFlight { vm: vm.id });
         }
         self.remove(vm.index, loan.0);

@@ -50,8 +50,8 @@ const LOST: Stage2Attributes =
 const GONE: Stage2Attributes = Stage2Attributes::SWFLAG_0;
 
 /// Tables that a VM's memory may need at most, with its [`layout`]: the root, level 2 of one GiB, that of its loose pages,
-/// and one for each block that is split.
-pub const MAX_TABLES: usize = 3 + ((layout::BLOCKS.end - layout::BLOCKS.start) as usize / BLOCK);
+/// that of borrowed ones, and one for each block that is split.
+pub const MAX_TABLES: usize = 4 + ((layout::BLOCKS.end - layout::BLOCKS.start) as usize / BLOCK);
 
 /// `VTCR_EL2` for tables of this kind.
 pub fn control() -> VtcrEl2 {
@@ -70,6 +70,25 @@ pub fn control() -> VtcrEl2 {
 pub struct NotMapped {
     /// The first address that is not.
     pub ipa: u64,
+}
+
+/// What a guest may do with memory that is another VM's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Borrowing {
+    pub writable: bool,
+    pub executable: bool,
+}
+
+impl Borrowing {
+    fn attributes(self) -> Stage2Attributes {
+        let mut attributes = GUEST_MEMORY;
+        if !self.writable {
+            attributes.remove(Stage2Attributes::S2AP_ACCESS_RW);
+            attributes.insert(Stage2Attributes::S2AP_ACCESS_RO);
+        }
+        attributes.set(Stage2Attributes::XN, !self.executable);
+        attributes
+    }
 }
 
 /// A VM's stage-2 page table.
@@ -147,6 +166,29 @@ impl Stage2 {
             let address = self.translate_page(ipa).expect("the page is the guest's");
             self.set(ipa, Run { address, bytes: PAGE }, attributes, Constraints::empty());
         }
+    }
+
+    /// The first address of a gap of so many pages between borrowed ones, if there is one.
+    pub fn room_to_borrow(&self, pages: usize) -> Option<u64> {
+        let mut free = 0;
+        let end = layout::BORROWED.step_by(PAGE).find(|&ipa| {
+            free = if self.translate_page(ipa).is_err() { free + 1 } else { 0 };
+            free == pages
+        })?;
+        Some(end - ((pages - 1) * PAGE) as u64)
+    }
+
+    /// Lets the guest have `run`, which is another VM's, at `ipa`, among what is borrowed and where nothing is mapped.
+    pub fn map_borrowed(&mut self, ipa: u64, run: Run, borrowing: Borrowing) {
+        self.set(ipa, run, borrowing.attributes(), Constraints::NO_BLOCK_MAPPINGS);
+        tlb::publish();
+    }
+
+    /// Takes borrowed pages away from the guest. When this returns, no CPU can reach them for the guest.
+    pub fn unmap_borrowed(&mut self, ipas: Range<u64>) {
+        let nothing = Run { address: 0, bytes: (ipas.end - ipas.start) as usize };
+        self.set(ipas.start, nothing, Stage2Attributes::empty(), Constraints::NO_BLOCK_MAPPINGS);
+        tlb::forget_range(self.vttbr(), ipas, PAGE);
     }
 
     /// Makes every CPU forget what it knows of the table. Nobody uses it from now on.

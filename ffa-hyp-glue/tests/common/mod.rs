@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Every test file uses its own part.
 
+pub mod peers;
 pub mod sends;
 
 use ffa_abi::{FirmwareStatus, Handle, PartitionId, Regs, Status, Version};

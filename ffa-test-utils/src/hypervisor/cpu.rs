@@ -37,7 +37,7 @@ impl Cpu {
     }
 
     /// Lets what a test wants to happen happen now, on another CPU.
-    fn moment(&self, moment: Moment) {
+    pub(super) fn moment(&self, moment: Moment) {
         let interloper = self.world.borrow_mut().interloper.take();
         if let Some(mut interloper) = interloper {
             interloper(&mut self.sibling(self.number + 1), moment);
@@ -120,7 +120,7 @@ impl Pages for Cpu {
                 let allowed = match kind {
                     Kind::Ram => true,
                     Kind::ReadOnly => access == Access::ReadOnly,
-                    Kind::Device | Kind::Hypervisors | Kind::Foreign => false,
+                    Kind::Device | Kind::Hypervisors | Kind::Foreign | Kind::ForeignReadOnly => false,
                 };
                 if !allowed || dead || world.frames.is_hidden(frame) {
                     return Err(wrong);
@@ -399,6 +399,6 @@ impl Observer for Cpu {
 }
 
 /// Guest-physical addresses of the pages of a range.
-fn addresses(range: IpaRange) -> impl Iterator<Item = u64> {
+pub(super) fn addresses(range: IpaRange) -> impl Iterator<Item = u64> {
     (0..u64::from(range.pages())).map(move |page| range.base() + page * PAGE_SIZE)
 }

@@ -6,8 +6,8 @@ use std::vec::Vec;
 
 use ffa_abi::{PartitionId, PartitionInfo, Regs};
 use ffa_hyp_glue::{
-    Caller, Creation, DraftSlot, Event, GuestFault, Mediator, Outcome, ProbeFailure, Relation, Scratch,
-    Settings, Spmc, VcpuSlot, VmReport,
+    Caller, Creation, DraftSlot, Event, GuestFault, LoanSlot, Mediator, Outcome, ProbeFailure, Relation,
+    Scratch, Settings, Spmc, VcpuSlot, VmReport,
 };
 use ffa_teardown::{CreateError, DutySlot, Span, Time, Unexpected, VmKey, VmSlot};
 
@@ -42,6 +42,8 @@ pub struct Machine {
     pub ranges: usize,
     /// Records of partitions that it has room for.
     pub listed: usize,
+    /// Borrowers of memory transactions between VMs that it has room for.
+    pub loans: usize,
     /// vCPUs of each VM.
     pub vcpus: u16,
     /// Memory transactions that a VM may have sent a part of at the same time.
@@ -55,7 +57,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// 16 MiB, and room for 8 VMs of 2 vCPUs and 1024 ranges.
+    /// 16 MiB, and room for 8 VMs of 2 vCPUs and 1024 ranges, which lend each other nothing.
     #[must_use]
     pub fn new(secure: impl Into<Config>, partitions: impl IntoIterator<Item = SpConfig>) -> Self {
         Self {
@@ -68,6 +70,7 @@ impl Machine {
             duties: 512,
             ranges: 1024,
             listed: 170,
+            loans: 0,
             vcpus: 2,
             drafts: 2,
             buffer_pages: 1,
@@ -112,7 +115,7 @@ impl ModelHypervisor {
     /// If there are no frames for TX and RX.
     pub fn new(machine: Machine) -> Result<Self, ProbeFailure> {
         let Machine { secure, partitions, plan, settings, frames, vms, duties, ranges, listed, .. } = machine;
-        let Machine { vcpus, drafts, buffer_pages, smc_cost, log, .. } = machine;
+        let Machine { vcpus, drafts, loans, buffer_pages, smc_cost, log, .. } = machine;
         let subscribers = partitions.iter().map(|sp| (sp.id, sp.properties)).collect();
         let mut memory = Frames::new(frames);
         let pages = u32::from(buffer_pages);
@@ -138,6 +141,7 @@ impl ModelHypervisor {
             copies: Vec::new(),
             interrupts: Vec::new(),
             permissions: None,
+            most_borrowed: usize::MAX,
             kept: log,
             lock_probe: None,
             interloper: None,
@@ -153,7 +157,9 @@ impl ModelHypervisor {
         let vm_slots = std::vec![VmSlot::VACANT; vms].into_boxed_slice();
         let duty_slots = std::vec![DutySlot::VACANT; duties].into_boxed_slice();
         let records = (0..vms).map(|_| None).collect();
-        let mediator = Rc::new(Mediator::new(spmc, settings, vm_slots, duty_slots, records));
+        let loan_slots = std::vec![LoanSlot::VACANT; loans].into_boxed_slice();
+        let mediator = Mediator::new(spmc, settings, vm_slots, duty_slots, records, loan_slots);
+        let mediator = Rc::new(mediator);
         let probed = Rc::downgrade(&mediator);
         let probe = move || probed.upgrade().is_some_and(|mediator: Rc<ModelMediator>| mediator.is_locked());
         world.borrow_mut().lock_probe = Some(Box::new(probe));
@@ -259,14 +265,27 @@ impl ModelHypervisor {
             .map(|region| {
                 let owner = match region.kind {
                     Kind::Ram | Kind::ReadOnly => Owner::Vm { life, holds: 0, orphan: false },
-                    Kind::Device | Kind::Hypervisors | Kind::Foreign => Owner::Hypervisor,
+                    Kind::Device | Kind::Hypervisors | Kind::Foreign | Kind::ForeignReadOnly => {
+                        Owner::Hypervisor
+                    }
                 };
                 let frames = world.frames.take(region.pages, region.scattered, owner);
                 (*region, frames.expect("the machine has memory for every VM"))
             })
             .collect();
         let vcpus = std::vec![true; usize::from(self.vcpus)];
-        let vm = Vm { id, life, regions, announced: false, dead: false, references: 1, lent: 0, vcpus };
+        let vm = Vm {
+            id,
+            life,
+            regions,
+            borrowed: Vec::new(),
+            windows: 0,
+            announced: false,
+            dead: false,
+            references: 1,
+            lent: 0,
+            vcpus,
+        };
         let frames: Vec<_> = vm.frames().collect();
         for frame in frames {
             world.check_reach(frame, "given to a VM");
@@ -411,6 +430,11 @@ impl ModelHypervisor {
     /// Decides from now on who may have to do with whom. Before that guests reach every SP and no guest.
     pub fn permit(&mut self, permits: impl Fn(PartitionId, Relation, PartitionId) -> bool + 'static) {
         self.world.borrow_mut().permissions = Some(Box::new(permits));
+    }
+
+    /// From now on no VM gets more pages of others mapped than so many.
+    pub fn limit_borrowed(&mut self, pages: usize) {
+        self.world.borrow_mut().most_borrowed = pages;
     }
 
     /// A vCPU goes on- or offline. Every vCPU is online at first.
@@ -584,6 +608,19 @@ impl ModelHypervisor {
     /// Reports what somebody else than the oracle saw.
     pub fn violation(&mut self, violation: Violation) {
         self.world.borrow_mut().oracle.report(violation);
+    }
+
+    /// Whether a guest may write there.
+    #[must_use]
+    pub fn may_write(&self, vm: PartitionId, address: u64) -> bool {
+        self.world.borrow().translate(vm, address, true).is_some()
+    }
+
+    /// Pages of other VMs that a VM has mapped.
+    #[must_use]
+    pub fn borrowed(&self, vm: PartitionId) -> usize {
+        let world = self.world.borrow();
+        world.vms.get(&vm).map_or(0, |vm| vm.borrowed.iter().map(|(_, frames)| frames.len()).sum())
     }
 
     /// Frames of a dead VM, or of all, that nobody else can have yet.

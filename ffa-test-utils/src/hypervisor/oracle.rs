@@ -38,6 +38,34 @@ pub enum Violation {
         /// By which transaction it was sent.
         handle: Handle,
     },
+    /// A page was released, freed or given to a VM although another VM has it mapped.
+    Borrowed {
+        /// Physical address of the page.
+        page: u64,
+        /// What was done to it.
+        when: &'static str,
+        /// Who has it mapped.
+        borrower: PartitionId,
+    },
+    /// A page was mapped for another VM that is not held, or not its owner's.
+    LentUnheld {
+        /// Whose it should be.
+        vm: PartitionId,
+        /// Guest-physical address.
+        page: u64,
+    },
+    /// A page was unmapped that is not mapped.
+    UnmappedTwice {
+        /// From whom.
+        vm: PartitionId,
+        /// Guest-physical address.
+        page: u64,
+    },
+    /// A VM is gone, and still had pages of another one mapped.
+    MappingKept {
+        /// The VM.
+        vm: PartitionId,
+    },
     /// A page was released that is not held.
     ReleasedTwice {
         /// Whose.
@@ -147,6 +175,16 @@ impl fmt::Display for Violation {
                     handle.get()
                 )
             }
+            Self::Borrowed { page, when, borrower } => {
+                write!(f, "page {page:#x} was {when} while VM {borrower} has it mapped")
+            }
+            Self::LentUnheld { vm, page } => {
+                write!(f, "page {page:#x} of VM {vm} was mapped for another one, but nobody holds it")
+            }
+            Self::UnmappedTwice { vm, page } => {
+                write!(f, "page {page:#x} was unmapped from VM {vm}, which does not have it")
+            }
+            Self::MappingKept { vm } => write!(f, "VM {vm} is gone and had borrowed pages mapped"),
             Self::ReleasedTwice { vm, page } => {
                 write!(f, "page {page:#x} of VM {vm} was released, but nobody holds it")
             }

@@ -2,7 +2,7 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use ffa_abi::PartitionInfo;
-use ffa_hyp_glue::{DraftSlot, Mediator, Record, Stores, VcpuSlot};
+use ffa_hyp_glue::{DraftSlot, LoanSlot, Mediator, Record, Stores, VcpuSlot};
 use ffa_mem::{RangeStore, StoreFull, TrackedRange};
 use ffa_teardown::{DutySlot, VmSlot};
 
@@ -65,6 +65,7 @@ impl Stores<Cpu> for HeapStores {
     type Vcpus = Vec<VcpuSlot>;
     type Drafts = Vec<DraftSlot>;
     type Partitions = Box<[PartitionInfo]>;
+    type Loans = Box<[LoanSlot]>;
 
     fn relax() {
         preempt(Preemption::Waits);

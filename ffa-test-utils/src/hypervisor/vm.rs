@@ -4,6 +4,9 @@ use ffa_abi::PartitionId;
 
 use super::frames::{Life, PAGE};
 
+/// Guest-physical address of the first page that a VM borrows.
+pub const BORROWED: u64 = 1 << 36;
+
 /// What lies behind a part of a VM's address space.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
@@ -17,6 +20,8 @@ pub enum Kind {
     Hypervisors,
     /// Memory of another VM, mapped into this one.
     Foreign,
+    /// Likewise, and only to be read.
+    ForeignReadOnly,
 }
 
 /// A run of guest-physical pages.
@@ -58,6 +63,10 @@ pub(super) struct Vm {
     pub id: PartitionId,
     pub life: Life,
     pub regions: Vec<(Region, Vec<u32>)>,
+    /// What it has borrowed of other VMs.
+    pub borrowed: Vec<(Region, Vec<u32>)>,
+    /// Pages from [`BORROWED`] on that were given out. No address is used twice.
+    pub windows: u32,
     /// The mediator has it.
     pub announced: bool,
     /// Its guest makes no calls any more.
@@ -82,13 +91,19 @@ impl Vm {
 
     /// The frame behind the page at `address`, and what it is.
     pub fn frame(&self, address: u64) -> Option<(u32, Kind)> {
-        self.regions.iter().find_map(|(region, frames)| {
+        self.regions.iter().chain(&self.borrowed).find_map(|(region, frames)| {
             let page = address.checked_sub(region.base)? / PAGE;
             let frame = frames.get(usize::try_from(page).ok()?)?;
             Some((*frame, region.kind))
         })
     }
 
+    /// Whether it has borrowed the frame.
+    pub fn borrows(&self, frame: u32) -> bool {
+        self.borrowed.iter().any(|(_, frames)| frames.contains(&frame))
+    }
+
+    /// The frames that are its own.
     pub fn frames(&self) -> impl Iterator<Item = u32> + '_ {
         self.regions.iter().flat_map(|(_, frames)| frames.iter().copied())
     }

@@ -71,6 +71,10 @@ pub enum Moment {
     Donated(PartitionId),
     /// Pages are about to be handed over to the hypervisor's list of pages that must not be reused.
     Quarantine(PartitionId),
+    /// Pages of another VM were mapped for this one.
+    Mapped(PartitionId),
+    /// Pages of another VM are about to be unmapped from this one.
+    Unmap(PartitionId),
     /// A reference is about to be taken.
     Take(PartitionId),
     /// A reference was taken.
@@ -114,6 +118,8 @@ pub(super) struct World {
     pub interrupts: Vec<Interrupt>,
     /// `None`: every SP and no VM.
     pub permissions: Option<Permits>,
+    /// Pages that a VM may have borrowed at the same time.
+    pub most_borrowed: usize,
     pub lock_probe: Option<Box<dyn Fn() -> bool>>,
     pub interloper: Option<Interloper>,
     /// Seams called.
@@ -170,7 +176,7 @@ impl World {
         let allowed = match kind {
             _ if self.frames.is_hidden(frame) => false,
             Kind::Ram | Kind::Foreign | Kind::Hypervisors => true,
-            Kind::ReadOnly => !write,
+            Kind::ReadOnly | Kind::ForeignReadOnly => !write,
             Kind::Device => false,
         };
         allowed.then(|| Frames::address(frame) + address % PAGE)
@@ -197,9 +203,12 @@ impl World {
         }
     }
 
-    /// Whether an SP can reach the frame.
+    /// Whether an SP can reach the frame, or a VM that has borrowed it.
     pub fn check_reach(&mut self, frame: u32, when: &'static str) {
         let page = Frames::address(frame);
+        if let Some(borrower) = self.vms.values().find(|vm| vm.borrows(frame)) {
+            self.oracle.report(Violation::Borrowed { page, when, borrower: borrower.id });
+        }
         let reached = self.spmc.can_reach(page);
         self.oracle.reachable(page, when, reached);
     }
@@ -251,6 +260,9 @@ impl World {
         let Some(vm) = self.vms.remove(&id) else { return };
         if vm.lent > 0 {
             self.oracle.report(Violation::ReferenceKept { vm: id });
+        }
+        if !vm.borrowed.is_empty() {
+            self.oracle.report(Violation::MappingKept { vm: id });
         }
         if vm.announced {
             self.oracle.gone(id);

@@ -9,7 +9,7 @@ use ffa_mem::{IpaRange, PhysRange};
 use ffa_teardown::ShareId;
 
 use super::platform::Platform;
-use super::quarantine;
+use super::{peers, quarantine};
 use crate::frames::{self, FRAMES, Frames, PAGE, Run};
 use crate::stage2::{NotMapped, Stage2};
 use crate::vm_id::VmId;
@@ -56,7 +56,8 @@ fn with_memory<T>(vm: PartitionId, use_it: impl FnOnce(&mut Stage2) -> T) -> Opt
 }
 
 impl Pages for Platform {
-    /// Whatever stage 2 maps is plain memory, owned by this VM alone, to be read and written: so `access` is always given.
+    /// Whatever stage 2 maps and is not borrowed is plain memory, owned by this VM alone, to be read and written: so
+    /// `access` is always given.
     fn hold(
         &mut self,
         vm: PartitionId,
@@ -65,12 +66,15 @@ impl Pages for Platform {
         owner: OwnerAccess,
         runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError> {
-        with_memory(vm, |stage2| {
-            hold(stage2, range, runs)?;
-            if owner == OwnerAccess::Lost {
-                stage2.lose(ipas(range));
-            }
-            Ok(())
+        let own = (!peers::is_borrowed(range)).then_some(vm);
+        own.and_then(|vm| {
+            with_memory(vm, |stage2| {
+                hold(stage2, range, runs)?;
+                if owner == OwnerAccess::Lost {
+                    stage2.lose(ipas(range));
+                }
+                Ok(())
+            })
         })
         .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
     }
@@ -89,6 +93,8 @@ impl Pages for Platform {
         if owner == OwnerAccess::Lost {
             return self.hold(vm, range, access, owner, runs);
         }
+        // What it has borrowed the mediator lets no VM share.
+        debug_assert!(!peers::is_borrowed(range), "{range:x?} is another VM's");
         with_memory(vm, |stage2| hold_for(stage2, share, range, runs))
             .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
     }

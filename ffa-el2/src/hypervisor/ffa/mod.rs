@@ -2,6 +2,7 @@
 
 mod buffers;
 mod memory;
+mod peers;
 mod platform;
 mod quarantine;
 mod ranges;
@@ -13,7 +14,8 @@ use core::cell::RefCell;
 use ffa_abi::{PartitionId, PartitionInfo, Properties, Regs, Uuid};
 use ffa_el2::lock::{Mutex, MutexGuard, Yield, let_others_go_first};
 use ffa_hyp_glue::{
-    Caller, Creation, DraftSlot, Mediator, Outcome, ProbeFailure, Record, Scratch, Spmc, Stores, VcpuSlot,
+    Caller, Creation, DraftSlot, LoanSlot, Mediator, Outcome, ProbeFailure, Record, Scratch, Spmc, Stores,
+    VcpuSlot,
 };
 use ffa_teardown::{CreateError, DutySlot, VmKey, VmSlot};
 use percore::{ExceptionLock, PerCore, exception_free};
@@ -38,6 +40,8 @@ const PARTITIONS: usize = 64;
 type Vms = [VmSlot; MAX_VMS];
 type Duties = [DutySlot; DUTIES];
 type Records = [Option<Record<Platform, LentRanges, Vcpus, Drafts>>; MAX_VMS];
+/// Borrowers of what VMs lend each other.
+type Loans = [LoanSlot; 64];
 /// Each VM has one vCPU.
 type Vcpus = [VcpuSlot; 1];
 /// Each VM sends one descriptor in fragments at a time, as Linux does.
@@ -55,6 +59,7 @@ impl Stores<Platform> for Memory {
     type Vcpus = Vcpus;
     type Drafts = Drafts;
     type Partitions = &'static mut Partitions;
+    type Loans = &'static mut Loans;
 
     #[inline]
     fn relax() {
@@ -74,6 +79,7 @@ struct PerCpu {
 static MEDIATOR: Once<FfaMediator, Yield> = Once::new();
 static VMS: Mutex<Vms> = Mutex::new([VmSlot::VACANT; MAX_VMS]);
 static DUTY_SLOTS: Mutex<Duties> = Mutex::new([DutySlot::VACANT; DUTIES]);
+static LOANS: Mutex<Loans> = Mutex::new([LoanSlot::VACANT; 64]);
 static RECORDS: Mutex<Records> = Mutex::new([const { None }; MAX_VMS]);
 static LISTS: [Mutex<Partitions>; 2] = [const { Mutex::new([NO_PARTITION; PARTITIONS]) }; 2];
 const NO_PARTITION: PartitionInfo =
@@ -98,7 +104,8 @@ pub fn start() -> Result<&'static FfaMediator, ProbeFailure> {
     // The mediator keeps the memory that is lent to it, so the locks stay locked.
     Ok(MEDIATOR.call_once(|| {
         let (vms, duties) = (MutexGuard::leak(VMS.lock()), MutexGuard::leak(DUTY_SLOTS.lock()));
-        Mediator::new(probed, settings, vms, duties, MutexGuard::leak(RECORDS.lock()))
+        let (records, loans) = (MutexGuard::leak(RECORDS.lock()), MutexGuard::leak(LOANS.lock()));
+        Mediator::new(probed, settings, vms, duties, records, loans)
     }))
 }
 

@@ -1,0 +1,158 @@
+use ffa_abi::{Handle, PartitionId, Transaction};
+use ffa_mem::Receiver;
+use ffa_teardown::{ShareId, VmKey};
+
+/// Room for one borrower of one memory transaction between VMs, in storage that the hypervisor lends.
+#[derive(Clone, Debug)]
+pub struct LoanSlot(Option<Loan>);
+
+impl LoanSlot {
+    /// An empty slot.
+    pub const VACANT: Self = Self(None);
+}
+
+/// What one VM lets another have of its memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loan {
+    pub(crate) terms: Terms,
+    /// `None` if it has died.
+    pub(crate) borrower: Option<VmKey>,
+    /// The borrower, and its permissions, as the owner named them.
+    pub(crate) receiver: Receiver,
+    pub(crate) stage: Stage,
+}
+
+/// What all borrowers of a transaction have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) handle: Handle,
+    pub(crate) transaction: Transaction,
+    pub(crate) owner: VmKey,
+    /// Under which the owner's pages are held and tracked.
+    pub(crate) pages: ShareId,
+    pub(crate) tag: u64,
+}
+
+/// How far a loan has come. Whoever puts it into one of the stages in which a call works on it is the only one to take it
+/// out again: no lock is held across what is done meanwhile.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    /// The owner is about to offer it, or has it back. No borrower finds it.
+    Withheld,
+    /// The borrower may retrieve it.
+    Offered,
+    /// The borrower's call is mapping it.
+    Retrieving,
+    /// The borrower has it.
+    Retrieved(Borrowed),
+    /// It is being unmapped.
+    Ending,
+}
+
+/// What a borrower has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Borrowed {
+    /// Under which its pages are tracked in the borrower.
+    pub(crate) pages: ShareId,
+}
+
+/// Some borrower has it, or is about to.
+pub(crate) struct InUse;
+
+impl Loan {
+    /// Whether the VM is its owner or its borrower.
+    pub(crate) fn is_of(&self, vm: VmKey) -> bool {
+        self.terms.owner == vm || self.borrower == Some(vm)
+    }
+
+    /// Whether nobody is at work on it and the borrower does not have it.
+    fn is_idle(&self) -> bool {
+        self.stage == Stage::Offered
+    }
+}
+
+/// The loans in lent storage.
+pub(crate) struct Loans<'a>(pub(crate) &'a mut [LoanSlot]);
+
+impl<'a> Loans<'a> {
+    pub(crate) fn get(self, at: usize) -> Option<&'a mut Loan> {
+        self.0.get_mut(at)?.0.as_mut()
+    }
+
+    /// Where the loan of this transaction to this VM is, if the VM may know of it.
+    pub(crate) fn find(&self, handle: Handle, borrower: VmKey) -> Option<usize> {
+        self.0.iter().position(|slot| {
+            slot.0.as_ref().is_some_and(|loan| {
+                loan.terms.handle == handle
+                    && loan.borrower == Some(borrower)
+                    && loan.stage != Stage::Withheld
+            })
+        })
+    }
+
+    /// Whether there is room for so many more.
+    pub(crate) fn have_room(&self, count: usize) -> bool {
+        self.0.iter().filter(|slot| slot.0.is_none()).count() >= count
+    }
+
+    /// Enters `loans`, for which there is room.
+    pub(crate) fn add(&mut self, loans: impl Iterator<Item = Loan>) {
+        let vacant = self.0.iter_mut().filter(|slot| slot.0.is_none());
+        for (slot, loan) in vacant.zip(loans) {
+            slot.0 = Some(loan);
+        }
+    }
+
+    /// The loans of one transaction.
+    pub(crate) fn of(&mut self, handle: Handle) -> impl Iterator<Item = &mut Loan> {
+        self.0.iter_mut().filter_map(|slot| slot.0.as_mut()).filter(move |loan| loan.terms.handle == handle)
+    }
+
+    /// Lets the borrowers of a transaction have it that is withheld from them.
+    pub(crate) fn offer(&mut self, handle: Handle) {
+        self.of(handle).for_each(|loan| loan.stage = Stage::Offered);
+    }
+
+    /// Takes a transaction of `owner` from its borrowers. `None` if it has no such transaction, or is just offering it or
+    /// taking it back.
+    ///
+    /// # Errors
+    /// [`InUse`] if a borrower has it, or is about to.
+    pub(crate) fn withhold(&mut self, handle: Handle, owner: VmKey) -> Option<Result<Terms, InUse>> {
+        let terms = self.of(handle).next()?.terms;
+        if terms.owner != owner || self.of(handle).any(|loan| loan.stage == Stage::Withheld) {
+            return None;
+        }
+        if !self.of(handle).all(|loan| loan.is_idle()) {
+            return Some(Err(InUse));
+        }
+        self.of(handle).for_each(|loan| loan.stage = Stage::Withheld);
+        Some(Ok(terms))
+    }
+
+    /// Forgets a transaction.
+    pub(crate) fn remove(&mut self, handle: Handle) {
+        let of = |slot: &LoanSlot| slot.0.as_ref().is_some_and(|loan| loan.terms.handle == handle);
+        self.0.iter_mut().filter(|slot| of(slot)).for_each(|slot| *slot = LoanSlot::VACANT);
+    }
+}
+
+/// Names of transactions between VMs: bit 63 set, as for all that a hypervisor gives out. None is ever given out twice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handles(u64);
+
+impl Handles {
+    pub(crate) const NEW: Self = Self(1 << 63);
+
+    /// `None` after 2^63 - 1 of them, all ones being no handle.
+    pub(crate) fn next(&mut self) -> Option<Handle> {
+        let handle = Handle::new(self.0).ok()?;
+        self.0 += 1;
+        Some(handle)
+    }
+}
+
+/// Whether `id` is that of a VM: SPs have bit 15 set.
+pub(crate) fn is_vm(id: PartitionId) -> bool {
+    !id.is_secure() && id != PartitionId::HYPERVISOR
+}
