@@ -7,6 +7,7 @@ mod cpu;
 mod frames;
 mod model;
 mod oracle;
+mod owed;
 mod peers;
 mod preemption;
 mod stage;

@@ -14,6 +14,7 @@ use ffa_teardown::{CreateError, DutySlot, Span, Time, Unexpected, VmKey, VmSlot}
 use super::cpu::Cpu;
 use super::frames::{FrameCount, Frames, Owner};
 use super::oracle::{Oracle, Violation};
+use super::owed::Owed;
 use super::stores::{ModelMediator, VecRanges};
 use super::vm::{Kind, Region, Vm};
 use super::world::{Copy, Interloper, Interrupt, Smc, World};
@@ -134,6 +135,7 @@ impl ModelHypervisor {
             spmc: SpmcModel::new(secure, partitions),
             plan,
             oracle: Oracle::new(subscribers),
+            owed: Owed::default(),
             smcs: 0,
             smc_log: VecDeque::new(),
             events: VecDeque::new(),

@@ -66,6 +66,13 @@ pub enum Violation {
         /// The VM.
         vm: PartitionId,
     },
+    /// A page was released or freed that the secure world was given, and of which it has not said that it is back.
+    Unconfirmed {
+        /// Physical address of the page.
+        page: u64,
+        /// What was done to it.
+        when: &'static str,
+    },
     /// A page was released that is not held.
     ReleasedTwice {
         /// Whose.
@@ -185,6 +192,9 @@ impl fmt::Display for Violation {
                 write!(f, "page {page:#x} was unmapped from VM {vm}, which does not have it")
             }
             Self::MappingKept { vm } => write!(f, "VM {vm} is gone and had borrowed pages mapped"),
+            Self::Unconfirmed { page, when } => {
+                write!(f, "page {page:#x} was {when}, but nobody said that it is back")
+            }
             Self::ReleasedTwice { vm, page } => {
                 write!(f, "page {page:#x} of VM {vm} was released, but nobody holds it")
             }

@@ -9,6 +9,7 @@ use ffa_teardown::{Span, Time};
 use super::cpu::Cpu;
 use super::frames::{Frames, Life, Owner, PAGE};
 use super::oracle::{Oracle, Violation};
+use super::owed::Owed;
 use super::vm::{Kind, Region, Vm};
 use crate::fault::FaultPlan;
 use crate::scenario::Tally;
@@ -107,6 +108,7 @@ pub(super) struct World {
     pub spmc: SpmcModel,
     pub plan: FaultPlan,
     pub oracle: Oracle,
+    pub owed: Owed,
     pub smcs: u64,
     pub smc_log: VecDeque<Smc>,
     pub events: VecDeque<(Time, Event)>,
@@ -159,8 +161,14 @@ impl World {
 
     /// Makes one SMC.
     pub fn smc(&mut self, cpu: u16, regs: &Regs) -> Regs {
-        let Self { spmc, plan, frames, now, .. } = self;
+        let Self { spmc, plan, frames, now, owed, buffers: [tx, _], buffer_pages, .. } = self;
+        let given = owed.called(regs, |len| {
+            let mut bytes = std::vec![0; len.min(usize::from(*buffer_pages) * PAGE as usize)];
+            frames.read(Frames::address(*tx), &mut bytes).expect("TX is there");
+            bytes
+        });
         let answer = plan.apply(regs, |regs| spmc.call_on(cpu, frames, *now, regs));
+        self.owed.answered(given, &answer);
         self.oracle.smc(regs, &answer);
         self.check_owners(regs);
         self.smcs += 1;
@@ -203,7 +211,7 @@ impl World {
         }
     }
 
-    /// Whether an SP can reach the frame, or a VM that has borrowed it.
+    /// Whoever gets the frame must be the only one who can reach it, as far as can be known and in truth.
     pub fn check_reach(&mut self, frame: u32, when: &'static str) {
         let page = Frames::address(frame);
         if let Some(borrower) = self.vms.values().find(|vm| vm.borrows(frame)) {
@@ -211,6 +219,9 @@ impl World {
         }
         let reached = self.spmc.can_reach(page);
         self.oracle.reachable(page, when, reached);
+        if self.owed.contains(page) {
+            self.oracle.report(Violation::Unconfirmed { page, when });
+        }
     }
 
     /// Whoever writes to a guest's page must have it held.
