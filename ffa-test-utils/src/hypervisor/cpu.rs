@@ -113,6 +113,10 @@ impl Pages for Cpu {
                 return Err(PageError::NotOwned { address: range.base() });
             };
             let dead = found.dead;
+            match world.fail_hold.take() {
+                Some(0) => return Err(PageError::NoResources),
+                left => world.fail_hold = left.map(|left| left - 1),
+            }
             let mut frames = std::vec::Vec::with_capacity(range.pages() as usize);
             for address in addresses(range) {
                 let wrong = PageError::NotOwned { address };

@@ -20,7 +20,7 @@ use super::vm::{Kind, Region, Vm};
 use super::world::{Copy, Interloper, Interrupt, Smc, World};
 use crate::fault::FaultPlan;
 use crate::scenario::Tally;
-use crate::spmc::{Config, PhysMemory, Preset, SpConfig, SpmcModel};
+use crate::spmc::{Config, Control, PhysMemory, Preset, SpConfig, SpmcModel};
 
 /// What a [`ModelHypervisor`] is made of.
 #[derive(Debug)]
@@ -95,11 +95,13 @@ pub struct NoVm {
     pub vm: PartitionId,
 }
 
-/// A hypervisor of plain Rust: memory, VMs, virtual time, and the mediator under test.
+/// A hypervisor of plain Rust: memory, VMs, virtual time, and the mediator under test. A clone is the same machine once more,
+/// for what happens on other CPUs in the middle of a call.
+#[derive(Clone)]
 pub struct ModelHypervisor {
     world: Rc<RefCell<World>>,
     mediator: Rc<ModelMediator>,
-    keys: RefCell<BTreeMap<PartitionId, VmKey>>,
+    keys: Rc<RefCell<BTreeMap<PartitionId, VmKey>>>,
     ranges: usize,
     vcpus: u16,
     drafts: usize,
@@ -146,6 +148,7 @@ impl ModelHypervisor {
             most_borrowed: usize::MAX,
             kept: log,
             lock_probe: None,
+            fail_hold: None,
             interloper: None,
             operations: 0,
             ticks: 0,
@@ -166,7 +169,7 @@ impl ModelHypervisor {
         let probe = move || probed.upgrade().is_some_and(|mediator: Rc<ModelMediator>| mediator.is_locked());
         world.borrow_mut().lock_probe = Some(Box::new(probe));
         let frames = u64::from(frames);
-        Ok(Self { world, mediator, keys: RefCell::new(BTreeMap::new()), ranges, vcpus, drafts, frames })
+        Ok(Self { world, mediator, keys: Rc::default(), ranges, vcpus, drafts, frames })
     }
 
     /// A CPU of the machine.
@@ -197,7 +200,8 @@ impl ModelHypervisor {
         while creation == Creation::Pending && self.tick_next(Time::from_nanos(u64::MAX)) {
             creation = self.mediator.creation(key);
         }
-        if let Creation::Failed(_) = creation {
+        // Another CPU may have ended it.
+        if matches!(creation, Creation::Failed(_)) && self.is_alive(vm) {
             self.bury(vm);
         }
         Ok(creation)
@@ -307,6 +311,12 @@ impl ModelHypervisor {
     #[must_use]
     pub fn is_there(&self, vm: PartitionId) -> bool {
         self.world.borrow().vms.contains_key(&vm)
+    }
+
+    /// Whether the hypervisor has such a VM, and it lives.
+    #[must_use]
+    pub fn is_alive(&self, vm: PartitionId) -> bool {
+        self.world.borrow().vms.get(&vm).is_some_and(|vm| !vm.dead)
     }
 
     /// Kills a VM: the mediator is told, its free pages are reused at once, and the hypervisor drops its reference.
@@ -422,6 +432,17 @@ impl ModelHypervisor {
             None => None,
         };
         self.mediator.retry(&mut self.cpu(0), key)
+    }
+
+    /// A partition does what a control says, without anybody else noticing. Returns whether it could.
+    pub fn control(&mut self, sp: PartitionId, control: Control) -> bool {
+        let World { spmc, frames, .. } = &mut *self.world.borrow_mut();
+        spmc.steer(frames, sp, control)
+    }
+
+    /// The hypervisor has no memory to hold the pages of the `nth` range from now on that it is asked to, from 0.
+    pub fn fail_hold(&mut self, nth: u32) {
+        self.world.borrow_mut().fail_hold = Some(nth);
     }
 
     /// A partition is restarted.

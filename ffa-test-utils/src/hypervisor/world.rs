@@ -124,6 +124,8 @@ pub(super) struct World {
     pub most_borrowed: usize,
     pub lock_probe: Option<Box<dyn Fn() -> bool>>,
     pub interloper: Option<Interloper>,
+    /// Ranges until one cannot be held.
+    pub fail_hold: Option<u32>,
     /// Seams called.
     pub operations: u64,
     pub ticks: u64,

@@ -141,7 +141,19 @@ impl SpmcModel {
         control: Control,
     ) -> Regs {
         let sp = request.receiver;
-        let (done, [x6, x7]) = match control {
+        let (done, [x6, x7]) = self.obey(memory, sp, control);
+        let (done, pages) = (u64::from(done), self.mapped_pages(sp));
+        respond(request, [u64::from(Control::MAGIC), done, pages, x6, x7])
+    }
+
+    /// Has a partition do what a control says without a call. Returns whether it could.
+    pub fn steer(&mut self, memory: &mut dyn PhysMemory, sp: PartitionId, control: Control) -> bool {
+        self.obey(memory, sp, control).0
+    }
+
+    /// Whether it was done, and what was asked for.
+    fn obey(&mut self, memory: &mut dyn PhysMemory, sp: PartitionId, control: Control) -> (bool, [u64; 2]) {
+        match control {
             Control::Query => (true, [0; 2]),
             Control::Retrieve(handle) => (self.map_sent(handle, sp, true), [0; 2]),
             Control::Relinquish(handle) => (self.map_sent(handle, sp, false), [0; 2]),
@@ -183,9 +195,7 @@ impl SpmcModel {
                 let taken = self.partition_mut(sp).and_then(Partition::hand_over_message);
                 (taken.is_some(), taken.map_or([0; 2], |message| message.summary()))
             }
-        };
-        let (done, pages) = (u64::from(done), self.mapped_pages(sp));
-        respond(request, [u64::from(Control::MAGIC), done, pages, x6, x7])
+        }
     }
 
     /// Maps or unmaps a share for a partition, if it was sent to it.

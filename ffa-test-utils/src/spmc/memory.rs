@@ -53,7 +53,7 @@ impl Extent {
     }
 
     /// Addresses of the pages, each where the extent puts it.
-    pub(super) fn page_addresses(self) -> impl Iterator<Item = u64> {
+    pub fn page_addresses(self) -> impl Iterator<Item = u64> {
         (0..u64::from(self.pages)).map_while(move |page| self.base.checked_add(page * PAGE_SIZE))
     }
 }

@@ -10,6 +10,7 @@ use super::mailbox::Mailbox;
 use super::memory::PhysMemory;
 use super::partition::{Partition, SpConfig};
 use super::reach::Serial;
+use super::script::Script;
 use super::store::Store;
 use super::truth::Told;
 use super::version::Negotiation;
@@ -108,6 +109,13 @@ impl SpmcModel {
     pub fn add_partition(&mut self, config: SpConfig) {
         self.partitions.push(Partition::new(config));
         self.list_tag = self.list_tag.wrapping_add(1);
+    }
+
+    /// A partition behaves otherwise from now on.
+    pub fn set_script(&mut self, id: PartitionId, script: Script) {
+        if let Some(partition) = self.partition_mut(id) {
+            partition.config.script = script;
+        }
     }
 
     /// A partition is taken away, and what it had mapped from it: the list of partitions changes.
