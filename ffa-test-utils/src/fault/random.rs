@@ -32,7 +32,7 @@ pub struct RandomFaults<'a> {
 }
 
 /// Calls that are worth spoiling.
-const CALLS: [CallKind; 9] = [
+const CALLS: [CallKind; 21] = [
     CallKind::vm_message(VmAvailability::Created),
     CallKind::vm_message(VmAvailability::Destroyed),
     CallKind::vm_message(VmAvailability::Destroyed),
@@ -42,6 +42,18 @@ const CALLS: [CallKind; 9] = [
     CallKind::function(Function::MsgSendDirectReq),
     CallKind::function(Function::Run),
     CallKind::function(Function::PartitionInfoGet),
+    CallKind::function(Function::MemFragTx),
+    CallKind::function(Function::RxTxMap),
+    CallKind::function(Function::RxTxUnmap),
+    CallKind::function(Function::RxAcquire),
+    CallKind::function(Function::RxRelease),
+    CallKind::function(Function::MsgSend2),
+    CallKind::function(Function::NotificationBitmapCreate),
+    CallKind::function(Function::NotificationBitmapDestroy),
+    CallKind::function(Function::NotificationBind),
+    CallKind::function(Function::NotificationUnbind),
+    CallKind::function(Function::NotificationSet),
+    CallKind::function(Function::NotificationGet),
 ];
 
 /// Codes that no version of FF-A has.
@@ -106,10 +118,11 @@ impl RandomFaults<'_> {
     }
 }
 
-/// The same without a lie: a refusal in so many words of a send or a run that was carried out, or success from a partition
-/// that has not heard.
+/// The same without a lie: a refusal in so many words of a send, a mapping or a run that was carried out, or success from a
+/// partition that has not heard.
 fn honest(call: &CallKind, action: FaultAction) -> FaultAction {
-    let refusal_counts = matches!(call.what, What::Function(Function::MemShare | Function::Run));
+    use Function::{MemFragTx, MemShare, Run, RxTxMap};
+    let refusal_counts = matches!(call.what, What::Function(MemShare | MemFragTx | RxTxMap | Run));
     match action {
         FaultAction::Lose(status) if refusal_counts => FaultAction::Refuse(status),
         FaultAction::RefuseAsPartition(status) if status.code() == 0 => FaultAction::Refuse(status),
