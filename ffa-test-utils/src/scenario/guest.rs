@@ -3,18 +3,16 @@
 mod messages;
 mod notifications;
 mod requests;
+mod sends;
 
 use core::fmt;
 
 use ffa_abi::{
-    Answer, Call, FeatureQuery, Function, FunctionId, Handle, MemFragTx, MemReclaim, MemSend, PartitionId,
-    PartitionInfoGet, PartitionInfoGetRegs, PartitionInfoWindow, Properties, ReclaimFlags, Regs, RxRelease,
-    RxTxMap, RxTxUnmap, Status, Transaction, Uuid, Version, Width,
+    Call, FeatureQuery, Function, FunctionId, Handle, PartitionId, PartitionInfoGet, PartitionInfoGetRegs,
+    PartitionInfoWindow, Properties, Regs, RxRelease, RxTxMap, RxTxUnmap, Status, Transaction, Uuid, Version,
+    Width,
 };
-use ffa_mem::{
-    DataAccess, IpaRange, MemoryAttributes, PAGE_SIZE, Permissions, Receiver, SendBuilder, SendFlags,
-    SendHeader,
-};
+use ffa_mem::PAGE_SIZE;
 use ffa_teardown::Span;
 
 use super::attack::{Arg, Attack, Means, WORST};
@@ -22,6 +20,7 @@ use super::{Area, Guest, GuestOp, Pages};
 
 pub use messages::FIRST_BYTE;
 use requests::Form;
+use sends::send;
 
 /// The instruction by which a guest calls.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -383,111 +382,6 @@ impl<C: GuestCpu> Interpreter<'_, C> {
         self.succeed("FFA_RX_RELEASE", &Call::RxRelease(release).to_regs());
     }
 
-    /// Writes a descriptor into `bytes`; its length.
-    fn describe(
-        &self,
-        transaction: Transaction,
-        pages: Pages,
-        with: PartitionId,
-        bytes: &mut [u8],
-    ) -> Option<usize> {
-        let attributes = match transaction {
-            Transaction::Share => MemoryAttributes::NORMAL_WRITE_BACK_INNER,
-            Transaction::Lend | Transaction::Donate => MemoryAttributes::UNSPECIFIED,
-        };
-        let permissions = match transaction {
-            Transaction::Share | Transaction::Lend => Permissions::READ_WRITE,
-            Transaction::Donate => Permissions::data(DataAccess::Unspecified),
-        };
-        let header = SendHeader {
-            version: self.version,
-            sender: self.id,
-            attributes,
-            flags: SendFlags::NONE,
-            tag: 0x7a6,
-        };
-        let receiver = Receiver { id: with, permissions, impdef: [0; 2] };
-        let mut builder = SendBuilder::new(bytes, &header, [receiver]).ok()?;
-        for page in self.pages(pages) {
-            builder.push(IpaRange::new(page, 1).ok()?).ok()?;
-        }
-        builder.finish().ok()
-    }
-
-    fn write_tx(&mut self, bytes: &[u8]) {
-        for (at, chunk) in (self.tx()..).step_by(8).zip(bytes.chunks(8)) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.cpu.write(at, u64::from_le_bytes(word));
-        }
-    }
-
-    /// Sends `pages`, the last bytes of whose descriptor come in a second fragment.
-    fn send(&mut self, transaction: Transaction, pages: Pages, with: PartitionId, last: usize) {
-        let mut bytes = [0; DESCRIPTOR];
-        let Some(len) = self.describe(transaction, pages, with, &mut bytes) else {
-            return self.fail(format_args!("the program sends what cannot be described"));
-        };
-        let what = transaction.function().info().name;
-        let (first, rest) = bytes[..len].split_at(len - last);
-        self.write_tx(first);
-        let mut call = send(transaction, len as i64, first.len() as i64);
-        if last != 0 {
-            let answer = self.call(what, &call);
-            let Answer::MemFragRx(more) = Answer::from_regs(&answer) else {
-                return self.fail(format_args!("{what} of a part: {:x?}", answer.0));
-            };
-            self.expect(more.offset as usize == first.len(), format_args!("FFA_MEM_FRAG_RX: {more:?}"));
-            self.write_tx(rest);
-            let fragment =
-                MemFragTx { handle: more.handle, fragment_len: last as u32, endpoint: PartitionId(0) };
-            call = fragment.to_regs();
-        }
-        let Some((low, high)) = self.succeed(what, &call) else { return };
-        match (Handle::from_words(low as u32, high as u32), self.shares.get_mut(self.count)) {
-            (Ok(handle), Some(share)) => *share = Some(handle),
-            _ => self.fail(format_args!("{what} gave handle {high:#x}:{low:#x}")),
-        }
-        self.count += 1;
-    }
-
-    /// The first and the last word of each of these pages can be neither read nor written.
-    fn see_lost(&mut self, pages: Pages) {
-        for page in self.pages(pages) {
-            for address in [page, page + PAGE_SIZE - 8] {
-                let lost = self.cpu.is_aborted(address, None) && self.cpu.is_aborted(address, Some(!0));
-                self.expect(lost, format_args!("memory at {address:#x} is another's, and can be used"));
-            }
-        }
-    }
-
-    fn reclaim_of(&mut self, share: u8) -> Option<Regs> {
-        match self.shares.get(usize::from(share)).copied().flatten() {
-            Some(handle) => Some(reclaim(handle)),
-            None => {
-                self.fail(format_args!("share {share} has no handle"));
-                None
-            }
-        }
-    }
-
-    /// Tries what secure worlds are known to hand out, and whatever others might have got.
-    fn reclaim_foreign(&mut self) {
-        let tagged = |id: u64, slot: u64| 1 << 44 | id << 16 | slot;
-        let slots = (0..8).chain((0..8).map(|slot| 0xffff_ffc0 + slot));
-        let others = (1..4).flat_map(|id| (0..4).map(move |slot| tagged(id, slot)));
-        for value in slots.chain(others).chain([0xffff_ffff, 1 << 63]) {
-            let Ok(handle) = Handle::from_words(value as u32, (value >> 32) as u32) else { continue };
-            if !self.shares.contains(&Some(handle)) {
-                self.refused(
-                    "FFA_MEM_RECLAIM of another's handle",
-                    &reclaim(handle),
-                    Status::InvalidParameters,
-                );
-            }
-        }
-    }
-
     fn attack(&mut self, attack: &Attack) {
         let regs = match attack.means {
             Means::Call(args) => {
@@ -526,22 +420,6 @@ impl<C: GuestCpu> Interpreter<'_, C> {
         self.write_tx(&bytes[..len + 16]);
         send(Transaction::Share, len as i64 + total, len as i64 + fragment)
     }
-}
-
-fn send(transaction: Transaction, total: i64, fragment: i64) -> Regs {
-    MemSend {
-        width: Width::Smc32,
-        transaction,
-        total_len: total as u32,
-        fragment_len: fragment as u32,
-        address: 0,
-        pages: 0,
-    }
-    .to_regs()
-}
-
-fn reclaim(handle: Handle) -> Regs {
-    MemReclaim { handle, flags: ReclaimFlags::NONE }.to_regs()
 }
 
 /// What a guest fills its memory with: no two words are alike, and none is zero.
