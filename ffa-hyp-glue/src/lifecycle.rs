@@ -298,6 +298,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             | Decision::BitmapCreated
             | Decision::Drained
             | Decision::TryAgain { .. }
+            | Decision::GoesOn
             | Decision::GivenUp { share: None } => {}
         }
     }

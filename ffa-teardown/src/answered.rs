@@ -44,12 +44,11 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         if duty.is_half() && self.wants_more(index, answer) {
             let slot = &mut self.duties[index.get()];
             slot.set_last(last);
-            slot.state = State::Waiting { until: now };
-            let vm_slot = &mut self.vms[vm.index.get()];
-            vm_slot.in_flight = None;
-            vm_slot.note(&self.duties[index.get()]);
-            self.queue.ready(&mut self.vms, vm.index);
-            return Ok(Judgement { answer: last, decision: Decision::TryAgain { until: now } });
+            slot.state = State::Owed;
+            // As many fragments as are missing, and a few: SPs wait for that to hear of the VM's end, since OP-TEE knows
+            // it no more when it has, and refuses the next one for that.
+            self.call_next(vm.index, index);
+            return Ok(Judgement { answer: last, decision: Decision::GoesOn });
         }
         let slot = &mut self.duties[index.get()];
         let is_own = slot.resume != Resume::Lost || duty.is_named_by(class, answer);
@@ -161,10 +160,15 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// What stood in the way of a duty's own call was dealt with: that call is the next for this VM. Whatever became
     /// of it, the answer to the call itself is what counts.
     fn call_behind(&mut self, vm: Index, at: Index) -> Decision {
+        self.call_next(vm, at);
+        Decision::Drained
+    }
+
+    /// The next call for this VM is that of the duty at `at`, which is owed.
+    fn call_next(&mut self, vm: Index, at: Index) {
         let slot = &mut self.vms[vm.get()];
         (slot.in_flight, slot.pass.cursor) = (None, Some(at));
         self.queue.ready(&mut self.vms, vm);
-        Decision::Drained
     }
 
     /// Ends what an answer ended: `verdict` is final, or its tries are used up.

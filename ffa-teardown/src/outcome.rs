@@ -109,6 +109,8 @@ pub enum Decision {
         /// The share.
         share: ShareId,
     },
+    /// A half-sent transaction is not over yet, as the secure world asks for more of it: the next fragment follows.
+    GoesOn,
     /// A donation is its receiver's: take its pages from the VM for good, then call
     /// [`Engine::released`](crate::Engine::released).
     Gone {

@@ -931,6 +931,8 @@ impl Oracle {
             Decision::Confirmed { .. } | Decision::Returned { .. } => self.demand(Rule::P1Lying, may.confirm),
             Decision::Met | Decision::Told | Decision::BitmapCreated => self.demand(Rule::P10, may.confirm),
             Decision::Drained => self.demand(Rule::P30, false),
+            // Nothing is half-sent here.
+            Decision::GoesOn => self.demand(Rule::P21, false),
             Decision::Gone { .. } => self.demand(Rule::P4, may.gone),
             Decision::TryAgain { until } => {
                 let wait = until.as_nanos();

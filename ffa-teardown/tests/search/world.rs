@@ -1026,7 +1026,11 @@ impl Search {
                 self.see(Seen::DoubtfulBitmap, doubtful);
             }
             Decision::BitmapCreated => self.see(Seen::BitmapCreated, true),
-            Decision::Met | Decision::Told | Decision::Drained | Decision::CreationFailed => {}
+            Decision::Met
+            | Decision::Told
+            | Decision::Drained
+            | Decision::GoesOn
+            | Decision::CreationFailed => {}
         }
     }
 

@@ -145,12 +145,20 @@ fn write_event(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
         EventKind::Doubtful { pages } => {
             write!(f, " then={} kept: nobody knows who has them", Pages(pages))
         }
+        EventKind::SecureCall { call, decision: Decision::GoesOn, .. } => {
+            write!(
+                f,
+                " call={call} answer={} then=asked for more: the next is to be refused",
+                Function::MemFragRx
+            )
+        }
         EventKind::SecureCall { call, answer, decision } => {
             write!(f, " call={call} answer=")?;
             write_answer(f, call, answer)?;
             f.write_str(" then=")?;
             write_decision(f, decision)
         }
+        EventKind::Released { pages: 0 } => f.write_str(" then=over: no page was held"),
         EventKind::Released { pages } => write!(f, " then={} back", Pages(pages)),
         EventKind::Gone { pages } => write!(f, " then={} gone for good: the receiver's", Pages(pages)),
         EventKind::Quarantined { pages } => write!(f, " then={} quarantined", Pages(pages)),
@@ -197,6 +205,7 @@ fn write_decision(f: &mut fmt::Formatter<'_>, decision: Decision) -> fmt::Result
         Decision::Told => f.write_str("told"),
         Decision::BitmapCreated => f.write_str("created"),
         Decision::NoBitmap => f.write_str("the VM lives without"),
+        Decision::GoesOn => f.write_str("goes on"),
         Decision::Drained => f.write_str("drained"),
         Decision::Confirmed { .. } => f.write_str("confirmed: pages go back"),
         Decision::Returned { .. } => f.write_str("unmapped: its buffers go back"),
