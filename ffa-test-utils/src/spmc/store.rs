@@ -146,6 +146,14 @@ impl Store {
         }
     }
 
+    /// Forgets what this VM has sent a part of.
+    pub fn abandon_of(&mut self, owner: PartitionId) {
+        let of_owner = |half: &&Incomplete| half.owner == owner;
+        let handles: Vec<_> =
+            self.half_sent.values().filter(of_owner).map(|half| half.handle.get()).collect();
+        handles.into_iter().for_each(|handle| self.abandon(handle));
+    }
+
     /// Makes a share of a descriptor that is complete and good.
     pub fn complete(
         &mut self,

@@ -70,6 +70,7 @@ impl SpmcModel {
                     if guest.live == 0 {
                         // The guest's partition goes with all that was kept in it.
                         self.vms.remove(&vm);
+                        self.store.abandon_of(vm);
                     }
                 }
                 self.release(sp, vm);
