@@ -10,7 +10,8 @@ use ffa_el2::lock::Mutex;
 use crate::vm_id::MAX_VMS;
 use crate::{stage1, stage2};
 
-const TABLES: usize = u128::BITS as usize;
+const TABLES: usize = 2 * WORD;
+const WORD: usize = u128::BITS as usize;
 const TABLE_BYTES: usize = 4096;
 
 // Building a page table cannot fail half-way, so there must be enough for everything that can be built.
@@ -25,7 +26,7 @@ unsafe impl Sync for Memory {}
 
 static MEMORY: Memory = Memory(UnsafeCell::new([[0; TABLE_BYTES]; TABLES]));
 /// One bit for each table, set while it is free.
-static FREE: Mutex<u128> = Mutex::new(u128::MAX);
+static FREE: Mutex<[u128; TABLES / WORD]> = Mutex::new([u128::MAX; TABLES / WORD]);
 
 /// Gives out page tables, at whatever stage of translation. The image maps itself identically, so a table's address is
 /// its physical address.
@@ -34,10 +35,12 @@ pub struct TablePool;
 impl<A: PagingAttributes> Translation<A> for TablePool {
     fn allocate_table(&mut self) -> (NonNull<PageTable<A>>, PhysicalAddress) {
         let mut free = FREE.lock();
-        let index = free.trailing_zeros() as usize;
-        assert!(index < TABLES, "no page table is left");
-        *free &= !(1 << index);
+        let (number, word) =
+            free.iter_mut().enumerate().find(|(_, word)| **word != 0).expect("no page table is left");
+        let bit = word.trailing_zeros() as usize;
+        *word &= !(1 << bit);
         drop(free);
+        let index = number * WORD + bit;
         let table = MEMORY.0.get().cast::<[u8; TABLE_BYTES]>().wrapping_add(index);
         // SAFETY: `index` is below `TABLES`, so `table` is inside `MEMORY`; its bit is clear, so nobody else uses it.
         unsafe { table.write_bytes(0, 1) };
@@ -47,7 +50,7 @@ impl<A: PagingAttributes> Translation<A> for TablePool {
 
     unsafe fn deallocate_table(&mut self, table: NonNull<PageTable<A>>) {
         let index = (table.addr().get() - MEMORY.0.get().addr()) / TABLE_BYTES;
-        *FREE.lock() |= 1 << index;
+        FREE.lock()[index / WORD] |= 1 << (index % WORD);
     }
 
     fn physical_to_virtual(&self, address: PhysicalAddress) -> NonNull<PageTable<A>> {

@@ -42,11 +42,14 @@ pub fn play_on_host(
     mut line: impl FnMut(&str),
 ) -> Result<Outcome, ProbeFailure> {
     let settings = Settings {
+        pages_per_share: 1024,
         interrupts: Some(GuestInterrupts::SGI),
         vm_to_vm: scenario.has_acquaintances(),
         ..Settings::DEFAULT
     };
-    let mut machine = Machine { plan, settings, ..Machine::new(scenario.preset, scenario.partitions()) };
+    let machine = Machine::new(scenario.preset, scenario.partitions());
+    // 64 MiB, and two large shares of a VM.
+    let mut machine = Machine { plan, settings, frames: 1 << 14, ranges: 2100, ..machine };
     change(&mut machine);
     let mut hypervisor = ModelHypervisor::new(machine)?;
     let played = *scenario;

@@ -95,8 +95,6 @@ const MAX_SHARES: usize = 32;
 /// Bytes that a program's descriptors take at most.
 const DESCRIPTOR: usize = 1024;
 
-/// Bytes of a range in a descriptor.
-const RANGE: usize = 16;
 /// What a guest finds in registers that no call defines, and must not find afterwards.
 const POISON: u64 = 0xbad0_bad0_bad0_bad0;
 
@@ -245,10 +243,15 @@ impl<C: GuestCpu> Interpreter<'_, C> {
                     self.each_word(pages, |cpu, address| cpu.read(address) == 0);
                 }
             }
-            GuestOp::Share(pages, with) => self.send(Transaction::Share, pages, with, 0),
-            GuestOp::ShareInFragments(pages, with) => self.send(Transaction::Share, pages, with, RANGE),
-            GuestOp::Lend(pages, with) => self.send(Transaction::Lend, pages, with, 0),
-            GuestOp::Donate(pages, with) => self.send(Transaction::Donate, pages, with, 0),
+            GuestOp::Share(pages, with) => self.send(Transaction::Share, pages, with),
+            GuestOp::ShareInFragments(pages, with, bytes) => {
+                self.share_in_fragments(pages, with, bytes, u16::MAX);
+            }
+            GuestOp::ShareInPart(pages, with, fragments) => {
+                self.share_in_fragments(pages, with, PAGE_SIZE as u16, fragments);
+            }
+            GuestOp::Lend(pages, with) => self.send(Transaction::Lend, pages, with),
+            GuestOp::Donate(pages, with) => self.send(Transaction::Donate, pages, with),
             GuestOp::Lost(pages) => self.see_lost(pages),
             GuestOp::Reclaim(share) => {
                 if let Some(regs) = self.reclaim_of(share) {

@@ -141,8 +141,10 @@ pub enum GuestOp {
     CheckAllZero,
     /// FFA_MEM_SHARE with this partition; shares are numbered from 0.
     Share(Pages, PartitionId),
-    /// The same, with the last range in an FFA_MEM_FRAG_TX of its own.
-    ShareInFragments(Pages, PartitionId),
+    /// The same in fragments of at most so many bytes, no more than a page. Each page is a range of its own.
+    ShareInFragments(Pages, PartitionId, u16),
+    /// Only the first so many fragments, of a page each. It is none of the numbered shares.
+    ShareInPart(Pages, PartitionId, u16),
     /// FFA_MEM_LEND to this partition; numbered among the shares.
     Lend(Pages, PartitionId),
     /// FFA_MEM_DONATE to this partition; numbered among the shares.

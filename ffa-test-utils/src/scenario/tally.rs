@@ -49,7 +49,8 @@ impl Tally {
             | EventKind::Lent { .. }
             | EventKind::Donated { .. }
             | EventKind::Doubtful { .. } => self.shares += 1,
-            EventKind::Released { .. } => self.reclaimed += 1,
+            // Of a share that was half-sent nothing was held.
+            EventKind::Released { pages } => self.reclaimed += u32::from(pages != 0),
             EventKind::Gone { .. } => self.gone += 1,
             EventKind::SecureCall { call, answer, .. } => {
                 let accepted = answer.class == AnswerClass::Success;

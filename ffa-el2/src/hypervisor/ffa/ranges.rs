@@ -5,8 +5,8 @@ use ffa_mem::{FixedRanges, RangeStore, StoreFull, TrackedRange};
 
 use crate::vm_id::{MAX_VMS, VmId};
 
-/// Ranges of one VM.
-const RANGES: usize = 512;
+/// Ranges of one VM: two shares of [as many pages as they may have](super::settings), none of which touch, and buffers.
+const RANGES: usize = 2100;
 
 static LISTS: [Mutex<FixedRanges<RANGES>>; MAX_VMS] = [const { Mutex::new(FixedRanges::new()) }; MAX_VMS];
 

@@ -14,10 +14,10 @@ pub fn settings() -> Settings {
 #[cfg(not(feature = "broken-release-on-denied"))]
 const SETTINGS: Settings = OURS;
 
-/// A guest may share a whole block at once, and is interrupted by notifications.
+/// A guest may share two whole blocks at once, and is interrupted by notifications.
 const OURS: Settings = Settings {
-    pages_per_share: 512,
-    pages_per_vm: 32 * 512,
+    pages_per_share: 1024,
+    pages_per_vm: 16 * 1024,
     interrupts: Some(GuestInterrupts::SGI),
     ..Settings::DEFAULT
 };

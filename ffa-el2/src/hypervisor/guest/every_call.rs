@@ -31,7 +31,7 @@ const PROGRAM: &[GuestOp] = &[
     GuestOp::Request2(QUIET, 0),
     GuestOp::Share(Pages::block(2, 2), LAZY),
     GuestOp::Reclaim(0),
-    GuestOp::ShareInFragments(Pages::block(2, 3).with_gaps(), LAZY),
+    GuestOp::ShareInFragments(Pages::block(2, 3).with_gaps(), LAZY, 112),
     GuestOp::Reclaim(1),
     GuestOp::IfServed(
         FunctionId::smc32(Function::MemLend),

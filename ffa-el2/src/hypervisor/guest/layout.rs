@@ -23,7 +23,7 @@ pub const ABORTS: u64 = INTERRUPTS.start - 8;
 pub const DATA: Range<u64> = STACK_TOP..BLOCKS.end;
 
 /// Memory in single pages, as many as the VM was made with.
-pub const LOOSE_PAGES: Range<u64> = 0x7000_0000..0x7020_0000;
+pub const LOOSE_PAGES: Range<u64> = 0x7000_0000..0x7080_0000;
 
 /// Memory of other VMs, in single pages.
 pub const BORROWED: Range<u64> = 0x7a00_0000..0x7a20_0000;

@@ -5,14 +5,22 @@ use ffa_abi::{
     Width,
 };
 use ffa_mem::{
-    DataAccess, IpaRange, MemoryAttributes, PAGE_SIZE, Permissions, Receiver, SendBuilder, SendFlags,
-    SendHeader,
+    BuildError, DataAccess, FragmentBuilder, IpaRange, MemoryAttributes, PAGE_SIZE, Permissions, Receiver,
+    SendBuilder, SendFlags, SendHeader, SendTotals,
 };
 
 use super::{DESCRIPTOR, GuestCpu, Interpreter};
 use crate::scenario::Pages;
 
 impl<C: GuestCpu> Interpreter<'_, C> {
+    fn header(&self, transaction: Transaction) -> SendHeader {
+        let attributes = match transaction {
+            Transaction::Share => MemoryAttributes::NORMAL_WRITE_BACK_INNER,
+            Transaction::Lend | Transaction::Donate => MemoryAttributes::UNSPECIFIED,
+        };
+        SendHeader { version: self.version, sender: self.id, attributes, flags: SendFlags::NONE, tag: 0x7a6 }
+    }
+
     /// Writes a descriptor into `bytes`; its length.
     pub(super) fn describe(
         &self,
@@ -21,23 +29,8 @@ impl<C: GuestCpu> Interpreter<'_, C> {
         with: PartitionId,
         bytes: &mut [u8],
     ) -> Option<usize> {
-        let attributes = match transaction {
-            Transaction::Share => MemoryAttributes::NORMAL_WRITE_BACK_INNER,
-            Transaction::Lend | Transaction::Donate => MemoryAttributes::UNSPECIFIED,
-        };
-        let permissions = match transaction {
-            Transaction::Share | Transaction::Lend => Permissions::READ_WRITE,
-            Transaction::Donate => Permissions::data(DataAccess::Unspecified),
-        };
-        let header = SendHeader {
-            version: self.version,
-            sender: self.id,
-            attributes,
-            flags: SendFlags::NONE,
-            tag: 0x7a6,
-        };
-        let receiver = Receiver { id: with, permissions, impdef: [0; 2] };
-        let mut builder = SendBuilder::new(bytes, &header, [receiver]).ok()?;
+        let header = self.header(transaction);
+        let mut builder = SendBuilder::new(bytes, &header, [receiver(transaction, with)]).ok()?;
         for page in self.pages(pages) {
             builder.push(IpaRange::new(page, 1).ok()?).ok()?;
         }
@@ -52,33 +45,80 @@ impl<C: GuestCpu> Interpreter<'_, C> {
         }
     }
 
-    /// Sends `pages`, the last bytes of whose descriptor come in a second fragment.
-    pub(super) fn send(&mut self, transaction: Transaction, pages: Pages, with: PartitionId, last: usize) {
+    /// Sends `pages` in one go.
+    pub(super) fn send(&mut self, transaction: Transaction, pages: Pages, with: PartitionId) {
         let mut bytes = [0; DESCRIPTOR];
         let Some(len) = self.describe(transaction, pages, with, &mut bytes) else {
             return self.fail(format_args!("the program sends what cannot be described"));
         };
-        let what = transaction.function().info().name;
-        let (first, rest) = bytes[..len].split_at(len - last);
-        self.write_tx(first);
-        let mut call = send(transaction, len as i64, first.len() as i64);
-        if last != 0 {
-            let answer = self.call(what, &call);
-            let Answer::MemFragRx(more) = Answer::from_regs(&answer) else {
-                return self.fail(format_args!("{what} of a part: {:x?}", answer.0));
-            };
-            self.expect(more.offset as usize == first.len(), format_args!("FFA_MEM_FRAG_RX: {more:?}"));
-            self.write_tx(rest);
-            let fragment =
-                MemFragTx { handle: more.handle, fragment_len: last as u32, endpoint: PartitionId(0) };
-            call = fragment.to_regs();
-        }
-        let Some((low, high)) = self.succeed(what, &call) else { return };
+        self.write_tx(&bytes[..len]);
+        let call = send(transaction, len as i64, len as i64);
+        self.sent(transaction.function().info().name, &call);
+    }
+
+    /// Makes the call that ends a transaction, and keeps the handle.
+    fn sent(&mut self, what: &str, call: &Regs) {
+        let Some((low, high)) = self.succeed(what, call) else { return };
         match (Handle::from_words(low as u32, high as u32), self.shares.get_mut(self.count)) {
             (Ok(handle), Some(share)) => *share = Some(handle),
             _ => self.fail(format_args!("{what} gave handle {high:#x}:{low:#x}")),
         }
         self.count += 1;
+    }
+
+    /// Shares `pages`, each a range of its own, in fragments of at most `room` bytes. Only the first `most` are sent.
+    pub(super) fn share_in_fragments(&mut self, pages: Pages, with: PartitionId, room: u16, most: u16) {
+        let mut bytes = [0; PAGE_SIZE as usize];
+        if let Err(error) = self.try_share_in_fragments(pages, with, &mut bytes[..usize::from(room)], most) {
+            self.fail(format_args!("the program shares what cannot be described: {error}"));
+        }
+    }
+
+    fn try_share_in_fragments(
+        &mut self,
+        pages: Pages,
+        with: PartitionId,
+        bytes: &mut [u8],
+        most: u16,
+    ) -> Result<(), BuildError> {
+        let header = self.header(Transaction::Share);
+        let receivers = [receiver(Transaction::Share, with)];
+        let totals = SendTotals::single_pages(pages.count.into());
+        let mut ranges = self.pages(pages).filter_map(|page| IpaRange::new(page, 1).ok());
+        let mut fragment = FragmentBuilder::first(bytes, &header, receivers, totals)?;
+        let mut handle = None;
+        for _ in 0..most {
+            let room = fragment.room();
+            ranges.by_ref().take(room).try_for_each(|range| fragment.push(range))?;
+            let (len, unsent) = fragment.finish()?;
+            self.write_tx(&bytes[..len]);
+            let (what, call) = match handle {
+                None => ("FFA_MEM_SHARE", send(Transaction::Share, unsent.total_len().into(), len as i64)),
+                Some(handle) => {
+                    let next = MemFragTx { handle, fragment_len: len as u32, endpoint: PartitionId(0) };
+                    ("FFA_MEM_FRAG_TX", next.to_regs())
+                }
+            };
+            if unsent.is_empty() {
+                self.sent(what, &call);
+                break;
+            }
+            let answer = self.call(what, &call);
+            match Answer::from_regs(&answer) {
+                Answer::MemFragRx(more)
+                    if more.offset == unsent.offset()
+                        && handle.is_none_or(|handle| handle == more.handle) =>
+                {
+                    handle = Some(more.handle);
+                }
+                _ => {
+                    self.fail(format_args!("{what} of a part: {:x?}", answer.0));
+                    break;
+                }
+            }
+            fragment = unsent.next(bytes);
+        }
+        Ok(())
     }
 
     /// The first and the last word of each of these pages can be neither read nor written.
@@ -117,6 +157,14 @@ impl<C: GuestCpu> Interpreter<'_, C> {
             }
         }
     }
+}
+
+fn receiver(transaction: Transaction, id: PartitionId) -> Receiver {
+    let permissions = match transaction {
+        Transaction::Share | Transaction::Lend => Permissions::READ_WRITE,
+        Transaction::Donate => Permissions::data(DataAccess::Unspecified),
+    };
+    Receiver { id, permissions, impdef: [0; 2] }
 }
 
 pub(super) fn send(transaction: Transaction, total: i64, fragment: i64) -> Regs {

@@ -1,5 +1,6 @@
 //! The scenarios, one file each.
 
+mod big;
 mod clean;
 mod dma;
 mod half_born;
@@ -25,6 +26,7 @@ pub const ALL: &[Scenario] = &[
     half_born::SCENARIO,
     hostile::SCENARIO,
     lend::SCENARIO,
+    big::SCENARIO,
     talk::SCENARIO,
 ];
 
