@@ -4,13 +4,13 @@ use std::hint::black_box;
 
 use ffa_abi::{
     Answer, Call, DirectRequest, DirectResponse, Function, FunctionId, Handle, MemReclaim, MemSend, Message,
-    PartitionId, PartitionInfo, ReclaimFlags, Regs, RxTxMap, Success, Transaction, Version, Width,
+    PartitionId, PartitionInfo, ReclaimFlags, Regs, RxTxMap, Status, Success, Transaction, Version, Width,
     version_answer,
 };
 use ffa_hyp_glue::{
     Access, Caller, Conduit, Creation, DraftSlot, Event, GuestFault, GuestMemory, Mediator, Observer,
-    Outcome, OwnerAccess, PageError, Pages, PeerMemory, Permissions, Record, Scratch, Settings, Spmc, SpmcBuffers,
-    StoresOf, Timer, VcpuSlot, VirtualInterrupts, VmReferences,
+    Outcome, OwnerAccess, PageError, Pages, PeerMemory, Permissions, Record, Scratch, Settings, Spmc,
+    SpmcBuffers, StoresOf, Timer, VcpuSlot, VirtualInterrupts, VmReferences,
 };
 use ffa_mem::{FixedRanges, IpaRange, PAGE_SIZE, PhysRange};
 use ffa_teardown::{DutySlot, Time, VmSlot};
@@ -47,6 +47,8 @@ impl Conduit for Null {
         const DIRECT_RESPONSE: u32 = FunctionId::smc32(Function::MsgSendDirectResp).w0();
         const VERSION: u32 = FunctionId::smc32(Function::Version).w0();
         const PARTITION_INFO_GET: u32 = FunctionId::smc32(Function::PartitionInfoGet).w0();
+        const PARTITION_INFO_GET_REGS: u32 = FunctionId::smc64(Function::PartitionInfoGetRegs).w0();
+        const FEATURES: u32 = FunctionId::smc32(Function::Features).w0();
         match regs.w::<0>() {
             DIRECT_REQUEST => {
                 let w1 = regs.w::<1>().rotate_left(16);
@@ -54,6 +56,8 @@ impl Conduit for Null {
             }
             VERSION => version_answer::to_regs(Some(Version::V1_2)),
             PARTITION_INFO_GET => Regs::success(1, SP.len() as u32),
+            // The list is read from RX.
+            FEATURES if regs.w::<1>() == PARTITION_INFO_GET_REGS => Regs::error(Status::NotSupported),
             _ => Regs::success(HANDLE as u32, 0),
         }
     }
