@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ffa_abi::Function;
 use ffa_hyp_glue::Settings;
 use ffa_test_utils::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
-use ffa_test_utils::hypervisor::{Footprint, Machine, Storm, play_on_host};
+use ffa_test_utils::hypervisor::{Machine, Storm, play_on_host};
 use ffa_test_utils::scenario::Scenario;
 use ffa_test_utils::spmc::Preset;
 use ffa_test_utils::timeline::{Colours, ParseError, Parsed, render};
@@ -157,11 +157,4 @@ fn a_storm_costs_as_much_for_each_obligation_however_large_it_is() {
         assert!(report.bad_answers > 0);
     }
     assert!(large.cost() <= 1.5 * small.cost(), "{} {}", small.cost(), large.cost());
-}
-
-#[test]
-fn state_is_as_small_as_promised() {
-    let Footprint { vm, sp, share, range } = Footprint::MEASURED;
-    let limit = Footprint::LIMIT;
-    assert!(vm <= limit.vm && sp <= limit.sp && share <= limit.share && range <= limit.range);
 }

@@ -11,6 +11,7 @@ mod elf;
 mod gate;
 mod image;
 mod images_test;
+mod memory;
 mod process;
 mod progress;
 mod qemu;
@@ -55,6 +56,9 @@ enum Command {
         /// Count what the mediator costs a guest at EL2 instead, beside Xen's.
         #[arg(long)]
         el2: bool,
+        /// Find how much memory shares need instead.
+        #[arg(long, conflicts_with = "el2")]
+        memory: bool,
         /// Print one JSON object a line.
         #[arg(long)]
         json: bool,
@@ -112,8 +116,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup { dev } => setup::everything(dev)?,
         Command::Demo(options) => return demo::run(&options),
         Command::Test => return gate::run(),
-        Command::Bench { el2: true, json } => return el2_bench::run(json),
-        Command::Bench { el2: false, json } => return bench::run(json),
+        Command::Bench { el2: true, json, .. } => return el2_bench::run(json),
+        Command::Bench { memory: true, json, .. } => return memory::run(json),
+        Command::Bench { json, .. } => return bench::run(json),
         Command::Abi => print!("{}", abi::Document),
         Command::Build { release } => {
             let images = image::build(Profile::from_flag(release))?;

@@ -4,6 +4,7 @@
 //! that implements every seam. What must never happen is noticed as it happens and kept as a [`Violation`].
 
 mod cpu;
+mod footprint;
 mod frames;
 mod model;
 mod oracle;
@@ -17,12 +18,13 @@ mod vm;
 mod world;
 
 pub use cpu::{Cpu, Reference};
+pub use footprint::{Footprint, Load, Room};
 pub use frames::{FrameCount, Life, Owner, RAM};
 pub use model::{Machine, ModelHypervisor, NoVm};
 pub use oracle::Violation;
 pub use preemption::{Preemption, set_preemption};
 pub use stage::play_on_host;
 pub use stores::{HeapStores, ModelMediator, VecRanges, VmRecord};
-pub use storm::{Footprint, Storm, StormReport};
+pub use storm::{Storm, StormReport};
 pub use vm::{BORROWED, Kind, Region};
 pub use world::{Copy, Interloper, Interrupt, Moment, Smc};

@@ -7,11 +7,9 @@ use std::vec::Vec;
 
 use ffa_abi::{Function, PartitionId, Status, Version, VmAvailability};
 use ffa_hyp_glue::{Creation, Outcome, ProbeFailure, Settings};
-use ffa_mem::TrackedRange;
-use ffa_teardown::{DutySlot, Span, Time, VmSlot};
+use ffa_teardown::{Span, Time};
 
 use super::model::{Machine, ModelHypervisor};
-use super::stores::VmRecord;
 use super::vm::Region;
 use crate::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
 use crate::scenario::{Guest, GuestCpu, GuestOp, Instruction, Layout, Pages, run_guest};
@@ -62,33 +60,7 @@ impl StormReport {
     }
 }
 
-/// What state costs, in bytes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Footprint {
-    /// A VM without shares, engine and mediator.
-    pub vm: usize,
-    /// Each SP that wants to hear of it.
-    pub sp: usize,
-    /// A share.
-    pub share: usize,
-    /// Each range of a share.
-    pub range: usize,
-}
-
-impl Footprint {
-    /// As compiled.
-    pub const MEASURED: Self = Self {
-        vm: size_of::<VmSlot>() + size_of::<Option<VmRecord>>(),
-        sp: size_of::<DutySlot>(),
-        share: size_of::<DutySlot>(),
-        range: size_of::<TrackedRange>(),
-    };
-
-    /// What it may be at most.
-    pub const LIMIT: Self = Self { vm: 512, sp: 64, share: 64, range: 16 };
-}
-
-const LAYOUT: Layout = Layout { block: 0x4000_0000, loose: 0x7000_0000 };
+pub(super) const LAYOUT: Layout = Layout { block: 0x4000_0000, loose: 0x7000_0000 };
 const GOOD: [PartitionId; 3] = [PartitionId(0x8001), PartitionId(0x8002), PartitionId(0x8003)];
 const STUCK: PartitionId = PartitionId(0x8004);
 /// One VM in so many has its last share with the partition that never lets go.
@@ -319,10 +291,10 @@ impl Storm {
 }
 
 /// A guest of which there are many.
-struct Lightweight<'a> {
-    hypervisor: &'a mut ModelHypervisor,
-    vm: PartitionId,
-    wrong: &'a mut Vec<String>,
+pub(super) struct Lightweight<'a> {
+    pub hypervisor: &'a mut ModelHypervisor,
+    pub vm: PartitionId,
+    pub wrong: &'a mut Vec<String>,
 }
 
 impl GuestCpu for Lightweight<'_> {

@@ -41,7 +41,7 @@ pub fn run(vms: u16, shares: u8, seed: u64, progress: &Progress, output: &mut Ou
             "an obligation costs {growth:.2} times as much as with {SMALL} VMs, more than {MOST}"
         ));
     }
-    let Footprint { vm, sp, share, range } = footprint;
+    let Footprint { vm, sp, share, range, .. } = footprint;
     if vm > limit.vm || sp > limit.sp || share > limit.share || range > limit.range {
         wrong.push(format!("{footprint:?} is more than {limit:?}"));
     }
@@ -63,7 +63,7 @@ pub fn run(vms: u16, shares: u8, seed: u64, progress: &Progress, output: &mut Ou
 
 fn lines(small: &StormReport, large: &StormReport, growth: f64, footprint: Footprint) -> [String; 5] {
     let (most, budget) = large.most_smcs;
-    let Footprint { vm, sp, share, range } = footprint;
+    let Footprint { vm, sp, share, range, .. } = footprint;
     [
         format!(
             "{} obligations, {} answers were bad; {} VMs were gone after 1 s, all that can come back after {:.2} s",
@@ -92,7 +92,7 @@ fn lines(small: &StormReport, large: &StormReport, growth: f64, footprint: Footp
 
 fn json(small: &StormReport, large: &StormReport, growth: f64, footprint: Footprint) -> String {
     let (most, budget) = large.most_smcs;
-    let Footprint { vm, sp, share, range } = footprint;
+    let Footprint { vm, sp, share, range, .. } = footprint;
     format!(
         "{{\"kind\":{},\"obligations\":{},\"bad_answers\":{},\"gone_in_first_second\":{},\"took\":{},\"ticks\":{},\
          \"most_smcs_per_tick\":{most},\"budget\":{budget},\"cost\":{:.3},\"cost_small\":{:.3},\"growth\":{growth:.3},\
