@@ -3,9 +3,9 @@ use alloc::vec::Vec;
 use ffa_abi::{FeatureId, FunctionId, PartitionId, Version};
 
 use super::check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, IndirectCheck, InfoCheck,
-    InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
-    SetCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, FetchCheck, GetCheck, IndirectCheck,
+    InfoCheck, InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RetrieveCheck,
+    RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
 };
 use super::memory::Extent;
 
@@ -43,6 +43,8 @@ pub struct Config {
     pub part: Checks<PartCheck>,
     /// Checks of a reclaim.
     pub reclaim: Checks<ReclaimCheck>,
+    /// How the hypervisor is told what a handle names, if it is.
+    pub retrieve: Option<&'static RetrieveRules>,
     /// Checks of mapping buffers.
     pub map: Checks<MapCheck>,
     /// Checks of mapping buffers on behalf of a VM, before those of the buffers. `None`: a call with neither addresses
@@ -85,6 +87,26 @@ pub struct Config {
     pub writes_per_call: usize,
     /// Mark of this run in the answers of the echo service. Never zero.
     pub nonce: u32,
+}
+
+/// How the hypervisor is told what a handle names.
+#[derive(Clone, Copy, Debug)]
+pub struct RetrieveRules {
+    /// Checks of FFA_MEM_RETRIEVE_REQ.
+    pub request: Checks<RetrieveCheck>,
+    /// Checks of FFA_MEM_FRAG_RX.
+    pub fetch: Checks<FetchCheck>,
+    /// How much the answer says.
+    pub tells: Tells,
+}
+
+/// What of a transaction the hypervisor is told besides sender and ranges.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tells {
+    /// Attributes, flags and receivers as the sender gave them.
+    AsSent,
+    /// One receiver of zeros, and that the memory is non-secure.
+    NoReceiver,
 }
 
 /// How notifications work.

@@ -51,6 +51,7 @@ mod preset;
 mod reach;
 mod reclaim;
 mod response;
+mod retrieve;
 mod run;
 mod script;
 mod send;
@@ -65,13 +66,13 @@ mod whole;
 
 pub use actor::{MARK_SIZE, mark};
 pub use check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, IndirectCheck, InfoCheck,
-    InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
-    SetCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, FetchCheck, GetCheck, IndirectCheck,
+    InfoCheck, InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RetrieveCheck,
+    RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
 };
 pub use config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
-    VersionPolicy, VmMemory, VmMessages, VmSender,
+    RetrieveRules, Tells, VersionPolicy, VmMemory, VmMessages, VmSender,
 };
 pub use control::Control;
 pub use indirect::Received;

@@ -161,6 +161,8 @@ impl SpmcModel {
             Function::MemShare | Function::MemLend | Function::MemDonate => self.mem_send(memory, id, regs),
             Function::MemFragTx => self.mem_frag_tx(memory, regs),
             Function::MemReclaim => self.mem_reclaim(memory, regs),
+            Function::MemRetrieveReq => self.mem_retrieve(memory, id, regs),
+            Function::MemFragRx => self.mem_frag_rx(memory, regs),
             Function::MsgSend2 => self.msg_send2(memory, regs),
             Function::NotificationBitmapCreate => self.bitmap_create(regs),
             Function::NotificationBitmapDestroy => self.bitmap_destroy(regs),

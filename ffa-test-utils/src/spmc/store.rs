@@ -18,8 +18,12 @@ pub(super) struct Share {
     pub generation: u32,
     pub receivers: Vec<Receiver>,
     pub extents: Vec<Extent>,
+    pub attributes: u16,
+    pub flags: u32,
     /// Bytes of its descriptor.
     pub len: u64,
+    /// Of an answer to the hypervisor, what it has yet to fetch.
+    pub told: Option<Unfetched>,
     /// Whether the SPMC still knows the handle.
     pub known: bool,
 }
@@ -28,8 +32,18 @@ pub(super) struct Share {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiver {
     pub id: PartitionId,
+    /// As the sender gave them.
+    pub permissions: u8,
     pub writable: bool,
     pub mapped: bool,
+}
+
+/// What the hypervisor was told of a share, and fetches part by part.
+#[derive(Clone, Debug)]
+pub(super) struct Unfetched {
+    pub bytes: Vec<u8>,
+    /// Where the last part that it got begins and ends.
+    pub last: (usize, usize),
 }
 
 /// A descriptor of which bytes are still missing.
@@ -158,6 +172,7 @@ impl Store {
     pub fn complete(
         &mut self,
         handle: u64,
+        (attributes, flags): (u16, u32),
         receivers: Vec<Receiver>,
         extents: Vec<Extent>,
     ) -> Option<Serial> {
@@ -175,7 +190,10 @@ impl Store {
             generation: half.generation,
             receivers,
             extents,
+            attributes,
+            flags,
             len: half.total,
+            told: None,
             known: true,
         };
         self.shares.insert(serial, share);

@@ -25,10 +25,12 @@ impl SpmcModel {
         let zero = descriptor.flags() & 1 != 0
             && half.transaction != Transaction::Share
             && self.config.quirks.zeroes_memory;
+        let words = (descriptor.attributes(), descriptor.flags());
         let receivers: Vec<_> = descriptor
             .accesses()
             .map(|access| Receiver {
                 id: access.receiver,
+                permissions: access.permissions,
                 writable: access.permissions & 0b11 != 0b01,
                 mapped: false,
             })
@@ -36,7 +38,7 @@ impl SpmcModel {
         if zero {
             zero_pages(memory, &extents);
         }
-        if let Some(serial) = self.store.complete(handle.get(), receivers, extents) {
+        if let Some(serial) = self.store.complete(handle.get(), words, receivers, extents) {
             self.offer(serial);
         }
         let [low, high] = handle.words();

@@ -171,3 +171,47 @@ pub enum ReclaimCheck {
     /// A borrower has it retrieved.
     InUse,
 }
+
+/// What can be wrong with the hypervisor's FFA_MEM_RETRIEVE_REQ.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RetrieveCheck {
+    /// x3 or w4 name a buffer other than TX.
+    OtherBuffer,
+    /// The descriptor does not come in one part.
+    InParts,
+    /// No buffers; or the part is shorter than the header, or longer than the buffer.
+    Length,
+    /// The buffer cannot be read.
+    CopyFault,
+    /// Something besides the handle is not zero.
+    BesidesHandle,
+    /// There are receivers, so that it is not the hypervisor's own.
+    Receivers,
+    /// The NS attribute is set, or flags name a transaction.
+    NsBitOrType,
+    /// RX is the hypervisor's.
+    RxFull,
+    /// No whole transaction has this handle.
+    UnknownHandle,
+    /// The hypervisor has yet to fetch the rest of an earlier answer.
+    InProgress,
+    /// There are several receivers in the normal world.
+    SeveralVms,
+}
+
+/// What can be wrong with FFA_MEM_FRAG_RX, by which the hypervisor fetches more of the answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FetchCheck {
+    /// Nothing is left to be fetched of a transaction with this handle.
+    UnknownHandle,
+    /// w4 does not name the sender.
+    WrongSender,
+    /// w4 names neither the sender nor nobody.
+    OtherSender,
+    /// The offset is not that of the next part.
+    NotNext,
+    /// The offset is neither that of the next part nor that of the last one.
+    NeitherNextNorLast,
+    /// RX is the hypervisor's.
+    RxFull,
+}

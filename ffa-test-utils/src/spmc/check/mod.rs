@@ -10,7 +10,7 @@ mod partition;
 use ffa_abi::Status;
 
 pub use buffers::{AcquireCheck, MapCheck, ReleaseCheck, VmMapCheck};
-pub use memory::{PartCheck, ReclaimCheck, SendCheck, WholeCheck};
+pub use memory::{FetchCheck, PartCheck, ReclaimCheck, RetrieveCheck, SendCheck, WholeCheck};
 pub use message::{DirectCheck, IndirectCheck, RunCheck};
 pub use notification::{BindCheck, BitmapCheck, GetCheck, InfoGetCheck, SetCheck};
 pub use partition::{InfoCheck, InfoRegsCheck};

@@ -5,13 +5,13 @@ use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
 use crate::spmc::check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, IndirectCheck, InfoCheck,
-    InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
-    SetCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, FetchCheck, GetCheck, IndirectCheck,
+    InfoCheck, InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RetrieveCheck,
+    RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
 };
 use crate::spmc::config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
-    VersionPolicy, VmMemory, VmMessages, VmSender,
+    RetrieveRules, Tells, VersionPolicy, VmMemory, VmMessages, VmSender,
 };
 
 pub fn config() -> Config {
@@ -34,6 +34,7 @@ pub fn config() -> Config {
         whole: WHOLE,
         part: PART,
         reclaim: RECLAIM,
+        retrieve: Some(&RETRIEVE),
         map: MAP,
         map_for_vm: Some(MAP_FOR_VM),
         acquire: Some(ACQUIRE),
@@ -137,6 +138,27 @@ const RECLAIM: Checks<ReclaimCheck> = &[
     (ReclaimCheck::Incomplete, InvalidParameters),
     (ReclaimCheck::InUse, Denied),
 ];
+
+const RETRIEVE: RetrieveRules = RetrieveRules {
+    request: &[
+        (RetrieveCheck::OtherBuffer, InvalidParameters),
+        (RetrieveCheck::InParts, InvalidParameters),
+        (RetrieveCheck::Length, InvalidParameters),
+        (RetrieveCheck::CopyFault, Aborted),
+        (RetrieveCheck::BesidesHandle, InvalidParameters),
+        (RetrieveCheck::RxFull, Busy),
+        (RetrieveCheck::UnknownHandle, InvalidParameters),
+        (RetrieveCheck::InProgress, Denied),
+        (RetrieveCheck::SeveralVms, NotSupported),
+    ],
+    fetch: &[
+        (FetchCheck::UnknownHandle, InvalidParameters),
+        (FetchCheck::WrongSender, InvalidParameters),
+        (FetchCheck::NotNext, InvalidParameters),
+        (FetchCheck::RxFull, Busy),
+    ],
+    tells: Tells::AsSent,
+};
 
 const MAP: Checks<MapCheck> = &[
     (MapCheck::Narrow, NotSupported),

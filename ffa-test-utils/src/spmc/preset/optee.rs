@@ -33,6 +33,7 @@ pub fn config() -> Config {
         whole: WHOLE,
         part: PART,
         reclaim: RECLAIM,
+        retrieve: None,
         map: MAP,
         map_for_vm: None,
         acquire: None,

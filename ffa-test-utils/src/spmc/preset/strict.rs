@@ -5,13 +5,13 @@ use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
 use crate::spmc::check::{
-    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, GetCheck, IndirectCheck, InfoCheck,
-    InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
-    SetCheck, VmMapCheck, WholeCheck,
+    AcquireCheck, BindCheck, BitmapCheck, Checks, DirectCheck, FetchCheck, GetCheck, IndirectCheck,
+    InfoCheck, InfoGetCheck, InfoRegsCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RetrieveCheck,
+    RunCheck, SendCheck, SetCheck, VmMapCheck, WholeCheck,
 };
 use crate::spmc::config::{
     Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, NotificationRules, Quirks,
-    VersionPolicy, VmMemory, VmMessages, VmSender,
+    RetrieveRules, Tells, VersionPolicy, VmMemory, VmMessages, VmSender,
 };
 
 pub fn config() -> Config {
@@ -34,6 +34,7 @@ pub fn config() -> Config {
         whole: WHOLE,
         part: PART,
         reclaim: RECLAIM,
+        retrieve: Some(&RETRIEVE),
         map: MAP,
         map_for_vm: Some(MAP_FOR_VM),
         acquire: Some(ACQUIRE),
@@ -67,6 +68,8 @@ const FEATURES: &[FeatureRow] = features!(
     [Success MsgSendDirectReq MsgSendDirectResp MemDonate MemLend MemShare NotificationInfoGet],
     FeatureRow::new(FunctionId::smc32(Function::RxTxMap), FeatureAnswer::BufferPages),
     FeatureRow::new(FunctionId::smc64(Function::RxTxMap), FeatureAnswer::BufferPages),
+    FeatureRow::new(FunctionId::smc32(Function::MemRetrieveReq), FeatureAnswer::WithNsBit(0b110)),
+    FeatureRow::new(FunctionId::smc64(Function::MemRetrieveReq), FeatureAnswer::WithNsBit(0b110)),
     FeatureRow::new(FunctionId::smc64(Function::MsgSendDirectReq2), FeatureAnswer::Since(Version::V1_2, 0)),
     FeatureRow::new(FunctionId::smc64(Function::MsgSendDirectResp2), FeatureAnswer::Since(Version::V1_2, 0)),
     FeatureRow::new(FunctionId::smc64(Function::PartitionInfoGetRegs), FeatureAnswer::Since(Version::V1_2, 0)),
@@ -136,6 +139,25 @@ const RECLAIM: Checks<ReclaimCheck> = &[
     (ReclaimCheck::Incomplete, InvalidParameters),
     (ReclaimCheck::InUse, Denied),
 ];
+
+const RETRIEVE: RetrieveRules = RetrieveRules {
+    request: &[
+        (RetrieveCheck::OtherBuffer, InvalidParameters),
+        (RetrieveCheck::InParts, InvalidParameters),
+        (RetrieveCheck::Length, InvalidParameters),
+        (RetrieveCheck::CopyFault, Aborted),
+        (RetrieveCheck::BesidesHandle, InvalidParameters),
+        (RetrieveCheck::UnknownHandle, InvalidParameters),
+        (RetrieveCheck::RxFull, Busy),
+    ],
+    fetch: &[
+        (FetchCheck::UnknownHandle, InvalidParameters),
+        (FetchCheck::WrongSender, InvalidParameters),
+        (FetchCheck::NotNext, InvalidParameters),
+        (FetchCheck::RxFull, Busy),
+    ],
+    tells: Tells::AsSent,
+};
 
 const MAP: Checks<MapCheck> = &[
     (MapCheck::PagesReserved, InvalidParameters),

@@ -5,12 +5,12 @@ use ffa_abi::{Function, FunctionId, PartitionId, Version};
 
 use super::features;
 use crate::spmc::check::{
-    Checks, DirectCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck, RunCheck, SendCheck,
-    WholeCheck,
+    Checks, DirectCheck, FetchCheck, InfoCheck, MapCheck, PartCheck, ReclaimCheck, ReleaseCheck,
+    RetrieveCheck, RunCheck, SendCheck, WholeCheck,
 };
 use crate::spmc::config::{
-    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, VersionPolicy, VmMemory,
-    VmMessages,
+    Config, FeatureAnswer, FeatureRow, HandlePolicy, Limits, NextPartNames, Quirks, RetrieveRules, Tells,
+    VersionPolicy, VmMemory, VmMessages,
 };
 
 pub fn config() -> Config {
@@ -34,6 +34,7 @@ pub fn config() -> Config {
         whole: WHOLE,
         part: PART,
         reclaim: RECLAIM,
+        retrieve: Some(&RETRIEVE),
         map: MAP,
         map_for_vm: None,
         acquire: None,
@@ -117,6 +118,26 @@ const RECLAIM: Checks<ReclaimCheck> = &[
     (ReclaimCheck::InUse, Denied),
     (ReclaimCheck::Incomplete, InvalidParameters),
 ];
+
+const RETRIEVE: RetrieveRules = RetrieveRules {
+    request: &[
+        (RetrieveCheck::OtherBuffer, InvalidParameters),
+        (RetrieveCheck::RxFull, Denied),
+        (RetrieveCheck::InParts, InvalidParameters),
+        (RetrieveCheck::Length, InvalidParameters),
+        (RetrieveCheck::CopyFault, InvalidParameters),
+        (RetrieveCheck::Receivers, InvalidParameters),
+        (RetrieveCheck::UnknownHandle, InvalidParameters),
+        (RetrieveCheck::NsBitOrType, InvalidParameters),
+    ],
+    fetch: &[
+        (FetchCheck::UnknownHandle, InvalidParameters),
+        (FetchCheck::OtherSender, InvalidParameters),
+        (FetchCheck::NeitherNextNorLast, InvalidParameters),
+        (FetchCheck::RxFull, Denied),
+    ],
+    tells: Tells::NoReceiver,
+};
 
 const MAP: Checks<MapCheck> = &[
     (MapCheck::ZeroAddress, InvalidParameters),
