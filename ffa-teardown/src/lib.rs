@@ -5,6 +5,7 @@
 mod answered;
 mod arena;
 mod binding;
+mod donation;
 mod duty;
 mod engine;
 mod guest;
