@@ -1,4 +1,4 @@
-use ffa_abi::{Handle, PartitionId, Status};
+use ffa_abi::{Handle, PartitionId, Status, Transaction};
 use ffa_teardown::{Decision, End, LastAnswer, SecureCall};
 
 /// Something that the mediator did, or had done to it.
@@ -113,6 +113,17 @@ pub enum EventKind {
         /// How it ended.
         end: End,
     },
+}
+
+impl EventKind {
+    /// A guest sent this many 4 KiB pages.
+    pub(crate) const fn sent(transaction: Transaction, pages: u32) -> Self {
+        match transaction {
+            Transaction::Share => Self::Shared { pages },
+            Transaction::Lend => Self::Lent { pages },
+            Transaction::Donate => Self::Donated { pages },
+        }
+    }
 }
 
 impl Event {

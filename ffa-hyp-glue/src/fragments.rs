@@ -7,18 +7,19 @@
 use arrayvec::ArrayVec;
 use ffa_abi::{
     Function, FunctionId, Handle, MemFragRx, MemFragTx, MemSend, PartitionId, Regs, Status, Transaction,
-    Version,
+    Version, Width,
 };
 use ffa_mem::{
-    FirstFragment, IpaRange, PAGE_SIZE, RangeStore, Reassembly, SendFlags, SendHead, SendRules, SendTotals,
-    Unsent,
+    FirstFragment, IpaRange, MemoryAttributes, PAGE_SIZE, RangeStore, Reassembly, SendFlags, SendHead,
+    SendHeader, SendRules, SendTotals, Unsent,
 };
 use ffa_teardown::{SendOutcome, ShareId, VmKey};
 
 use crate::dispatch::Reply;
-use crate::mediator::Guard;
+use crate::mediator::{Guard, State};
 use crate::memory::{HoldError, access, report};
 use crate::message::status;
+use crate::peers::Parties;
 use crate::record::{Mailbox, Record, tag};
 use crate::stream::{CONSTITUENT, Stopped, Stream};
 use crate::{Access, EventKind, Mediator, OwnerAccess, Platform, Scratch, Stores, VmReferences};
@@ -42,6 +43,17 @@ struct Draft {
     terms: Terms,
     /// What the SPMC lacks: all but the head.
     unsent: Option<Unsent>,
+}
+
+/// What has begun with a draft.
+struct Begun {
+    share: ShareId,
+    /// Where it is kept, if the guest is to bring more of it.
+    slot: Option<usize>,
+    parties: Parties,
+    take_reference: bool,
+    /// Whether there is room for what VMs are to have of it.
+    offered: Result<(), Status>,
 }
 
 /// What is to become of the pages.
@@ -70,7 +82,7 @@ impl Terms {
 }
 
 /// The ranges of a share in the order in which they came, read a few at a time under the lock.
-struct InOrder<'a, P: Platform, S: Stores<P>> {
+pub(crate) struct InOrder<'a, P: Platform, S: Stores<P>> {
     mediator: &'a Mediator<P, S>,
     vm: VmKey,
     share: ShareId,
@@ -125,40 +137,95 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         scratch: &mut Scratch,
         regs: &mut Regs,
     ) -> Result<Reply, Status> {
-        let is_whole = send.fragment_len == send.total_len;
         let fragments = FunctionId::smc32(Function::MemFragTx);
-        if !is_whole && !self.served.contains(fragments, version) {
+        if send.fragment_len != send.total_len && !self.served.contains(fragments, version) {
             return self.refuse(hyp, self.lock(), vm, Status::NotSupported);
         }
+        let first_len = piece(send.fragment_len as usize, send.total_len);
+        let first = scratch.input.get_mut(..first_len).ok_or(Status::NoMemory);
+        let read = first
+            .and_then(|bytes| hyp.read(vm.id(), tx.base(), bytes).map_err(|_| Status::InvalidParameters));
+        match read {
+            Ok(()) => self.mem_send_read(hyp, vm, version, send, tx, first_len, scratch, regs),
+            Err(status) => self.refuse(hyp, self.lock(), vm, status),
+        }
+    }
+
+    /// A share of which all `len` bytes have been copied to the CPU's buffer, and not all receivers are SPs that the guest
+    /// may share with. There may be VMs among them, or it is refused.
+    #[cold]
+    pub(crate) fn share_with_others(
+        &self,
+        hyp: &mut P,
+        mut state: Guard<'_, P, S>,
+        vm: VmKey,
+        len: u32,
+        scratch: &mut Scratch,
+    ) -> Result<Reply, Status> {
+        let record = state.record(vm);
+        let known = record.ok().and_then(|record| record.negotiation.version().zip(record.tx()));
+        let Some((version, tx)) = known else {
+            return self.refuse(hyp, state, vm, Status::InvalidParameters);
+        };
+        drop(state);
+        let send = MemSend {
+            width: Width::Smc32, // both say the same
+            transaction: Transaction::Share,
+            total_len: len,
+            fragment_len: len,
+            address: 0,
+            pages: 0,
+        };
+        let mut unused = Regs::ZERO; // what came whole is answered with a handle
+        self.mem_send_read(hyp, vm, version, send, tx, len as usize, scratch, &mut unused)
+    }
+
+    /// The same, when the first `first_len` bytes have been copied to the CPU's buffer.
+    #[cold]
+    #[inline(never)] // likewise
+    #[expect(clippy::too_many_arguments, reason = "those of every send")]
+    pub(crate) fn mem_send_read(
+        &self,
+        hyp: &mut P,
+        vm: VmKey,
+        version: Version,
+        send: MemSend,
+        tx: IpaRange,
+        first_len: usize,
+        scratch: &mut Scratch,
+        regs: &mut Regs,
+    ) -> Result<Reply, Status> {
+        let is_whole = send.fragment_len == send.total_len;
         let Scratch { input, output } = scratch;
-        let len = send.fragment_len as usize;
-        let first_len = piece(len, send.total_len);
         let rules = SendRules { version, transaction: send.transaction, sender: vm.id() };
-        let first = input
-            .get_mut(..first_len)
-            .ok_or(Status::NoMemory)
-            .and_then(|bytes| self.read_first(hyp, tx, bytes, send.total_len, &rules));
-        let FirstFragment { head, ranges, mut rest } = match first {
+        let bytes = input.get(..first_len).unwrap_or_default();
+        let FirstFragment { head, ranges, mut rest } = match self.read_first(bytes, send.total_len, &rules) {
             Ok(first) => first,
             Err(status) => return self.refuse(hyp, self.lock(), vm, status),
         };
         let (total_pages, terms) = (head.total_pages(), Terms::of(&head, send.transaction));
         let mut state = self.lock();
-        let checked = self.check_receivers(hyp, &state, vm, head.receivers());
-        let begun =
-            checked.and_then(|()| self.begin_draft(&mut state, vm, &rest, total_pages, terms, !is_whole));
-        let (begun, slot) = match begun {
+        let function = send.transaction.function();
+        let begun = self
+            .check_parties(hyp, &mut state, vm, function, &head)
+            .and_then(|parties| self.begin_draft(&mut state, vm, &head, &rest, terms, parties, !is_whole));
+        let Begun { share, slot, parties, take_reference, offered } = match begun {
             Ok(begun) => begun,
             Err(status) => return self.refuse(hyp, state, vm, status),
         };
-        let share = begun.id;
-        let kept = state.record(vm).and_then(|record| {
-            record.ranges.extend_draft(tag(share), ranges).map_err(|error| error.status())
+        let kept = offered.and_then(|()| {
+            let tracked = state.record(vm)?.ranges.extend_draft(tag(share), ranges);
+            tracked.map_err(|error| error.status())
         });
         drop(state);
-        self.take_reference(hyp, vm, begun.take_reference);
+        self.take_reference(hyp, vm, take_reference);
         // The head stays where it is.
+        let len = send.fragment_len as usize;
         let kept = kept.and_then(|()| self.collect(hyp, vm, share, &mut rest, tx, first_len..len, output));
+        if parties.sps == 0 {
+            let draft = Draft { share, handle: None, rest, total_pages, terms, unsent: None };
+            return self.offer_draft(hyp, vm, kept, draft, slot, regs);
+        }
         let totals = match kept {
             Ok(()) if is_whole => self.hold_collected(hyp, vm, share, total_pages, terms).map(|()| {
                 let ranges = self.count_runs(hyp, vm.id(), self.in_order(vm, share));
@@ -167,10 +234,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Ok(()) => Ok(SendTotals::single_pages(total_pages)),
             Err(status) => Err(status),
         };
-        let header = self.header(vm.id(), &head);
+        let header = self.header_for_sps(vm.id(), &head, send.transaction, parties);
         let stream = totals.and_then(|totals| {
             let subject = (vm, share);
-            let stream = Stream::new(subject, send.transaction, output, &header, head.receivers(), totals);
+            let sps = parties.sps_among(head.receivers());
+            let stream = Stream::new(subject, send.transaction, output, &header, sps, totals);
             stream.map_err(|error| {
                 if is_whole {
                     self.release(hyp, vm, share);
@@ -182,7 +250,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Ok(stream) => stream,
             Err(status) => {
                 self.drop_draft(vm, share, slot);
-                self.abandon(hyp, vm, share);
+                self.abandon_draft(hyp, vm, share);
                 return Err(status);
             }
         };
@@ -208,33 +276,35 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
     }
 
-    /// Copies the first bytes of a descriptor, and checks all that can be without changing anything.
+    /// Checks all that can be of the first bytes of a descriptor without changing anything.
     fn read_first<'a>(
         &self,
-        hyp: &mut P,
-        tx: IpaRange,
-        bytes: &'a mut [u8],
+        bytes: &'a [u8],
         total_len: u32,
         rules: &SendRules,
     ) -> Result<FirstFragment<'a>, Status> {
-        hyp.read(rules.sender, tx.base(), bytes).map_err(|_| Status::InvalidParameters)?;
         let first = FirstFragment::parse(bytes, total_len, rules).map_err(|error| error.status())?;
         self.check_size(first.head.total_pages())?;
         Ok(first)
     }
 
-    /// Reserves what a draft needs. Nothing has begun after an error.
+    /// Reserves what a draft needs.
+    ///
+    /// # Errors
+    /// The status for the guest; nothing has begun.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of it")]
     fn begin_draft(
         &self,
-        state: &mut Guard<'_, P, S>,
+        state: &mut State<P, S>,
         vm: VmKey,
+        head: &SendHead<'_>,
         rest: &Reassembly,
-        pages: u32,
         terms: Terms,
+        parties: Parties,
         waits: bool,
-    ) -> Result<(ffa_teardown::Begun<ShareId>, Option<usize>), Status> {
-        let (engine, record) = state.engine_and_record(vm)?;
-        self.check_quota(record, pages)?;
+    ) -> Result<Begun, Status> {
+        let record = state.record(vm)?;
+        self.check_quota(record, head.total_pages())?;
         let vacant = |slot: &DraftSlot| slot.0.is_none();
         let slot = match record.drafts.as_mut() {
             _ if !waits => None,
@@ -242,18 +312,34 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             slots => Some(slots.iter().position(vacant).ok_or(Status::Busy)?),
         };
         record.ranges.try_reserve(rest.range_count() as usize).map_err(|_| Status::NoMemory)?;
-        let begun = match terms.transaction {
-            Transaction::Share | Transaction::Lend => engine.begin_send(vm),
-            Transaction::Donate => engine.begin_donation(vm),
+        let handle = match parties.vms {
+            0 => None,
+            _ => Some(state.reserve_offer(parties.sps + parties.vms)?),
+        };
+        let (engine, record) = state.engine_and_record(vm)?;
+        let begun = match (parties, terms.transaction) {
+            (Parties { sps: 0, .. }, _) => engine.begin_loan(vm),
+            (_, Transaction::Share | Transaction::Lend) => engine.begin_send(vm),
+            (_, Transaction::Donate) => engine.begin_donation(vm),
         };
         let begun = begun.map_err(|error| status(&error))?;
+        let share = begun.id;
         record.shares += 1;
         if let Some(slot) = slot.and_then(|slot| record.drafts.as_mut().get_mut(slot)) {
-            let share = begun.id;
-            slot.0 =
-                Some(Draft { share, handle: None, rest: *rest, total_pages: pages, terms, unsent: None });
+            let total_pages = head.total_pages();
+            slot.0 = Some(Draft { share, handle: None, rest: *rest, total_pages, terms, unsent: None });
         }
-        Ok((begun, slot))
+        let offered = match handle {
+            None => Ok(()),
+            Some(handle) => {
+                let loan =
+                    if parties.sps == 0 { Ok(share) } else { engine.begin_loan(vm).map(|begun| begun.id) };
+                loan.map_err(|error| status(&error)).map(|loan| {
+                    state.begin_offer(handle, vm, (share, loan), terms.transaction, head);
+                })
+            }
+        };
+        Ok(Begun { share, slot, parties, take_reference: begun.take_reference, offered })
     }
 
     /// Reads the rest of a fragment, whose bytes in `tx` are `at`.
@@ -347,18 +433,18 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             return self.ask_for_more(hyp, state, vm, Some(slot), draft, regs);
         }
         drop(state);
-        let is_ours = self.begin_rest(vm, slot, draft.share);
+        let is_ours = self.begin_rest(vm, slot, &draft);
         if let Err(status) = collected.and(is_ours) {
             self.drop_draft(vm, draft.share, None);
-            self.cancel(hyp, vm, draft.share);
+            self.cancel_draft(hyp, vm, draft.share);
             return Err(status);
         }
         let Draft { share, total_pages, terms, unsent, .. } = draft;
-        let held = self.hold_collected(hyp, vm, share, total_pages, terms);
-        let (Ok(()), Some(unsent)) = (held, unsent) else {
-            self.cancel(hyp, vm, share);
-            return Err(held.err().unwrap_or(Status::Aborted));
-        };
+        if let Err(status) = self.hold_collected(hyp, vm, share, total_pages, terms) {
+            self.cancel_draft(hyp, vm, share);
+            return Err(status);
+        }
+        let Some(unsent) = unsent else { return self.offer(hyp, vm, share, total_pages) };
         let mut stream = Stream::rest((vm, share), terms.transaction, output, frag.handle, unsent);
         let stopped = self.send_ranges(hyp, &mut stream, self.in_order(vm, share));
         self.ended(hyp, &stream, stopped, total_pages).map(Reply::handle)
@@ -378,24 +464,33 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             record.enter();
             drop(state);
             // Nobody else begins with it before: without TX there are no fragments.
-            let _begun = self.begin_rest(vm, slot, draft.share);
+            let _begun = self.begin_rest(vm, slot, &draft);
             self.untrack(vm, draft.share);
-            self.cancel(hyp, vm, draft.share);
+            self.cancel_draft(hyp, vm, draft.share);
         }
     }
 
     /// A call takes a draft, which no longer waits for anything.
-    fn begin_rest(&self, vm: VmKey, slot: usize, share: ShareId) -> Result<(), Status> {
+    fn begin_rest(&self, vm: VmKey, slot: usize, draft: &Draft) -> Result<(), Status> {
         let mut state = self.lock();
         let (engine, record) = state.engine_and_record(vm)?;
         if let Some(slot) = record.drafts.as_mut().get_mut(slot) {
             *slot = DraftSlot::VACANT;
         }
-        engine.begin_rest(vm, share).map_err(|error| status(&error))
+        // The secure world waits for nothing of which it is to have no part.
+        match draft.unsent {
+            Some(_) => engine.begin_rest(vm, draft.share).map_err(|error| status(&error)),
+            None => Ok(()),
+        }
     }
 
-    fn in_order(&self, vm: VmKey, share: ShareId) -> InOrder<'_, P, S> {
-        InOrder { mediator: self, vm, share, next: 0, batch: ArrayVec::new() }
+    pub(crate) fn in_order(&self, vm: VmKey, share: ShareId) -> InOrder<'_, P, S> {
+        self.in_order_from(vm, share, 0)
+    }
+
+    /// Likewise, from the range at `place` on.
+    pub(crate) fn in_order_from(&self, vm: VmKey, share: ShareId, place: usize) -> InOrder<'_, P, S> {
+        InOrder { mediator: self, vm, share, next: place, batch: ArrayVec::new() }
     }
 
     /// Holds the pages of all ranges that were collected, and zeroes them if that is wanted. Whatever may fail on the
@@ -450,19 +545,19 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         pages: u32,
     ) -> Result<Handle, Status> {
         let (vm, share) = stream.subject();
+        if !matches!(stopped, Stopped::Judged(SendOutcome::Sent(_))) {
+            self.lock().withdraw(vm, share);
+        }
         match stopped {
             Stopped::Judged(SendOutcome::Sent(handle)) => {
                 let mut state = self.lock();
-                if let Ok(record) = state.record(vm) {
+                // Their order matters to VMs alone.
+                let is_lent = state.offer(vm, share, handle);
+                if let (false, Ok(record)) = (is_lent, state.record(vm)) {
                     record.ranges.settle(tag(share));
                 }
                 self.leave(hyp, state, vm);
-                let kind = match stream.transaction() {
-                    Transaction::Share => EventKind::Shared { pages },
-                    Transaction::Lend => EventKind::Lent { pages },
-                    Transaction::Donate => EventKind::Donated { pages },
-                };
-                report(hyp, vm, Some(handle), kind);
+                report(hyp, vm, Some(handle), EventKind::sent(stream.transaction(), pages));
                 Ok(handle)
             }
             Stopped::Judged(SendOutcome::Spoilt) => {
@@ -485,6 +580,71 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 Err(Status::Busy)
             }
         }
+    }
+
+    /// Ends a call of a guest with VMs alone for receivers: offers what it has sent, or asks for what is missing.
+    fn offer_draft(
+        &self,
+        hyp: &mut P,
+        vm: VmKey,
+        collected: Result<(), Status>,
+        mut draft: Draft,
+        slot: Option<usize>,
+        regs: &mut Regs,
+    ) -> Result<Reply, Status> {
+        let Draft { share, total_pages, terms, .. } = draft;
+        let held = match slot {
+            Some(_) => collected,
+            None => collected.and_then(|()| self.hold_collected(hyp, vm, share, total_pages, terms)),
+        };
+        if let Err(status) = held {
+            self.drop_draft(vm, share, slot);
+            self.abandon_draft(hyp, vm, share);
+            return Err(status);
+        }
+        if slot.is_none() {
+            return self.offer(hyp, vm, share, total_pages);
+        }
+        let mut state = self.lock();
+        draft.handle = state.loans().terms(vm, share).map(|terms| terms.handle);
+        self.ask_for_more(hyp, state, vm, slot, draft, regs)
+    }
+
+    /// Ends the call for a transaction that was never sent, and of which nothing is held any more.
+    fn abandon_draft(&self, hyp: &mut P, vm: VmKey, share: ShareId) {
+        let mut state = self.lock();
+        if state.withdraw(vm, share) {
+            self.leave(hyp, state, vm);
+        } else {
+            drop(state);
+            self.abandon(hyp, vm, share);
+        }
+    }
+
+    /// Cancels a half-sent transaction on which this call works, and ends the call.
+    fn cancel_draft(&self, hyp: &mut P, vm: VmKey, share: ShareId) {
+        let mut state = self.lock();
+        if state.withdraw(vm, share) {
+            self.leave(hyp, state, vm);
+        } else {
+            drop(state);
+            self.cancel(hyp, vm, share);
+        }
+    }
+
+    /// The header of a descriptor for the SPMC, of what SPs are to have of a transaction.
+    fn header_for_sps(
+        &self,
+        vm: PartitionId,
+        head: &SendHead<'_>,
+        transaction: Transaction,
+        parties: Parties,
+    ) -> SendHeader {
+        let header = self.header(vm, head);
+        let is_lent_to_one = transaction == Transaction::Lend && parties.sps == 1 && parties.vms > 0;
+        // Where there are several borrowers the lender says what it is, and where there is one nobody does.
+        let attributes = if is_lent_to_one { MemoryAttributes::UNSPECIFIED } else { header.attributes };
+        SendHeader { attributes, ..header }
     }
 
     /// The pages of a share are spoken for no more, which still is one.

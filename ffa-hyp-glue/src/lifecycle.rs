@@ -130,6 +130,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn begin_teardown<'a>(&'a self, hyp: &mut P, mut state: Guard<'a, P, S>, vm: VmKey) {
         let Ok(record) = state.record(vm) else { return };
         record.drop_drafts();
+        state.drop_offers(vm);
+        let Ok(record) = state.record(vm) else { return };
         record.torn_down = true;
         let mailbox = core::mem::replace(&mut record.mailbox, Mailbox::Unmapped);
         let own = match mailbox {
@@ -237,9 +239,14 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                         // Before another CPU finds the VM live, and its guest asks for it.
                         record.has_bitmap = true;
                     }
+                    // What a VM still has of it is taken from it at this moment, by whoever gives the pages back then.
+                    let is_lent =
+                        matches!(decision, Decision::Confirmed { share } if state.is_lent(vm, share));
                     drop(state);
                     hyp.event(&Event::of_call(vm.id(), call, judgement.answer, decision));
-                    self.decided(hyp, vm, decision);
+                    if !is_lent {
+                        self.decided(hyp, vm, decision);
+                    }
                 }
                 Action::Created { vm } => hyp.event(&Event::new(vm.id(), EventKind::Live)),
                 Action::Gone { vm, share } => self.gone(hyp, vm, share),
@@ -324,15 +331,18 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let mut state = self.lock();
         let phase = state.engine.phase(vm).ok()?;
         let (mut shares, mut quarantined, mut open) = (0, 0, 0);
-        for obligation in state.engine.obligations(vm) {
+        let (engine, record) = state.engine_and_record(vm).ok()?;
+        for obligation in engine.obligations(vm) {
             let given_up = matches!(obligation.progress, Progress::GivenUp(_));
             open += u32::from(!given_up);
-            let is_share =
-                obligation.subject.share().is_some() || matches!(obligation.subject, Subject::Loan(_));
+            // A loan has no pages of its own where SPs have a part in it, and is a share then.
+            let is_share = match obligation.subject {
+                Subject::Loan(loan) => !record.ranges.run(tag(loan)).is_empty(),
+                subject => subject.share().is_some(),
+            };
             shares += u32::from(is_share);
             quarantined += u32::from(given_up && obligation.subject.pages().is_some());
         }
-        let record = state.record(vm).ok()?;
         let referenced = record.reference.is_some();
         let (pages, ranges) = (record.shared_pages(), record.ranges.len());
         Some(VmReport { vm, phase, shares, pages, ranges, quarantined, open, referenced })

@@ -2,8 +2,8 @@
 
 use ffa_abi::{Answer, Function, Handle, MemSend, PartitionId, Regs, Status, Transaction, Version};
 use ffa_mem::{
-    BuildError, DataAccess, IpaRange, PAGE_SIZE, Receivers, SendBuilder, SendDescriptor, SendFlags, SendHead,
-    SendHeader, SendRules, SendTotals,
+    BuildError, DataAccess, IpaRange, PAGE_SIZE, Receiver, Receivers, SendBuilder, SendDescriptor, SendFlags,
+    SendHead, SendHeader, SendRules, SendTotals,
 };
 use ffa_teardown::{Begun, Disposal, SendOutcome, ShareId, Unexpected, VmKey};
 
@@ -47,8 +47,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Err(status) => return self.refuse(hyp, self.lock(), vm, status),
         };
         let mut state = self.lock();
-        if let Err(status) = self.check_receivers(hyp, &state, vm, descriptor.receivers()) {
-            return self.lend_to_vms(hyp, state, vm, descriptor, status);
+        if self.check_receivers(hyp, &state, vm, descriptor.receivers()).is_err() {
+            return self.share_with_others(hyp, state, vm, send.fragment_len, scratch);
         }
         let (begun, tracked) = match self.begin_share(&mut state, vm, &descriptor) {
             Ok(begun) => begun,
@@ -143,7 +143,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         hyp: &mut P,
         state: &State<P, S>,
         vm: VmKey,
-        mut receivers: Receivers<'_>,
+        mut receivers: impl Iterator<Item = Receiver>,
     ) -> Result<(), Status> {
         let sps = state.partitions.records();
         // Another guest, an SP that does not exist and one that is hidden look the same.

@@ -24,7 +24,7 @@ pub trait PeerMemory {
     /// that they have there: of as many pages, in the same order, at an address that the hypervisor chooses and where
     /// nothing else of the borrower is or comes to be. All or nothing.
     ///
-    /// The mapping lasts until [`unmap`](Self::unmap), also if either VM dies. [`Pages::hold`](crate::Pages::hold) of any
+    /// The mapping lasts until [`unmap`](Self::unmap) or [`give`](Self::give), also if either VM dies. [`Pages::hold`](crate::Pages::hold) of any
     /// page of it fails: it is not the borrower's own.
     ///
     /// # Errors
@@ -33,6 +33,16 @@ pub trait PeerMemory {
     fn map(&mut self, lending: &Lending, range: IpaRange) -> Result<IpaRange, PageError> {
         let _ = (lending, range);
         Err(PageError::NoResources)
+    }
+
+    /// Makes the pages at `to` the receiver's own, where it has them: all or a part of what [`map`](Self::map) gave, with the
+    /// pages at `from` of the owner behind it, as many and in the same order. The owner, which held them with
+    /// [`OwnerAccess::Lost`](crate::OwnerAccess::Lost), has donated them: its hold ends, and it never has them again. The
+    /// receiver may read, write and execute them from now on, and share or give them away like all that it has.
+    ///
+    /// Cannot fail. Either VM may have died: pages that come to be a dead VM's are scrubbed before anybody else has them.
+    fn give(&mut self, owner: PartitionId, from: IpaRange, receiver: PartitionId, to: IpaRange) {
+        let _ = (owner, from, receiver, to);
     }
 
     /// Ends the mapping at `range` in the address space of `borrower`, once for each [`map`](Self::map) and with the range

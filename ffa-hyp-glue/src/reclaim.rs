@@ -18,6 +18,15 @@ pub(crate) enum Content {
     Zeroed,
 }
 
+/// Who was to have something of what is reclaimed, and is to be kept from it, or offered it again if it does not come back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Parts {
+    /// SPs.
+    Sps,
+    /// VMs as well.
+    SpsAndVms,
+}
+
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     pub(crate) fn mem_reclaim(
         &self,
@@ -59,8 +68,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         match engine.begin_reclaim(vm, handle) {
             Ok((share, resumed)) => {
                 record.enter();
+                if record.mixes {
+                    return self.reclaim_mixed(hyp, state, vm, handle, share, resumed, content);
+                }
                 drop(state);
-                self.reclaim_of(hyp, vm, handle, share, resumed, content)
+                self.reclaim_of(hyp, vm, handle, share, resumed, content, Parts::Sps)
             }
             Err(_) if engine.has_donation(vm, handle) => {
                 drop(state);
@@ -93,8 +105,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Err(status) => Err(status),
         };
         drop(state);
-        let reply =
-            begun.and_then(|(share, resumed)| self.reclaim_of(hyp, vm, handle, share, resumed, content));
+        let reply = begun.and_then(|(share, resumed)| {
+            self.reclaim_of(hyp, vm, handle, share, resumed, content, Parts::Sps)
+        });
         self.tx_read();
         reply
     }
@@ -102,7 +115,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// Makes the call, or lets the SP go on that was preempted over it, and ends by the answer the call that the guest
     /// made.
     #[inline(always)] // hardly more than the call
-    fn reclaim_of(
+    #[expect(clippy::too_many_arguments, reason = "those of every reclaim")]
+    pub(crate) fn reclaim_of(
         &self,
         hyp: &mut P,
         vm: VmKey,
@@ -110,9 +124,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         share: ShareId,
         resumed: Option<RunTarget>,
         content: Content,
+        parts: Parts,
     ) -> Result<Reply, Status> {
         if content == Content::Zeroed && !self.owner_writes(hyp, vm, share) {
-            return self.deny(hyp, vm, share);
+            return self.deny(hyp, vm, share, parts);
         }
         let call = MemReclaim { handle, flags: ReclaimFlags::NONE };
         let mut regs = match resumed {
@@ -124,6 +139,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             let mut state = self.lock();
             let refused = match state.engine.reclaim_answered(vm, share, &answer) {
                 Ok(ReclaimOutcome::Confirmed) => {
+                    if parts == Parts::SpsAndVms {
+                        state.withdraw(vm, share);
+                    }
                     if content == Content::Zeroed {
                         drop(state);
                         self.each_range(hyp, vm, share, |hyp, range| hyp.zero(vm.id(), range));
@@ -146,6 +164,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 Ok(ReclaimOutcome::Refused(status)) => status.for_guest(),
                 Err(_) => refusal(&answer),
             };
+            if parts == Parts::SpsAndVms {
+                state.offer(vm, share, handle);
+            }
             self.leave(hyp, state, vm);
             return Err(refused);
         }
@@ -160,8 +181,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 
     /// Ends the call of a guest that asks for what it has no right to. The share stands as before.
     #[cold]
-    fn deny<T>(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> Result<T, Status> {
+    pub(crate) fn deny<T>(&self, hyp: &mut P, vm: VmKey, share: ShareId, parts: Parts) -> Result<T, Status> {
         let mut state = self.lock();
+        if let (Parts::SpsAndVms, Some(terms)) = (parts, state.loans().terms(vm, share)) {
+            state.offer(vm, share, terms.handle);
+        }
         let abandoned = state.engine.abandon_reclaim(vm, share);
         debug_assert_eq!(abandoned, Ok(()), "the call that it was begun for is not over");
         self.leave(hyp, state, vm);

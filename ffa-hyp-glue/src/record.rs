@@ -43,6 +43,8 @@ pub struct Record<P: VmReferences, R, C, F> {
     pub(crate) shares: u32,
     /// Pages of all these. Each share has no more than the limit of all, so the sum does not wrap.
     pub(crate) pages: u64,
+    /// It has sent memory to SPs and VMs at the same time, once at least.
+    pub(crate) mixes: bool,
     /// The VM is dead; no new call begins.
     pub(crate) dying: bool,
     /// Its teardown has begun.
@@ -66,6 +68,7 @@ impl<P: VmReferences, R: RangeStore, C, F> Record<P, R, C, F> {
             reference: None,
             calls: 0,
             shares: 0,
+            mixes: false,
             pages: 0,
             dying: false,
             torn_down: false,
@@ -94,25 +97,6 @@ impl<P: VmReferences, R: RangeStore, C, F> Record<P, R, C, F> {
         let pages = self.ranges.remove(tag(share));
         self.pages = self.pages.saturating_sub(pages);
         pages as u32 // no more than one share may have
-    }
-
-    /// Counts a memory transaction, to be [forgotten](Self::forget) whatever comes of it, and tracks its ranges.
-    ///
-    /// # Errors
-    /// The status for the guest if they cannot be tracked.
-    pub(crate) fn track(
-        &mut self,
-        share: ShareId,
-        ranges: impl Iterator<Item = IpaRange> + Clone,
-    ) -> Result<(), Status> {
-        self.shares += 1;
-        let tracked = self.ranges.extend_draft(tag(share), ranges.clone());
-        tracked.and_then(|()| self.ranges.seal(tag(share))).map_err(|error| {
-            self.ranges.remove(tag(share));
-            error.status()
-        })?;
-        self.pages += ranges.map(|range| u64::from(range.pages())).sum::<u64>();
-        Ok(())
     }
 
     /// Adds a range to a memory transaction whose ranges are yet to be sealed.

@@ -91,12 +91,12 @@ pub const SERVICES: &[Service] = &[
     ),
     service(
         Function::MemLend,
-        Needs::SpmcAnyWidth(Function::MemLend),
+        Needs::SpmcOrLoans(Function::MemLend),
         "the same, and takes the pages from the guest; zeros them itself if asked",
     ),
     service(
         Function::MemDonate,
-        Needs::SpmcAnyWidth(Function::MemDonate),
+        Needs::SpmcOrLoans(Function::MemDonate),
         "the same; the pages never come back once the receiver has them",
     ),
     service(
@@ -171,8 +171,9 @@ impl Abilities {
         set >> (id.function() as u32 & 63) & 1 != 0
     }
 
+    /// Whether the SPMC has this function.
     #[inline]
-    fn any_width(&self, function: Function) -> bool {
+    pub(crate) fn any_width(&self, function: Function) -> bool {
         (self.smc32 | self.smc64) >> (function as u32 & 63) & 1 != 0
     }
 }

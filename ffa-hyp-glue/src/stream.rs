@@ -2,7 +2,7 @@
 
 use ffa_abi::{Answer, Handle, MemFragTx, MemSend, PartitionId, Status, Transaction};
 use ffa_mem::{
-    BuildError, FragmentBuilder, IpaRange, Joiner, PAGE_SIZE, PhysRange, Physical, Receivers, SendHeader,
+    BuildError, FragmentBuilder, IpaRange, Joiner, PAGE_SIZE, PhysRange, Physical, Receiver, SendHeader,
     SendTotals, Unsent,
 };
 use ffa_teardown::{CancelOutcome, Fragment, SecureCall, SendOutcome, ShareId, VmKey};
@@ -69,7 +69,7 @@ impl<'a> Stream<'a> {
         transaction: Transaction,
         buffer: &'a mut [u8],
         header: &SendHeader,
-        receivers: Receivers<'_>,
+        receivers: impl ExactSizeIterator<Item = Receiver>,
         totals: SendTotals,
     ) -> Result<Self, BuildError> {
         let (filled, unsent) = FragmentBuilder::first(buffer, header, receivers, totals)?.finish()?;

@@ -45,6 +45,12 @@ impl RetrieveFlags {
         self.0
     }
 
+    /// With all of `other` as well.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether bits 9:5 say anything of alignment.
     #[must_use]
     pub const fn has_hint(self) -> bool {

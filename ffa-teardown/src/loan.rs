@@ -31,4 +31,11 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         self.wake(vm.index);
         Ok(())
     }
+
+    /// Whether the secure world has let go of a share whose pages have yet to be given back, by
+    /// [`released`](Self::released). As long as VMs have something of them as well, they are not.
+    pub fn is_returning(&self, vm: VmKey, share: ShareId) -> bool {
+        let slot = self.duties.get(share.0.get()).filter(|_| self.phase(vm).is_ok());
+        slot.is_some_and(|slot| matches!(slot.state, State::Returning { vm: whose } if whose == vm.index))
+    }
 }

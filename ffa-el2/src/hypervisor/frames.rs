@@ -236,6 +236,17 @@ impl Frames {
         self.owners[pages_of(run)].fill(SECURE_WORLD);
     }
 
+    /// The pages of `run`, which are held, are `receiver`'s own from now on, and nobody holds them. It lives.
+    pub fn give(&mut self, run: Run, receiver: VmId) {
+        self.owners[pages_of(run)].fill(receiver.number());
+        self.end_hold(run);
+    }
+
+    /// Whether all pages of `run` are `owner`'s own.
+    pub fn are_owned(&self, run: Run, owner: VmId) -> bool {
+        self.owners[pages_of(run)].iter().all(|&page| page == owner.number())
+    }
+
     /// Gives the pages of `run`, which are orphans and zero, to whoever comes next.
     pub fn free(&mut self, run: Run) {
         if self.is_held(pages_of(run).start) {

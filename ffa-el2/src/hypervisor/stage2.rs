@@ -112,6 +112,11 @@ impl Stage2 {
         stage2
     }
 
+    /// Whose it is.
+    pub fn vm(&self) -> VmId {
+        self.vm
+    }
+
     /// `VTTBR_EL2` while the VM runs.
     pub fn vttbr(&self) -> VttbrEl2 {
         let vmid = u64::from(self.vm.number()) << VMID_SHIFT;
@@ -192,6 +197,13 @@ impl Stage2 {
     pub fn unmap_borrowed(&mut self, ipas: Range<u64>) {
         let nothing = Run { address: 0, bytes: (ipas.end - ipas.start) as usize };
         self.set(ipas.start, nothing, Stage2Attributes::empty(), Constraints::NO_BLOCK_MAPPINGS);
+        tlb::forget_range(self.vttbr(), ipas, PAGE);
+    }
+
+    /// What the guest has borrowed at `ipas` is its own from now on.
+    pub fn own_borrowed(&mut self, ipas: Range<u64>) {
+        self.set_pages(ipas.clone(), GUEST_MEMORY);
+        // It may have been read-only.
         tlb::forget_range(self.vttbr(), ipas, PAGE);
     }
 

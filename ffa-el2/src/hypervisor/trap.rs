@@ -4,6 +4,8 @@ use arm_sysregs::el2::accessors::{read_elr_el2, read_far_el2, read_hpfar_el2, wr
 use arm_sysregs::el2::registers::ElrEl2;
 use ffa_el2::clock;
 
+use crate::guest::layout;
+use crate::stage2::Stage2;
 use crate::vcpu::{State, Stop, Vcpu};
 use crate::world_switch::Verdict;
 use crate::{external_abort, guest_call, vms};
@@ -54,7 +56,8 @@ fn handle_other(vcpu: &mut Vcpu, syndrome: u64) -> Verdict {
         }
         INSTRUCTION_ABORT | DATA_ABORT => {
             let ipa = read_hpfar_el2().fipa() << PAGE_SHIFT | read_far_el2().bits() & ((1 << PAGE_SHIFT) - 1);
-            if vms::with_memory(vcpu.vm, |stage2| stage2.is_lost(ipa)) == Some(true) {
+            let is_known = |stage2: &mut Stage2| stage2.is_lost(ipa) || layout::BORROWED.contains(&ipa);
+            if vms::with_memory(vcpu.vm, is_known) == Some(true) {
                 external_abort::deliver(syndrome);
                 return Verdict::Resume;
             }

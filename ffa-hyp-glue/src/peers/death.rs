@@ -13,7 +13,8 @@ pub enum LenderDeath {
     /// for as long as it likes. A borrower must be prepared for faults where it accesses what is lent.
     #[default]
     Revoke,
-    /// Each keeps it until it relinquishes it, or dies. What no borrower has by then is gone at once.
+    /// Each keeps it until it relinquishes it, or dies. What no borrower has by then is gone at once, and so is what SPs
+    /// were to have as well: the secure world is asked for that back when its owner dies.
     Keep,
 }
 
@@ -55,10 +56,17 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 
     /// Takes from a borrower what it has, or a part of which it has not come to have. Its loan is [`Stage::Ending`] or
     /// [`Stage::Retrieving`] and nobody else's; it is idle afterwards. Returns the number of pages.
-    pub(crate) fn unmap(&self, hyp: &mut P, at: usize, borrower: VmKey, Borrowed { pages }: Borrowed) -> u32 {
-        self.each_range(hyp, borrower, pages, |hyp, range| hyp.unmap(borrower.id(), range));
+    pub(crate) fn unmap(&self, hyp: &mut P, at: usize, borrower: VmKey, borrowed: Borrowed) -> u32 {
+        self.each_range(hyp, borrower, borrowed.pages, |hyp, range| hyp.unmap(borrower.id(), range));
         let mut state = self.lock();
-        let unmapped = state.loan_over(borrower, pages);
+        if let (true, Some(Terms { owner, pages, .. })) =
+            (borrowed.zero_after, state.loans().get(at).map(|loan| loan.terms))
+        {
+            drop(state);
+            self.each_range(hyp, owner, pages, |hyp, range| hyp.zero(owner.id(), range));
+            state = self.lock();
+        }
+        let unmapped = state.loan_over(borrower, borrowed.pages);
         if let Some(loan) = state.loans().get(at) {
             loan.stage = Stage::Offered;
         }
@@ -75,7 +83,8 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
         let loan = *self.loans().get(at)?;
         let owner_is_dead = self.is_torn_down(loan.terms.owner);
         let dead_borrower = loan.borrower.filter(|&borrower| self.is_torn_down(borrower));
-        let revoked = owner_is_dead && settings.lender_death == LenderDeath::Revoke;
+        let keeps = settings.lender_death == LenderDeath::Keep && !loan.terms.has_sps();
+        let revoked = owner_is_dead && !keeps;
         match (loan.stage, loan.borrower) {
             (Stage::Retrieved(borrowed), Some(borrower)) if revoked || dead_borrower.is_some() => {
                 self.loans().get(at)?.stage = Stage::Ending;
@@ -87,10 +96,16 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
                     // From here on somebody else may come to have its ID.
                     self.loans().get(at)?.borrower = None;
                 }
-                let all =
-                    owner_is_dead.then(|| self.loans().withhold(loan.terms.handle, loan.terms.owner))??;
-                all.ok().map(Due::TakeBack)
+                let withheld = owner_is_dead.then(|| self.loans().withhold(&loan.terms))??;
+                withheld.ok().map(|()| Due::TakeBack(loan.terms))
             }
+        }
+    }
+
+    /// Forgets what a guest that makes no calls any more was about to offer: it has sent a part of it.
+    pub(crate) fn drop_offers(&mut self, vm: VmKey) {
+        while let Some(terms) = self.loans().withheld(vm) {
+            self.withdraw(vm, terms.pages);
         }
     }
 

@@ -1,8 +1,7 @@
 //! The rest of a retrieve response that is longer than RX.
 
-use arrayvec::ArrayVec;
 use ffa_abi::{Function, MemFragRx, MemFragTx, PartitionId, Status, Version};
-use ffa_mem::{IpaRange, RetrieveResponse};
+use ffa_mem::RetrieveResponse;
 use ffa_teardown::{ShareId, VmKey};
 
 use super::loan::Stage;
@@ -33,11 +32,22 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let room = scratch.output.len().min(usize::try_from(rx.bytes()).unwrap_or(usize::MAX));
         let out = scratch.output.get_mut(..room).unwrap_or_default();
         // If it has let go meanwhile, nothing is left to be told.
-        let len = self.write_ranges(vm, pages, place, out);
+        let len = RetrieveResponse::write_ranges(self.in_order_from(vm, pages, place), out);
         let fragment = out.get(..len).unwrap_or_default();
         let written = hyp.write(vm.id(), rx.base(), fragment);
         let mut state = self.lock();
         let still = state.retrieved(vm, &wanted) == Ok(pages) && written.is_ok() && len > 0;
+        // It knows all of what is given to it, and has it from now on.
+        let given = if still && place + len / RetrieveResponse::RANGE_LEN >= ranges {
+            state.begin_giving(wanted.handle, vm)
+        } else {
+            None
+        };
+        if let Some(at) = given {
+            drop(state);
+            self.give(hyp, at, vm, pages);
+            state = self.lock();
+        }
         self.end_filling(hyp, state, vm, still);
         if !still {
             return Err(Status::Aborted);
@@ -45,54 +55,9 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let fragment_len = u32::try_from(len).unwrap_or(u32::MAX);
         Ok(MemFragTx { handle: wanted.handle, fragment_len, endpoint: PartitionId(0) })
     }
-
-    /// Writes what a borrower has to `out`, from the range at `place` on and as much as fits. Returns the bytes written.
-    pub(crate) fn write_ranges(&self, vm: VmKey, pages: ShareId, mut place: usize, out: &mut [u8]) -> usize {
-        let mut len = 0;
-        loop {
-            let batch = self.lock().batch(vm, pages, place);
-            let written =
-                RetrieveResponse::write_ranges(batch.iter().copied(), out.get_mut(len..).unwrap_or_default());
-            place += batch.len();
-            len += written;
-            if written == 0 {
-                return len;
-            }
-        }
-    }
-
-    /// Calls `work` for each range of a VM's part of a loan, in the order in which they were named, outside the lock and
-    /// until it fails.
-    pub(crate) fn each_in_order(
-        &self,
-        hyp: &mut P,
-        vm: VmKey,
-        pages: ShareId,
-        mut work: impl FnMut(&mut P, IpaRange) -> Result<(), Status>,
-    ) -> Result<(), Status> {
-        let mut place = 0;
-        loop {
-            let batch = self.lock().batch(vm, pages, place);
-            if batch.is_empty() {
-                return Ok(());
-            }
-            place += batch.len();
-            for range in batch {
-                work(hyp, range)?;
-            }
-        }
-    }
 }
 
-/// Ranges copied at a time: 1 KiB of stack.
-const BATCH: usize = 64;
-
 impl<P: Platform, S: Stores<P>> State<P, S> {
-    fn batch(&mut self, vm: VmKey, pages: ShareId, place: usize) -> ArrayVec<IpaRange, BATCH> {
-        let Ok(record) = self.record(vm) else { return ArrayVec::new() };
-        record.ranges.in_order::<BATCH>(tag(pages), place).collect()
-    }
-
     /// Under which a borrower's pages are tracked that has retrieved this.
     fn retrieved(&mut self, vm: VmKey, wanted: &MemFragRx) -> Result<ShareId, Status> {
         let found = self.loans().find(wanted.handle, vm);

@@ -18,6 +18,10 @@ pub(crate) struct Grant {
     pub(crate) loan: Loan,
     /// What the borrower gets: no more than it asks for, and no more than it may have.
     pub(crate) permissions: Permissions,
+    /// The pages are to be zeroed before it gets them.
+    pub(crate) zero_before: bool,
+    /// They are to be zeroed when it has them no longer.
+    pub(crate) zero_after: bool,
 }
 
 impl<P: Platform, S: Stores<P>> State<P, S> {
@@ -40,14 +44,21 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
         if request.sender() != terms.owner.id() {
             return Err(Status::Denied);
         }
-        check_flags(request.flags(), terms.transaction)?;
         if request.tag() != terms.tag {
             return Err(Status::InvalidParameters);
         }
-        let borrowers = self.loans().of(handle).count();
+        let flags = request.flags();
+        let borrowers = self.loans().of(&terms).count();
+        check_flags(flags, terms.transaction, borrowers)?;
         let own = self.own_entry(vm, request, &loan, borrowers)?;
         let permissions =
             permissions(terms.transaction, borrowers, loan.receiver.permissions, own.permissions)?;
+        let (zero_before, zero_after) =
+            (flags.contains(RetrieveFlags::ZERO_BEFORE), flags.contains(RetrieveFlags::ZERO_AFTER));
+        // Who has others zero what it cannot write to itself writes to it.
+        if (zero_before || zero_after) && permissions.data == DataAccess::ReadOnly {
+            return Err(Status::Denied);
+        }
         // The mapping is what a share must be, and what it is given for a loan that leaves it open.
         let attributes = request.attributes();
         if attributes.has_type() && attributes != MemoryAttributes::NORMAL_WRITE_BACK_INNER {
@@ -56,7 +67,7 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
         if loan.stage != Stage::Offered {
             return Err(Status::Denied);
         }
-        Ok(Grant { at, loan, permissions })
+        Ok(Grant { at, loan, permissions, zero_before, zero_after })
     }
 
     /// The caller's own entry, among those of the other borrowers unless it leaves them out.
@@ -72,8 +83,8 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
         if named != borrowers && !(may_leave_out && named == 1) {
             return Err(Status::InvalidParameters);
         }
-        let handle = loan.terms.handle;
-        let is_borrower = |entry: Receiver| self.loans().of(handle).any(|loan| loan.receiver.id == entry.id);
+        let is_borrower =
+            |entry: Receiver| self.loans().of(&loan.terms).any(|loan| loan.receiver.id == entry.id);
         if !request.receivers().all(is_borrower) {
             return Err(Status::InvalidParameters);
         }
@@ -85,11 +96,14 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     }
 }
 
-/// Shared memory is its owner's as well, so that nobody zeroes it.
-fn check_flags(flags: RetrieveFlags, transaction: Transaction) -> Result<(), Status> {
-    let unsupported = [RetrieveFlags::ZERO_BEFORE, RetrieveFlags::ZERO_AFTER, RetrieveFlags::TIME_SLICE];
+/// Nobody zeroes memory that is its owner's or another borrower's as well, and what is donated is not relinquished.
+fn check_flags(flags: RetrieveFlags, transaction: Transaction, borrowers: usize) -> Result<(), Status> {
     let wrong_type = flags.transaction().is_some_and(|named| named != transaction);
-    if wrong_type || flags.has_hint() || unsupported.iter().any(|flag| flags.contains(*flag)) {
+    let is_alone = transaction != Transaction::Share && borrowers == 1;
+    let zeroes = flags.contains(RetrieveFlags::ZERO_BEFORE) || flags.contains(RetrieveFlags::ZERO_AFTER);
+    let is_kept = transaction == Transaction::Donate && flags.contains(RetrieveFlags::ZERO_AFTER);
+    let is_sliced = flags.contains(RetrieveFlags::TIME_SLICE);
+    if wrong_type || flags.has_hint() || is_sliced || zeroes && !is_alone || is_kept {
         return Err(Status::InvalidParameters);
     }
     Ok(())
@@ -106,8 +120,9 @@ fn permissions(
     asked: Permissions,
 ) -> Result<Permissions, Status> {
     let data = match (asked.data, given.data) {
+        // It is the receiver's own from now on.
+        (DataAccess::Unspecified, DataAccess::Unspecified) => DataAccess::ReadWrite,
         (DataAccess::Unspecified, given) => given,
-        (asked, DataAccess::Unspecified) => asked,
         (DataAccess::ReadWrite, DataAccess::ReadOnly) => return Err(Status::Denied),
         (asked, _) => asked,
     };

@@ -2,7 +2,7 @@ use ffa_abi::{Handle, PartitionId, Transaction};
 use ffa_mem::Receiver;
 use ffa_teardown::{ShareId, VmKey};
 
-/// Room for one borrower of one memory transaction between VMs, in storage that the hypervisor lends.
+/// Room for one receiver of one memory transaction that has VMs among its receivers, in storage that the hypervisor lends.
 #[derive(Clone, Debug)]
 pub struct LoanSlot(Option<Loan>);
 
@@ -11,26 +11,38 @@ impl LoanSlot {
     pub const VACANT: Self = Self(None);
 }
 
-/// What one VM lets another have of its memory.
+/// What one VM lets another have of its memory, or an SP beside it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loan {
     pub(crate) terms: Terms,
-    /// `None` if it has died.
+    /// `None` if it has died, and for an SP, which has its part from the SPMC.
     pub(crate) borrower: Option<VmKey>,
     /// The borrower, and its permissions, as the owner named them.
     pub(crate) receiver: Receiver,
     pub(crate) stage: Stage,
 }
 
-/// What all borrowers of a transaction have in common.
-#[derive(Clone, Copy, Debug)]
+/// What all receivers of a transaction have in common.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Terms {
+    /// The hypervisor's name for it, or that of the SPMC if SPs are among the receivers.
     pub(crate) handle: Handle,
     pub(crate) transaction: Transaction,
     pub(crate) owner: VmKey,
-    /// Under which the owner's pages are held and tracked.
+    /// Under which the owner's pages are held and tracked. No other transaction of the owner has it at the same time.
     pub(crate) pages: ShareId,
+    /// What keeps the owner: the same, unless the secure world has its part as well.
+    pub(crate) loan: ShareId,
     pub(crate) tag: u64,
+    /// The owner had the pages zeroed.
+    pub(crate) zeroed: bool,
+}
+
+impl Terms {
+    /// Whether SPs are among the receivers.
+    pub(crate) fn has_sps(&self) -> bool {
+        self.pages != self.loan
+    }
 }
 
 /// How far a loan has come. Whoever puts it into one of the stages in which a call works on it is the only one to take it
@@ -45,7 +57,7 @@ pub(crate) enum Stage {
     Retrieving,
     /// The borrower has it.
     Retrieved(Borrowed),
-    /// It is being unmapped.
+    /// It is being unmapped, or becomes the borrower's own.
     Ending,
 }
 
@@ -54,6 +66,10 @@ pub(crate) enum Stage {
 pub(crate) struct Borrowed {
     /// Under which its pages are tracked in the borrower.
     pub(crate) pages: ShareId,
+    /// It may write to them.
+    pub(crate) writable: bool,
+    /// They are to be zeroed when it has them no longer.
+    pub(crate) zero_after: bool,
 }
 
 /// Some borrower has it, or is about to.
@@ -103,37 +119,60 @@ impl<'a> Loans<'a> {
         }
     }
 
+    /// The terms of the transaction that these pages of `owner` belong to, if VMs are among its receivers.
+    pub(crate) fn terms(&mut self, owner: VmKey, pages: ShareId) -> Option<Terms> {
+        let mut all = self.0.iter().filter_map(|slot| slot.0.as_ref()).map(|loan| loan.terms);
+        all.find(|terms| terms.owner == owner && terms.pages == pages)
+    }
+
+    /// Likewise of the one of this name, if all its receivers are VMs and it is offered to them.
+    pub(crate) fn named(&mut self, owner: VmKey, handle: Handle) -> Option<Terms> {
+        let loans = self.0.iter().filter_map(|slot| slot.0.as_ref());
+        let mut offered = loans.filter(|loan| loan.stage != Stage::Withheld).map(|loan| loan.terms);
+        offered.find(|terms| terms.owner == owner && terms.handle == handle && !terms.has_sps())
+    }
+
+    /// The transactions that a VM is about to offer or to take back, one after the other as they are removed.
+    pub(crate) fn withheld(&mut self, owner: VmKey) -> Option<Terms> {
+        let mut loans = self.0.iter().filter_map(|slot| slot.0.as_ref());
+        let found = loans.find(|loan| loan.terms.owner == owner && loan.stage == Stage::Withheld);
+        found.map(|loan| loan.terms)
+    }
+
     /// The loans of one transaction.
-    pub(crate) fn of(&mut self, handle: Handle) -> impl Iterator<Item = &mut Loan> {
-        self.0.iter_mut().filter_map(|slot| slot.0.as_mut()).filter(move |loan| loan.terms.handle == handle)
+    pub(crate) fn of(&mut self, terms: &Terms) -> impl Iterator<Item = &mut Loan> {
+        let Terms { owner, pages, .. } = *terms;
+        let loans = self.0.iter_mut().filter_map(|slot| slot.0.as_mut());
+        loans.filter(move |loan| loan.terms.owner == owner && loan.terms.pages == pages)
     }
 
-    /// Lets the borrowers of a transaction have it that is withheld from them.
-    pub(crate) fn offer(&mut self, handle: Handle) {
-        self.of(handle).for_each(|loan| loan.stage = Stage::Offered);
+    /// Lets the borrowers of a transaction have it that is withheld from them, under this name.
+    pub(crate) fn offer(&mut self, terms: &Terms, handle: Handle) {
+        self.of(terms).for_each(|loan| {
+            loan.terms.handle = handle;
+            loan.stage = Stage::Offered;
+        });
     }
 
-    /// Takes a transaction of `owner` from its borrowers. `None` if it has no such transaction, or is just offering it or
-    /// taking it back.
+    /// Takes a transaction from its borrowers. `None` if its owner is just offering it or taking it back.
     ///
     /// # Errors
     /// [`InUse`] if a borrower has it, or is about to.
-    pub(crate) fn withhold(&mut self, handle: Handle, owner: VmKey) -> Option<Result<Terms, InUse>> {
-        let terms = self.of(handle).next()?.terms;
-        if terms.owner != owner || self.of(handle).any(|loan| loan.stage == Stage::Withheld) {
+    pub(crate) fn withhold(&mut self, terms: &Terms) -> Option<Result<(), InUse>> {
+        if self.of(terms).any(|loan| loan.stage == Stage::Withheld) {
             return None;
         }
-        if !self.of(handle).all(|loan| loan.is_idle()) {
+        if !self.of(terms).all(|loan| loan.is_idle()) {
             return Some(Err(InUse));
         }
-        self.of(handle).for_each(|loan| loan.stage = Stage::Withheld);
-        Some(Ok(terms))
+        self.of(terms).for_each(|loan| loan.stage = Stage::Withheld);
+        Some(Ok(()))
     }
 
     /// Forgets a transaction.
-    pub(crate) fn remove(&mut self, handle: Handle) {
-        let of = |slot: &LoanSlot| slot.0.as_ref().is_some_and(|loan| loan.terms.handle == handle);
-        self.0.iter_mut().filter(|slot| of(slot)).for_each(|slot| *slot = LoanSlot::VACANT);
+    pub(crate) fn remove(&mut self, terms: &Terms) {
+        let of = |loan: &Loan| loan.terms.owner == terms.owner && loan.terms.pages == terms.pages;
+        self.0.iter_mut().filter(|slot| slot.0.as_ref().is_some_and(of)).for_each(|slot| slot.0 = None);
     }
 }
 

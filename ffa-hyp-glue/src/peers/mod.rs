@@ -5,6 +5,7 @@
 
 mod death;
 mod fragment;
+mod give;
 mod grant;
 mod loan;
 mod offer;
@@ -15,3 +16,4 @@ mod retrieve;
 pub use death::LenderDeath;
 pub use loan::LoanSlot;
 pub(crate) use loan::{Handles, Loans};
+pub(crate) use offer::Parties;

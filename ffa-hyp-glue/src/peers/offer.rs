@@ -1,127 +1,173 @@
-//! FFA_MEM_SHARE between VMs.
+//! Memory that is shared with, lent or donated to VMs, alone or beside SPs.
 
-use ffa_abi::{Handle, Status, Transaction};
-use ffa_mem::{DataAccess, SendDescriptor};
-use ffa_teardown::VmKey;
+use ffa_abi::{Function, Handle, Status, Transaction};
+use ffa_mem::{MemoryAttributes, Receiver, Receivers, SendFlags, SendHead};
+use ffa_teardown::{ShareId, VmKey};
 
 use super::loan::{Loan, Loans, Stage, Terms, is_vm};
 use crate::dispatch::Reply;
-use crate::mediator::{Guard, State};
-use crate::message::status;
-use crate::{Access, Event, EventKind, Mediator, OwnerAccess, PageError, Platform, Relation, Stores};
+use crate::mediator::State;
+use crate::memory::report;
+use crate::{EventKind, Mediator, Platform, Relation, Stores};
 
-/// Loans that are about to be offered.
-struct Offer {
-    terms: Terms,
-    take_reference: bool,
-    /// Whether their pages are spoken for.
-    tracked: Result<(), Status>,
+/// How many receivers of each kind a transaction has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parties {
+    pub(crate) sps: usize,
+    pub(crate) vms: usize,
 }
 
-impl<P: Platform, S: Stores<P>> Mediator<P, S> {
-    /// Offers memory to other VMs if all its receivers are VMs, or else refuses it with `status`, and ends the call.
-    #[cold]
-    pub(crate) fn lend_to_vms(
+impl Parties {
+    /// The SPs among the receivers that were counted.
+    pub(crate) fn sps_among<'a>(
         &self,
-        hyp: &mut P,
-        state: Guard<'_, P, S>,
-        vm: VmKey,
-        descriptor: SendDescriptor<'_>,
-        status: Status,
-    ) -> Result<Reply, Status> {
-        if !self.served.lends() || !is_between_vms(&descriptor) {
-            return self.refuse(hyp, state, vm, status);
-        }
-        let offered = self.offer(hyp, state, vm, Transaction::Share, &descriptor);
-        self.leave(hyp, self.lock(), vm);
-        let handle = offered?;
-        let pages = descriptor.total_pages();
-        hyp.event(&Event { handle: Some(handle), ..Event::new(vm.id(), EventKind::Shared { pages }) });
-        Ok(Reply::handle(handle))
+        receivers: Receivers<'a>,
+    ) -> impl ExactSizeIterator<Item = Receiver> + use<'a> {
+        SpsAmong { receivers, left: self.sps }
+    }
+}
+
+struct SpsAmong<'a> {
+    receivers: Receivers<'a>,
+    left: usize,
+}
+
+impl Iterator for SpsAmong<'_> {
+    type Item = Receiver;
+
+    fn next(&mut self) -> Option<Receiver> {
+        let sp = self.receivers.find(|receiver| !is_vm(receiver.id))?;
+        self.left = self.left.saturating_sub(1);
+        Some(sp)
     }
 
-    fn offer(
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for SpsAmong<'_> {}
+
+impl<P: Platform, S: Stores<P>> Mediator<P, S> {
+    /// Whether the guest may send to these receivers, and who they are.
+    ///
+    /// # Errors
+    /// The status for the guest. A VM or an SP that does not exist and one that is denied look the same.
+    pub(crate) fn check_parties(
         &self,
         hyp: &mut P,
-        mut state: Guard<'_, P, S>,
+        state: &mut State<P, S>,
         vm: VmKey,
-        transaction: Transaction,
-        descriptor: &SendDescriptor<'_>,
-    ) -> Result<Handle, Status> {
-        for receiver in descriptor.receivers() {
-            // One that does not exist and one that is denied look the same.
+        function: Function,
+        head: &SendHead<'_>,
+    ) -> Result<Parties, Status> {
+        let all = head.receivers().len();
+        if !self.served.lends() {
+            self.check_receivers(hyp, state, vm, head.receivers())?;
+            return Ok(Parties { sps: all, vms: 0 });
+        }
+        self.check_receivers(hyp, state, vm, head.receivers().filter(|receiver| !is_vm(receiver.id)))?;
+        let vms = head.receivers().filter(|receiver| is_vm(receiver.id));
+        for receiver in vms.clone() {
             let peer = state.peer(&self.settings, vm, receiver.id);
             peer.filter(|peer| hyp.permits(vm.id(), Relation::Share, peer.id()))
                 .ok_or(Status::InvalidParameters)?;
         }
-        let Offer { terms, take_reference, tracked } =
-            self.begin_offer(&mut state, vm, transaction, descriptor)?;
-        drop(state);
-        // Also for an offer that is refused: the engine does not ask a second time.
-        self.take_reference(hyp, vm, take_reference);
-        let held = tracked.map_err(|status| (status, 0)).and_then(|()| hold(hyp, &terms, descriptor));
-        if let Err((status, held)) = held {
-            if !hyp.release_share(vm.id(), terms.pages) {
-                descriptor.ranges().take(held).for_each(|range| hyp.release(vm.id(), range));
-            }
-            self.lock().transaction_over(&terms);
-            return Err(status);
+        let vms = vms.count();
+        let parties = Parties { sps: all - vms, vms };
+        if parties.sps > 0 && !self.spmc.abilities().any_width(function) {
+            return Err(Status::NotSupported);
         }
-        self.lock().loans().offer(terms.handle);
-        Ok(terms.handle)
+        // What VMs have of each other is mapped as what it is.
+        let attributes = head.attributes();
+        if vms > 0 && attributes.has_type() && attributes != MemoryAttributes::NORMAL_WRITE_BACK_INNER {
+            return Err(Status::Denied);
+        }
+        Ok(parties)
     }
 
-    /// Reserves all that the loans will need, and keeps their pages from being offered again.
+    /// Offers what is held for a transaction to its receivers, which are VMs, and ends the call.
+    pub(crate) fn offer(
+        &self,
+        hyp: &mut P,
+        vm: VmKey,
+        pages: ShareId,
+        total_pages: u32,
+    ) -> Result<Reply, Status> {
+        let mut state = self.lock();
+        let terms = state.loans().terms(vm, pages);
+        if let Some(Terms { handle, .. }) = terms {
+            state.offer(vm, pages, handle);
+        }
+        self.leave(hyp, state, vm);
+        let Terms { handle, transaction, .. } = terms.ok_or(Status::Aborted)?;
+        report(hyp, vm, Some(handle), EventKind::sent(transaction, total_pages));
+        Ok(Reply::handle(handle))
+    }
+}
+
+impl<P: Platform, S: Stores<P>> State<P, S> {
+    /// A name for a transaction with so many receivers, for which there is room.
     ///
     /// # Errors
-    /// The status for the guest; nothing has begun.
-    fn begin_offer(
-        &self,
-        state: &mut State<P, S>,
-        vm: VmKey,
-        transaction: Transaction,
-        descriptor: &SendDescriptor<'_>,
-    ) -> Result<Offer, Status> {
-        self.check_quota(state.record(vm)?, descriptor.total_pages())?;
-        if !state.loans().have_room(descriptor.receivers().len()) {
+    /// NO_MEMORY if there is not.
+    pub(crate) fn reserve_offer(&mut self, receivers: usize) -> Result<Handle, Status> {
+        if !self.loans().have_room(receivers) {
             return Err(Status::NoMemory);
         }
-        let handle = state.handles.next().ok_or(Status::NoMemory)?;
-        let begun = state.engine.begin_loan(vm).map_err(|error| status(&error))?;
-        let terms = Terms { handle, transaction, owner: vm, pages: begun.id, tag: descriptor.tag() };
-        let State { engine, loans, .. } = state;
-        Loans(loans.as_mut()).add(descriptor.receivers().map(|receiver| {
-            let borrower = engine.find(receiver.id);
+        self.handles.next().ok_or(Status::NoMemory)
+    }
+
+    /// Enters a transaction for which all is reserved. Nobody finds it before it is [offered](Self::offer).
+    pub(crate) fn begin_offer(
+        &mut self,
+        handle: Handle,
+        owner: VmKey,
+        (pages, loan): (ShareId, ShareId),
+        transaction: Transaction,
+        head: &SendHead<'_>,
+    ) {
+        let zeroed = head.flags().contains(SendFlags::ZERO);
+        let terms = Terms { handle, transaction, owner, pages, loan, tag: head.tag(), zeroed };
+        let Self { engine, loans, .. } = self;
+        Loans(loans.as_mut()).add(head.receivers().map(|receiver| {
+            let borrower = if is_vm(receiver.id) { engine.find(receiver.id) } else { None };
             Loan { terms, borrower, receiver, stage: Stage::Withheld }
         }));
-        let tracked = state.record(vm)?.track(begun.id, descriptor.ranges());
-        Ok(Offer { terms, take_reference: begun.take_reference, tracked })
+        if let (true, Ok(record)) = (terms.has_sps(), self.record(owner)) {
+            record.mixes = true;
+        }
     }
-}
 
-/// Holds the pages that are to be lent.
-///
-/// # Errors
-/// The status for the guest, and how many ranges are held.
-fn hold<P: Platform>(
-    hyp: &mut P,
-    terms: &Terms,
-    descriptor: &SendDescriptor<'_>,
-) -> Result<(), (Status, usize)> {
-    let writable = descriptor.receivers().any(|receiver| receiver.permissions.data != DataAccess::ReadOnly);
-    let access = if writable { Access::ReadWrite } else { Access::ReadOnly };
-    for (held, range) in descriptor.ranges().enumerate() {
-        hyp.hold_for(terms.pages, terms.owner.id(), range, access, OwnerAccess::Kept, |_| ()).map_err(
-            |error| match error {
-                PageError::NotOwned { .. } => (Status::Denied, held),
-                PageError::NoResources => (Status::NoMemory, held),
-            },
-        )?;
+    /// Whether VMs have, or may have, something of a transaction.
+    pub(crate) fn is_lent(&mut self, owner: VmKey, pages: ShareId) -> bool {
+        self.loans().terms(owner, pages).is_some()
     }
-    Ok(())
-}
 
-/// Whether a transaction is between VMs alone.
-fn is_between_vms(descriptor: &SendDescriptor<'_>) -> bool {
-    descriptor.receivers().all(|receiver| is_vm(receiver.id))
+    /// Lets VMs have what they were to have of a transaction, under this name. Whether there are any.
+    pub(crate) fn offer(&mut self, owner: VmKey, pages: ShareId, handle: Handle) -> bool {
+        let Some(terms) = self.loans().terms(owner, pages) else { return false };
+        self.loans().offer(&terms, handle);
+        true
+    }
+
+    /// A transaction does not come about: no VM hears of it. Whether that is all, since no SP was to have a part in it.
+    pub(crate) fn withdraw(&mut self, owner: VmKey, pages: ShareId) -> bool {
+        let Some(terms) = self.loans().terms(owner, pages) else { return false };
+        self.forget_offer(&terms);
+        if !terms.has_sps() {
+            self.loan_over(owner, pages);
+        }
+        !terms.has_sps()
+    }
+
+    /// Forgets what VMs were to have of a transaction, which none of them has.
+    pub(crate) fn forget_offer(&mut self, terms: &Terms) {
+        self.loans().remove(terms);
+        if !terms.has_sps() {
+            return;
+        }
+        let ended = self.engine.end_loan(terms.owner, terms.loan);
+        debug_assert_eq!(ended, Ok(()));
+    }
 }

@@ -1,6 +1,6 @@
 //! FFA_MEM_RELINQUISH.
 
-use ffa_abi::Status;
+use ffa_abi::{Status, Transaction};
 use ffa_mem::{IpaRange, RelinquishDescriptor};
 use ffa_teardown::VmKey;
 
@@ -44,21 +44,29 @@ impl<P: Platform, S: Stores<P>> State<P, S> {
     /// Keeps everybody else from what the borrower lets go of.
     ///
     /// # Errors
-    /// INVALID_PARAMETERS if it knows of no such loan, speaks for somebody else, or wants what its owner has as well to be
-    /// zeroed; DENIED if it does not have it.
+    /// INVALID_PARAMETERS if it knows of no such loan, speaks for somebody else, wants what others have as well to be zeroed,
+    /// or is about to have it as its own; DENIED if it does not have it, or has zeroed what it may not write to.
     fn begin_relinquishing(
         &mut self,
         vm: VmKey,
         descriptor: &RelinquishDescriptor,
     ) -> Result<(usize, Borrowed), Status> {
-        if descriptor.endpoint != vm.id() || descriptor.zero {
+        if descriptor.endpoint != vm.id() {
             return Err(Status::InvalidParameters);
         }
         let at = descriptor.handle.and_then(|handle| self.loans().find(handle, vm));
         let at = at.ok_or(Status::InvalidParameters)?;
+        let terms = self.loans().get(at).ok_or(Status::InvalidParameters)?.terms;
+        let is_alone = terms.transaction != Transaction::Share && self.loans().of(&terms).count() == 1;
+        if descriptor.zero && !is_alone || terms.transaction == Transaction::Donate {
+            return Err(Status::InvalidParameters);
+        }
         let loan = self.loans().get(at).ok_or(Status::InvalidParameters)?;
         let Stage::Retrieved(borrowed) = loan.stage else { return Err(Status::Denied) };
+        if descriptor.zero && !borrowed.writable {
+            return Err(Status::Denied);
+        }
         loan.stage = Stage::Ending;
-        Ok((at, borrowed))
+        Ok((at, Borrowed { zero_after: borrowed.zero_after || descriptor.zero, ..borrowed }))
     }
 }

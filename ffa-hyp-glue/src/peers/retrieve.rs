@@ -76,26 +76,39 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         };
         self.take_reference(hyp, vm, retrieval.take_reference);
         let Retrieval { grant, borrowed, .. } = retrieval;
+        let Terms { owner, pages, handle, .. } = grant.loan.terms;
+        if grant.zero_before {
+            self.each_range(hyp, owner, pages, |hyp, range| hyp.zero(owner.id(), range));
+        }
         let responded = self
             .map_lent(hyp, vm, &retrieval)
             .and_then(|()| self.respond(hyp, vm, version, &retrieval, rx, output));
-        if let Err(status) = responded {
-            self.unmap(hyp, grant.at, vm, borrowed);
-            self.end_filling(hyp, self.lock(), vm, false);
-            self.settle(hyp, self.lock(), grant.at);
-            return Err(status);
-        }
+        let response = match responded {
+            Ok(response) => response,
+            Err(status) => {
+                self.unmap(hyp, grant.at, vm, Borrowed { zero_after: false, ..borrowed });
+                self.end_filling(hyp, self.lock(), vm, false);
+                self.settle(hyp, self.lock(), grant.at);
+                return Err(status);
+            }
+        };
         let mut state = self.lock();
-        if let Some(loan) = state.loans().get(grant.at) {
+        let total = state.pages(vm, borrowed.pages);
+        let is_whole = response.fragment_len == response.total_len;
+        let given = if is_whole { state.begin_giving(handle, vm) } else { None };
+        if let (None, Some(loan)) = (given, state.loans().get(grant.at)) {
             loan.stage = Stage::Retrieved(borrowed);
         }
-        let pages = state.pages(vm, borrowed.pages);
-        self.end_filling(hyp, state, vm, true);
+        drop(state);
+        let handle = Some(handle);
+        hyp.event(&Event { handle, ..Event::new(vm.id(), EventKind::Retrieved { pages: total }) });
+        if let Some(at) = given {
+            self.give(hyp, at, vm, borrowed.pages);
+        }
+        self.end_filling(hyp, self.lock(), vm, true);
         // Its owner may have died meanwhile.
         self.settle(hyp, self.lock(), grant.at);
-        let handle = Some(grant.loan.terms.handle);
-        hyp.event(&Event { handle, ..Event::new(vm.id(), EventKind::Retrieved { pages }) });
-        responded
+        Ok(response)
     }
 
     /// Reserves all that the borrower's part of the loan will need, and keeps everybody else from the loan.
@@ -113,7 +126,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let begun = engine.begin_loan(vm).map_err(|error| status(&error))?;
         record.shares += 1;
         state.loans().get(grant.at).ok_or(Status::Aborted)?.stage = Stage::Retrieving;
-        let borrowed = Borrowed { pages: begun.id };
+        let writable = grant.permissions.data != DataAccess::ReadOnly;
+        let borrowed = Borrowed { pages: begun.id, writable, zero_after: grant.zero_after };
         Ok(Retrieval { grant, borrowed, take_reference: begun.take_reference })
     }
 
@@ -130,7 +144,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             },
             executable: permissions.instruction == InstructionAccess::Executable,
         };
-        self.each_in_order(hyp, loan.terms.owner, loan.terms.pages, |hyp, range| {
+        self.in_order(loan.terms.owner, loan.terms.pages).try_for_each(|range| {
             let there = hyp.map(&lending, range).map_err(|error| match error {
                 PageError::NoResources => Status::NoMemory,
                 PageError::NotOwned { .. } => Status::Denied,
@@ -160,11 +174,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             let ranges = state.record(vm)?.ranges.run(tag(pages)).len();
             (u32::try_from(ranges).unwrap_or(u32::MAX), state.pages(vm, pages))
         };
+        let is_zeroed = loan.terms.zeroed || retrieval.grant.zero_before;
+        let zeroed = if is_zeroed { RetrieveFlags::ZERO_BEFORE } else { RetrieveFlags::default() };
         let response = RetrieveResponse {
             version,
             sender: loan.terms.owner.id(),
             attributes: MemoryAttributes::NORMAL_WRITE_BACK_INNER,
-            flags: RetrieveFlags::default().with_transaction(loan.terms.transaction),
+            flags: zeroed.with_transaction(loan.terms.transaction),
             handle: loan.terms.handle,
             tag: loan.terms.tag,
             receiver: Receiver { permissions, ..loan.receiver },
@@ -174,7 +190,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let room = output.len().min(usize::try_from(rx.bytes()).unwrap_or(usize::MAX));
         let out = output.get_mut(..room).ok_or(Status::NoMemory)?;
         let rest = response.write_head(out).ok_or(Status::NoMemory)?;
-        let fragment_len = RetrieveResponse::head_len(version) + self.write_ranges(vm, pages, 0, rest);
+        let ranges_len = RetrieveResponse::write_ranges(self.in_order(vm, pages), rest);
+        let fragment_len = RetrieveResponse::head_len(version) + ranges_len;
         let fragment = out.get(..fragment_len).ok_or(Status::Aborted)?;
         hyp.write(vm.id(), rx.base(), fragment).map_err(|_| Status::Aborted)?;
         Ok(MemRetrieveResp { total_len: response.total_len() as u32, fragment_len: fragment_len as u32 })

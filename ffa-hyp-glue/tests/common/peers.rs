@@ -3,12 +3,14 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use ffa_abi::{Handle, PartitionId, Regs, Status, Version};
+use ffa_abi::{Function, Handle, PartitionId, Regs, Status, Version};
 use ffa_hyp_glue::{Caller, LenderDeath, Relation, Scratch, Settings};
+use ffa_mem::SendFlags;
 use ffa_test_utils::hypervisor::{Cpu, Machine, ModelMediator, Moment};
-use ffa_test_utils::spmc::{Config, Preset};
+use ffa_test_utils::spmc::{Config, Control, Preset};
 
-use super::{MEM_RECLAIM, RX, VM1, VM2, World, good_sps, machine, status_of};
+use super::sends::Send;
+use super::{MEM_RECLAIM, RX, VM1, VM2, World, good_sps, handle_of, machine, status_of};
 
 pub const RETRIEVE: u64 = 0x8400_0074;
 pub const RETRIEVED: u64 = 0x8400_0075;
@@ -65,6 +67,16 @@ impl Request {
             tag: TAG,
             borrowers: vec![(VM2.0, 2, 0, 0)],
         }
+    }
+
+    /// For what VM 1 has sent to VM 2 in this way.
+    pub fn of(send: Send, handle: Handle) -> Self {
+        let (kind, permissions) = match send.function {
+            Function::MemShare => (1, 2),
+            Function::MemLend => (2, 2 | 1 << 2),
+            _ => (3, 2 | 1 << 2),
+        };
+        Self { flags: kind << 3, borrowers: vec![(VM2.0, permissions, 0, 0)], ..Self::new(handle) }
     }
 
     pub fn bytes(&self) -> Vec<u8> {
@@ -160,6 +172,24 @@ impl World {
         self.share(VM1, VM2, ranges)
     }
 
+    /// VM 1 sends memory to VM 2, which must work.
+    pub fn offer_by(&mut self, send: Send, ranges: &[(u64, u32)]) -> Handle {
+        let answer = send.make(self, VM1, &send.describe(&[VM2], ranges, SendFlags::NONE));
+        handle_of(&answer).unwrap_or_else(|| panic!("{}: {send:x?}: {answer:x?}", self.preset))
+    }
+
+    /// Whether the guest can use this memory.
+    pub fn reaches(&mut self, vm: PartitionId, page: u64) -> bool {
+        self.hypervisor.load(vm, page, &mut [0; 8]).is_ok()
+    }
+
+    /// The first bytes of a page as the guest finds them.
+    pub fn look(&self, vm: PartitionId, page: u64) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        self.hypervisor.load(vm, page, &mut bytes).expect("the guest has this memory");
+        bytes
+    }
+
     /// FFA_MEM_RETRIEVE_REQ.
     pub fn ask(&mut self, vm: PartitionId, bytes: &[u8]) -> Regs {
         self.write_tx(vm, bytes);
@@ -230,4 +260,53 @@ pub fn reclaim_regs(handle: Handle) -> Regs {
 /// FFA_ERROR with this status.
 pub fn is_error(regs: &Regs, status: Status) -> bool {
     status_of(regs) == Some(status.into())
+}
+
+impl World {
+    /// Has a partition do something about memory, by order of VM 1.
+    pub fn order(&mut self, sp: PartitionId, control: Control) {
+        let mut regs = [0; 8];
+        (regs[0], regs[1]) = (0x8400_006f, u64::from(PartitionId::pair(VM1, sp)));
+        regs[3..].copy_from_slice(&control.payload());
+        let answer = self.call(VM1, regs);
+        assert_eq!((answer[0], answer[4]), (0x8400_0070, 1), "{control:?}");
+    }
+
+    /// The first `len` bytes of a descriptor of VM 1's.
+    pub fn begin_part(&mut self, send: Send, bytes: &[u8], len: usize) -> Regs {
+        self.write_tx(VM1, &bytes[..len]);
+        self.call(VM1, [send.w0, bytes.len() as u64, len as u64])
+    }
+
+    /// More of them.
+    pub fn go_on(&mut self, handle: Handle, bytes: &[u8]) -> Regs {
+        self.write_tx(VM1, bytes);
+        let [low, high] = handle.words();
+        self.call(VM1, [FRAG_TX, low, high, bytes.len() as u64])
+    }
+
+    /// A descriptor of VM 1's in fragments that end where `cuts` says. Gives the last answer, and the handle that the first
+    /// one had.
+    pub fn send_in_parts(&mut self, send: Send, bytes: &[u8], cuts: &[usize]) -> (Regs, Handle) {
+        let answer = self.begin_part(send, bytes, cuts[0]);
+        let handle = asked_for(&answer, cuts[0]);
+        let ends = cuts[1..].iter().copied().chain([bytes.len()]);
+        let mut last = answer;
+        for (from, to) in cuts.iter().copied().zip(ends) {
+            last = self.go_on(handle, &bytes[from..to]);
+            if to < bytes.len() {
+                assert_eq!(asked_for(&last, to), handle);
+            }
+        }
+        (last, handle)
+    }
+}
+
+/// The handle of FFA_MEM_FRAG_RX, which must ask for what comes next.
+#[track_caller]
+pub fn asked_for(answer: &Regs, offset: usize) -> Handle {
+    let handle = Handle::from_words(answer[1] as u32, answer[2] as u32).expect("a handle");
+    let [low, high] = handle.words();
+    assert_eq!(*answer, Regs::new([FRAG_RX, low, high, offset as u64]));
+    handle
 }

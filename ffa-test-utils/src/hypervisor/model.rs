@@ -285,6 +285,7 @@ impl ModelHypervisor {
             life,
             regions,
             borrowed: Vec::new(),
+            given: BTreeSet::new(),
             windows: 0,
             announced: false,
             dead: false,

@@ -21,6 +21,16 @@ impl PeerMemory for Cpu {
         mapped
     }
 
+    fn give(&mut self, owner: PartitionId, from: IpaRange, receiver: PartitionId, to: IpaRange) {
+        preempt(Preemption::Between);
+        self.moment(Moment::Give(receiver));
+        let world = &mut *self.world.borrow_mut();
+        world.seam("PeerMemory::give");
+        for (from, to) in addresses(from).zip(addresses(to)) {
+            world.give(owner, from, receiver, to);
+        }
+    }
+
     fn unmap(&mut self, borrower: PartitionId, range: IpaRange) {
         preempt(Preemption::Between);
         self.moment(Moment::Unmap(borrower));
@@ -40,6 +50,32 @@ impl PeerMemory for Cpu {
 }
 
 impl World {
+    /// One page changes hands.
+    fn give(&mut self, owner: PartitionId, from: u64, receiver: PartitionId, to: u64) {
+        let there = self.vms.get(&owner).and_then(|vm| vm.frame(from).map(|(frame, _)| (frame, vm.life)));
+        let held = there.filter(|&(frame, life)| match self.frames.owner(frame) {
+            Owner::Vm { life: whose, holds: 1, .. } => whose == life && self.frames.is_hidden(frame),
+            _ => false,
+        });
+        let taken = self.vms.get(&receiver).and_then(|vm| vm.frame(to)).map(|(frame, _)| frame);
+        let (Some((frame, _)), true) = (held, held.map(|(frame, _)| frame) == taken) else {
+            self.oracle.report(Violation::ReleasedTwice { vm: owner, page: from });
+            return;
+        };
+        if let Some(vm) = self.vms.get_mut(&owner) {
+            vm.given.insert(from);
+        }
+        let Some(vm) = self.vm(receiver, "PeerMemory::give") else { return };
+        vm.take(to);
+        let (life, dead) = (vm.life, vm.dead);
+        self.frames.set_owner(frame, Owner::Vm { life, holds: 0, orphan: false });
+        self.frames.set_hidden(frame, false);
+        // Nobody looks through a dead VM's pages again.
+        if dead {
+            self.free(frame);
+        }
+    }
+
     fn map(&mut self, lending: &Lending, range: IpaRange) -> Result<IpaRange, PageError> {
         self.seam("PeerMemory::map");
         let Lending { owner, borrower, access, .. } = *lending;

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::vec::Vec;
 
 use ffa_abi::PartitionId;
@@ -65,6 +66,8 @@ pub(super) struct Vm {
     pub regions: Vec<(Region, Vec<u32>)>,
     /// What it has borrowed of other VMs.
     pub borrowed: Vec<(Region, Vec<u32>)>,
+    /// Where it had pages that it has given to other VMs.
+    pub given: BTreeSet<u64>,
     /// Pages from [`BORROWED`] on that were given out. No address is used twice.
     pub windows: u32,
     /// The mediator has it.
@@ -91,11 +94,28 @@ impl Vm {
 
     /// The frame behind the page at `address`, and what it is.
     pub fn frame(&self, address: u64) -> Option<(u32, Kind)> {
+        if self.given.contains(&(address & !(PAGE - 1))) {
+            return None;
+        }
         self.regions.iter().chain(&self.borrowed).find_map(|(region, frames)| {
             let page = address.checked_sub(region.base)? / PAGE;
             let frame = frames.get(usize::try_from(page).ok()?)?;
             Some((*frame, region.kind))
         })
+    }
+
+    /// Makes the borrowed page at `address` its own.
+    pub fn take(&mut self, address: u64) {
+        for (region, frames) in core::mem::take(&mut self.borrowed) {
+            for (index, frame) in frames.into_iter().enumerate() {
+                let page = Region::block(region.base + index as u64 * PAGE, 1);
+                if page.base == address {
+                    self.regions.push((page, std::vec![frame]));
+                } else {
+                    self.borrowed.push((page.of(region.kind), std::vec![frame]));
+                }
+            }
+        }
     }
 
     /// Whether it has borrowed the frame.

@@ -74,6 +74,8 @@ pub enum Moment {
     Quarantine(PartitionId),
     /// Pages of another VM were mapped for this one.
     Mapped(PartitionId),
+    /// Pages of another VM are about to become this one's own.
+    Give(PartitionId),
     /// Pages of another VM are about to be unmapped from this one.
     Unmap(PartitionId),
     /// A reference is about to be taken.
@@ -184,9 +186,12 @@ impl World {
     pub fn translate(&self, vm: PartitionId, address: u64, write: bool) -> Option<u64> {
         let (frame, kind) = self.vms.get(&vm)?.frame(address)?;
         let allowed = match kind {
+            // What its owner has lost is its borrower's.
+            Kind::Foreign => true,
+            Kind::ForeignReadOnly => !write,
             _ if self.frames.is_hidden(frame) => false,
-            Kind::Ram | Kind::Foreign | Kind::Hypervisors => true,
-            Kind::ReadOnly | Kind::ForeignReadOnly => !write,
+            Kind::Ram | Kind::Hypervisors => true,
+            Kind::ReadOnly => !write,
             Kind::Device => false,
         };
         allowed.then(|| Frames::address(frame) + address % PAGE)
@@ -246,6 +251,7 @@ impl World {
     pub fn kill(&mut self, id: PartitionId) {
         let Some(vm) = self.vms.get_mut(&id) else { return };
         vm.dead = true;
+        let own = vm.life;
         let of_region = |(region, frames): &(Region, Vec<u32>)| {
             let kind = region.kind;
             frames.iter().map(move |&frame| (frame, kind)).collect::<Vec<_>>()
@@ -253,6 +259,8 @@ impl World {
         let frames: Vec<_> = vm.regions.iter().flat_map(of_region).collect();
         for (frame, kind) in frames {
             match self.frames.owner(frame) {
+                // It has given it away.
+                Owner::Vm { life, .. } if life != own => {}
                 Owner::Vm { holds: 0, .. } => self.free(frame),
                 Owner::Vm { life, holds, .. } => {
                     self.frames.set_owner(frame, Owner::Vm { life, holds, orphan: true });

@@ -9,7 +9,7 @@ use ffa_mem::{IpaRange, PhysRange};
 use ffa_teardown::ShareId;
 
 use super::platform::Platform;
-use super::{peers, quarantine};
+use super::quarantine;
 use crate::frames::{self, FRAMES, Frames, PAGE, Run};
 use crate::stage2::{NotMapped, Stage2};
 use crate::vm_id::VmId;
@@ -56,8 +56,7 @@ fn with_memory<T>(vm: PartitionId, use_it: impl FnOnce(&mut Stage2) -> T) -> Opt
 }
 
 impl Pages for Platform {
-    /// Whatever stage 2 maps and is not borrowed is plain memory, owned by this VM alone, to be read and written: so
-    /// `access` is always given.
+    /// Whatever a VM has of its own is plain memory, to be read and written: so `access` is always given.
     fn hold(
         &mut self,
         vm: PartitionId,
@@ -66,15 +65,12 @@ impl Pages for Platform {
         owner: OwnerAccess,
         runs: impl FnMut(PhysRange),
     ) -> Result<(), PageError> {
-        let own = (!peers::is_borrowed(range)).then_some(vm);
-        own.and_then(|vm| {
-            with_memory(vm, |stage2| {
-                hold(stage2, range, runs)?;
-                if owner == OwnerAccess::Lost {
-                    stage2.lose(ipas(range));
-                }
-                Ok(())
-            })
+        with_memory(vm, |stage2| {
+            hold(stage2, range, runs)?;
+            if owner == OwnerAccess::Lost {
+                stage2.lose(ipas(range));
+            }
+            Ok(())
         })
         .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
     }
@@ -93,8 +89,6 @@ impl Pages for Platform {
         if owner == OwnerAccess::Lost {
             return self.hold(vm, range, access, owner, runs);
         }
-        // What it has borrowed the mediator lets no VM share.
-        debug_assert!(!peers::is_borrowed(range), "{range:x?} is another VM's");
         with_memory(vm, |stage2| hold_for(stage2, share, range, runs))
             .unwrap_or(Err(PageError::NotOwned { address: range.base() }))
     }
@@ -175,7 +169,7 @@ impl Pages for Platform {
 }
 
 /// Addresses of a range.
-fn ipas(range: IpaRange) -> Range<u64> {
+pub(super) fn ipas(range: IpaRange) -> Range<u64> {
     range.base()..range.base() + range.bytes()
 }
 
@@ -184,7 +178,9 @@ fn hold(stage2: &Stage2, range: IpaRange, mut runs: impl FnMut(PhysRange)) -> Re
     let mut frames = FRAMES.lock();
     let mut next = range.base();
     for run in stage2.runs(range.base(), range.bytes()) {
-        let held = run.ok().filter(|&run| frames.hold(run).is_ok());
+        let is_own = |run: &Run| frames.are_owned(*run, stage2.vm());
+        let own = run.ok().filter(is_own);
+        let held = own.filter(|&run| frames.hold(run).is_ok());
         let run = held.ok_or_else(|| undo(&mut frames, stage2, range, next))?;
         next += run.bytes as u64;
         runs(physical(run));
@@ -203,6 +199,8 @@ fn hold_for(
     let mut frames = FRAMES.lock();
     for run in stage2.runs(range.base(), range.bytes()) {
         let run = run.map_err(|NotMapped { ipa }| undo(&mut frames, stage2, range, ipa))?;
+        // What a VM has borrowed the mediator does not let it share.
+        debug_assert!(frames.are_owned(run, stage2.vm()), "{range:x?} is another VM's");
         frames.hold_for(share.position(), run);
         runs(physical(run));
     }

@@ -4,9 +4,9 @@ use ffa_abi::PartitionId;
 use ffa_hyp_glue::{Access, Lending, PageError, PeerMemory};
 use ffa_mem::IpaRange;
 
+use super::memory::ipas;
 use super::platform::Platform;
-use crate::frames::Run;
-use crate::guest::layout;
+use crate::frames::{FRAMES, Run};
 use crate::stage2::{Borrowing, Stage2};
 use crate::vm_id::VmId;
 use crate::vms;
@@ -30,8 +30,21 @@ impl PeerMemory for Platform {
         Ok(IpaRange::new(base, range.pages()).expect("the room is in pages"))
     }
 
+    fn give(&mut self, owner: PartitionId, from: IpaRange, receiver: PartitionId, to: IpaRange) {
+        let (owner, receiver) = (known(owner), known(receiver));
+        vms::with_stage2(owner, |stage2| {
+            for run in stage2.runs(from.base(), from.bytes()) {
+                FRAMES.lock().give(run.expect("held pages stay where they are"), receiver);
+            }
+            stage2.forget_lost(ipas(from));
+        })
+        .expect("its pages keep what is left of a VM");
+        vms::with_memory(receiver, |stage2| stage2.own_borrowed(ipas(to)))
+            .expect("a VM that makes a call lives");
+    }
+
     fn unmap(&mut self, borrower: PartitionId, range: IpaRange) {
-        vms::with_stage2(known(borrower), |stage2| stage2.unmap_borrowed(range.base()..range.end()))
+        vms::with_stage2(known(borrower), |stage2| stage2.unmap_borrowed(ipas(range)))
             .expect("what it has borrowed keeps what is left of a VM");
     }
 }
@@ -41,11 +54,6 @@ fn run_at(vm: VmId, ipa: u64, bytes: u64) -> Run {
     let first = |stage2: &mut Stage2| stage2.runs(ipa, bytes).next();
     let run = vms::with_stage2(vm, first).expect("its pages keep what is left of a VM");
     run.expect("there is something to map").expect("held pages stay where they are")
-}
-
-/// Whether a part of the range is another VM's memory, or will be.
-pub fn is_borrowed(range: IpaRange) -> bool {
-    range.base() < layout::BORROWED.end && layout::BORROWED.start < range.end()
 }
 
 fn known(vm: PartitionId) -> VmId {
