@@ -37,6 +37,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let preempted = matches!(class, AnswerClass::Preempted | AnswerClass::Yielded);
         if let Some(drained @ false) = duty.drained().filter(|_| !preempted) {
             *drained = true;
+            duty.doubt(false);
             (slot.duty, slot.state) = (Some(duty), State::Owed);
             self.forget_target(index);
             return Ok(Judgement { answer: last, decision: self.call_behind(vm.index, index) });
@@ -216,7 +217,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             Duty::NewBitmap { in_doubt, .. } => {
                 let creating = self.vms[vm.get()].phase == Some(Phase::Creating);
                 if done || in_doubt || verdict == Verdict::Unknown {
-                    self.bitmap_may_be_there(vm, index);
+                    self.bitmap_may_be_there(vm, index, !done);
                 } else {
                     self.remove(vm, index);
                 }
@@ -261,6 +262,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     fn give_up(&mut self, index: Index, now: Time) -> Decision {
         let slot = &mut self.duties[index.get()];
         slot.state = State::GivenUp { at: now };
+        if let Some(duty) = &mut slot.duty {
+            // Its answers have said nothing, or too often the same.
+            duty.doubt(true);
+        }
         let Some(duty) = slot.duty.as_mut().filter(|duty| duty.holds_pages()) else {
             return Decision::GivenUp { share: None };
         };

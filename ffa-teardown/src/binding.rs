@@ -166,10 +166,11 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         self.duties[into.get()].duty = Some(Duty::Bound { sp, bits, named: true, drained: false });
     }
 
-    /// The bitmap that was to be created is there, or may be: it is to be destroyed when the VM dies.
-    pub(crate) fn bitmap_may_be_there(&mut self, vm: Index, index: Index) {
+    /// The bitmap that was to be created is there, or if that is `in_doubt` may be: it is to be destroyed when the VM dies.
+    pub(crate) fn bitmap_may_be_there(&mut self, vm: Index, index: Index, in_doubt: bool) {
         self.forget_target(index);
-        let bitmap = Duty::new_standing(Standing::Bitmap);
+        let mut bitmap = Duty::new_standing(Standing::Bitmap);
+        bitmap.doubt(in_doubt);
         Arena::turn_into(&mut self.duties, &mut self.vms[vm.get()], index, bitmap);
         let slot = &mut self.duties[index.get()];
         (slot.state, slot.tries, slot.step) = (State::Owed, 0, 0);

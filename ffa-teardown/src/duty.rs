@@ -46,8 +46,9 @@ pub(crate) enum KnownTo {
 pub(crate) enum Duty {
     /// A direct request of vCPU `vcpu` to `sp` that has not ended.
     Call { vcpu: u16, sp: PartitionId },
-    /// See [`Standing`]. `drained`: see [`Duty::drained`]. `handed_over`: as for a share.
-    Standing { what: Standing, drained: bool, handed_over: bool },
+    /// See [`Standing`]. `drained`: see [`Duty::drained`]. `handed_over`: as for a share. `in_doubt`: nobody knows whether
+    /// there is such a bitmap.
+    Standing { what: Standing, drained: bool, handed_over: bool, in_doubt: bool },
     /// The VM that is being created is to have a notification bitmap: FFA_NOTIFICATION_BITMAP_CREATE, when every SP has
     /// taken note of the VM. `in_doubt`: an SP was preempted over it, so that there may be one whatever is said later.
     NewBitmap { vcpus: u32, in_doubt: bool },
@@ -118,6 +119,13 @@ impl Duty {
         }
     }
 
+    /// Notes whether the SPMC may have no such bitmap. Nothing to any other duty.
+    pub(crate) fn doubt(&mut self, whether: bool) {
+        if let Self::Standing { what: Standing::Bitmap, in_doubt, .. } = self {
+            *in_doubt = whether;
+        }
+    }
+
     /// The call that would meet this duty or makes way for it, or `None` for a share without a handle and for a loan.
     pub(crate) fn call(&self, vm: PartitionId, resume: Option<RunTarget>) -> Option<SecureCall> {
         if let Some(target) = resume {
@@ -127,6 +135,10 @@ impl Duty {
             Self::Call { .. } | Self::Loan => return None,
             Self::Standing { what: Standing::RxOwned, .. } => SecureCall::RxRelease { vm },
             Self::Standing { what: Standing::RxTxMapped, .. } => SecureCall::RxTxUnmap { vm },
+            // The SPMC destroys no bitmap that is not there, and does not say so. By whatever answer to this there is one.
+            Self::Standing { what: Standing::Bitmap, drained: false, in_doubt: true, .. } => {
+                SecureCall::BitmapCreate { vm, vcpus: 1 }
+            }
             Self::Standing { what: Standing::Bitmap, drained: false, .. }
             | Self::Bound { drained: false, .. } => SecureCall::NotificationGet { vm },
             Self::Standing { what: Standing::Bitmap, .. } => SecureCall::BitmapDestroy { vm },
@@ -175,7 +187,7 @@ impl Duty {
     }
 
     pub(crate) const fn new_standing(what: Standing) -> Self {
-        Self::Standing { what, drained: false, handed_over: false }
+        Self::Standing { what, drained: false, handed_over: false, in_doubt: false }
     }
 
     pub(crate) const fn is_standing(&self) -> bool {

@@ -215,11 +215,8 @@ impl AnswerTable {
             vm_created: base
                 .with(TRANSIENT, Limited(BackOff))
                 .with(&[A::Denied, A::NoMemory, A::InvalidParameters, A::NoData], GiveUp),
-            // Whatever its error, an SPMC that refuses keeps nothing.
-            bitmap_create: base
-                .with(TRANSIENT, Limited(BackOff))
-                .with(FINAL, GiveUp)
-                .with(&[A::Denied, A::NoMemory, A::OtherStatus], GiveUp),
+            // What it cannot have said in so many words says nothing.
+            bitmap_create: base.with(TRANSIENT, Limited(BackOff)).with(REFUSED, GiveUp),
             vm_destroyed: base
                 .with(FINAL, GiveUp)
                 .with(&[A::Denied], GiveUp)

@@ -67,7 +67,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             } else if Self::is_void(vm, slot) {
                 if let Duty::NewBitmap { in_doubt: true, .. } = duty {
                     vm.pass.again = true;
-                    self.bitmap_may_be_there(index, at);
+                    self.bitmap_may_be_there(index, at, true);
                 } else {
                     self.remove(index, at);
                 }

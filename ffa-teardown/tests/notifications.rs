@@ -73,6 +73,8 @@ fn drained(engine: &mut Boxed, now: Time) {
 }
 
 const CREATE: SecureCall = SecureCall::BitmapCreate { vm: VM, vcpus: 4 };
+/// That there is one, whoever may have created it.
+const SURE: SecureCall = SecureCall::BitmapCreate { vm: VM, vcpus: 1 };
 
 /// A VM that is to have a bitmap, of which no SP has taken note yet.
 fn being_created(engine: &mut Boxed) -> VmKey {
@@ -112,9 +114,13 @@ fn a_bitmap_is_created_when_the_last_sp_has_taken_note() {
 
 #[test]
 fn a_vm_without_bitmap_lives_and_owes_what_may_be_there() {
-    let refused: &[Answer] =
-        &[error(Status::Denied), error(Status::Aborted), Answer::Error(FirmwareStatus::from_code(0))];
-    let unclear: &[Answer] = &[Answer::Unexpected { w0: 1 }, Answer::MsgWait];
+    let refused: &[Answer] = &[error(Status::Denied), error(Status::NotSupported), error(Status::NoMemory)];
+    let unclear: &[Answer] = &[
+        Answer::Unexpected { w0: 1 },
+        Answer::MsgWait,
+        error(Status::Aborted),
+        Answer::Error(FirmwareStatus::from_code(0)),
+    ];
     for (answers, owes) in [(refused, false), (unclear, true)] {
         for with in answers {
             let mut engine = engine(1, 4, Policy::DEFAULT);
@@ -153,10 +159,50 @@ fn a_bitmap_over_which_an_sp_was_preempted_may_be_there() {
             assert_eq!(next(&mut engine, millis(20)), Action::Created { vm });
             engine.destroy(vm).expect("alive");
         }
-        drained(&mut engine, millis(20));
+        assert_eq!(answer(&mut engine, millis(20), SURE, error(Status::Denied)), Decision::Drained);
         assert_eq!(answer(&mut engine, millis(20), DESTROY, success(0)), Decision::Met);
         assert_eq!(finished(&mut engine, millis(20)), (End::Gone, true));
     }
+}
+
+/// One of which nobody knows is created before it is destroyed, once: DENIED would be the answer to both that it is there
+/// and that it is not. Then what is pending is fetched.
+#[test]
+fn a_bitmap_in_doubt_is_made_sure_of() {
+    let unclear = Answer::Unexpected { w0: 1 };
+    for (is_there, in_the_way) in [(false, false), (true, false), (true, true)] {
+        let mut engine = engine(1, 4, Policy::DEFAULT);
+        let vm = engine.create_with_bitmap(VM, core::iter::empty(), 4).expect("room").vm;
+        assert_eq!(answer(&mut engine, NOW, CREATE, unclear), Decision::NoBitmap);
+        assert_eq!(next(&mut engine, NOW), Action::Created { vm });
+        engine.destroy(vm).expect("alive");
+        let made = if is_there { error(Status::Denied) } else { success(0) };
+        assert_eq!(answer(&mut engine, NOW, SURE, made), Decision::Drained);
+        let mut now = NOW;
+        if in_the_way {
+            let until = now + Span::from_secs(1);
+            let again = Decision::TryAgain { until };
+            assert_eq!(answer(&mut engine, now, DESTROY, error(Status::Denied)), again);
+            now = until;
+            drained(&mut engine, now);
+        }
+        assert_eq!(answer(&mut engine, now, DESTROY, success(0)), Decision::Met);
+        assert_eq!(finished(&mut engine, now), (End::Gone, true));
+    }
+}
+
+/// The same when somebody asks once more for one that was given up.
+#[test]
+fn a_bitmap_that_was_given_up_is_made_sure_of_when_it_is_tried_again() {
+    let mut engine = engine(1, 4, Policy::DEFAULT);
+    let (vm, _) = with_bitmap(&mut engine);
+    engine.destroy(vm).expect("alive");
+    drained(&mut engine, NOW);
+    let given_up = Decision::GivenUp { share: None };
+    assert_eq!(answer(&mut engine, NOW, DESTROY, Answer::Unexpected { w0: 1 }), given_up);
+    assert_eq!(engine.retry(vm), Ok(1));
+    assert_eq!(answer(&mut engine, NOW, SURE, success(0)), Decision::Drained);
+    assert_eq!(answer(&mut engine, NOW, DESTROY, success(0)), Decision::Met);
 }
 
 /// One that nobody has asked for yet is not created for a VM that dies, or whose creation fails.
@@ -356,10 +402,10 @@ fn what_was_given_up_is_tried_again_from_get_on_when_an_operator_asks() {
     }
     assert_eq!(finished(&mut engine, NOW), (End::Retired, true));
     assert_eq!(engine.retry(vm), Ok(2));
-    for call in [unbind(BITS), DESTROY] {
-        drained(&mut engine, NOW);
-        assert_eq!(answer(&mut engine, NOW, call, success(0)), Decision::Met);
-    }
+    drained(&mut engine, NOW);
+    assert_eq!(answer(&mut engine, NOW, unbind(BITS), success(0)), Decision::Met);
+    assert_eq!(answer(&mut engine, NOW, SURE, error(Status::Denied)), Decision::Drained);
+    assert_eq!(answer(&mut engine, NOW, DESTROY, success(0)), Decision::Met);
     assert_eq!(finished(&mut engine, NOW), (End::Gone, false));
 }
 

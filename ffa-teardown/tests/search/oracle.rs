@@ -212,6 +212,8 @@ pub struct Kept {
     pub in_hand: bool,
     /// FFA_NOTIFICATION_GET came before the call that is next.
     pub drained: bool,
+    /// It is a bitmap, of which nobody knows whether it is there.
+    pub in_doubt: bool,
     pub written_off: bool,
     /// The hypervisor has the pages of buffers on a list of its own.
     pub handed_over: bool,
@@ -226,6 +228,7 @@ impl Kept {
             in_flight: true,
             in_hand: false,
             drained: false,
+            in_doubt: false,
             written_off: false,
             handed_over: false,
             pace: Pace::default(),
@@ -866,6 +869,7 @@ impl Oracle {
             let (drained, in_hand) = self.drain_judged(terms, &mut pace, smc, answer, decision);
             let kept = &mut self.vms[vm].kept[at];
             (kept.pace, kept.drained, kept.in_hand) = (pace, drained, in_hand);
+            kept.in_doubt &= !drained;
             return;
         }
         let (may, rest) = Self::service_may(answer, smc, bitmap);
@@ -891,6 +895,7 @@ impl Oracle {
         kept.handed_over |= hand_over;
         kept.pace = pace;
         kept.written_off = given_up;
+        kept.in_doubt |= bitmap && given_up;
         kept.in_hand = Self::next_to_run(answer).is_some() && !smc.lost;
         kept.drained = bitmap && kept.in_hand;
         let named = match decision {

@@ -54,6 +54,11 @@ pub const fn passes(code: i32) -> bool {
     matches!(code, -4 | -7 | -5 | -10)
 }
 
+/// A code that says that nothing was done.
+pub const fn refuses(code: i32) -> bool {
+    passes(code) || matches!(code, -1 | -2 | -3 | -6 | -9)
+}
+
 pub const INVALID: i32 = -2;
 pub const NO_MEMORY: i32 = -3;
 pub const DENIED: i32 = -6;

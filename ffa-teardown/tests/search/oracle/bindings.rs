@@ -150,23 +150,29 @@ impl Oracle {
         let (what, of) = match call {
             SecureCall::RxRelease { vm } => (Standing::RxOwned, vm),
             SecureCall::RxTxUnmap { vm } => (Standing::RxTxMapped, vm),
-            SecureCall::NotificationGet { vm } | SecureCall::BitmapDestroy { vm } => (Standing::Bitmap, vm),
+            // One may be asked for that is there already, so that it certainly is.
+            SecureCall::BitmapCreate { vcpus, .. } if vcpus != 1 || !kept.in_doubt => return false,
+            SecureCall::NotificationGet { .. } if kept.in_doubt => return false,
+            SecureCall::BitmapCreate { vm, .. }
+            | SecureCall::NotificationGet { vm }
+            | SecureCall::BitmapDestroy { vm } => (Standing::Bitmap, vm),
             SecureCall::Run { .. } => return kept.in_hand,
             _ => return false,
         };
         kept.what == what && of == id && !kept.in_hand
     }
 
-    /// FFA_NOTIFICATION_GET comes before each try of the calls that what is pending stands in the way of, and once.
+    /// FFA_NOTIFICATION_GET comes before each try of the calls that what is pending stands in the way of, and once. In its
+    /// place comes FFA_NOTIFICATION_BITMAP_CREATE where nobody knows whether there is a bitmap.
     pub(super) fn is_drained_for(drained: bool, call: SecureCall) -> bool {
         match call {
-            SecureCall::NotificationGet { .. } => !drained,
+            SecureCall::NotificationGet { .. } | SecureCall::BitmapCreate { .. } => !drained,
             SecureCall::NotificationUnbind { .. } | SecureCall::BitmapDestroy { .. } => drained,
             _ => true,
         }
     }
 
-    /// An answer to FFA_NOTIFICATION_GET: unless it was preempted, the call behind it is next.
+    /// An answer to either: unless it was preempted, the call behind it is next.
     pub(super) fn drain_judged(
         &mut self,
         terms: &Terms,

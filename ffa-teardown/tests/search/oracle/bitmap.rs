@@ -65,7 +65,7 @@ impl Oracle {
         let preempted = matches!(read, Reading::Preempted { .. });
         let done = matches!(read, Reading::Success { .. }) && !smc.lost;
         // FFA_RUN's error says nothing of what it was to resume.
-        let refused = matches!(read, Reading::Error(_)) && !running;
+        let refused = matches!(read, Reading::Error(code) if reading::refuses(code)) && !running;
         let (may, rest) = match read {
             _ if done => (May::CONFIRM, None),
             // Nobody is asked anew for the sake of a VM that is dead.
@@ -88,16 +88,16 @@ impl Oracle {
             return;
         }
         bitmap.may_be_there |= !refused;
-        self.vms[vm].new_bitmap_over(bitmap);
+        self.vms[vm].new_bitmap_over(bitmap, !done);
     }
 }
 
 impl Vm {
     /// No bitmap is created any more: what may be there is to be destroyed.
-    fn new_bitmap_over(&mut self, bitmap: NewBitmap) {
+    fn new_bitmap_over(&mut self, bitmap: NewBitmap, in_doubt: bool) {
         self.new_bitmap = None;
         if bitmap.may_be_there {
-            self.kept.push(Kept { in_flight: false, ..Kept::new(bitmap.id.0, Standing::Bitmap) });
+            self.kept.push(Kept { in_flight: false, in_doubt, ..Kept::new(bitmap.id.0, Standing::Bitmap) });
         }
     }
 
@@ -105,7 +105,7 @@ impl Vm {
     pub(super) fn creates_no_more(&mut self) {
         let asks = self.smc.as_ref().is_some_and(|smc| smc.about == About::NewBitmap);
         if let Some(bitmap) = self.new_bitmap.filter(|bitmap| !bitmap.in_hand && !asks) {
-            self.new_bitmap_over(bitmap);
+            self.new_bitmap_over(bitmap, true);
         }
     }
 }
