@@ -3,7 +3,7 @@
 use ffa_abi::Answer;
 
 use crate::duty::{Duty, DutySlot, LastAnswer, Resume, Standing, State, Told};
-use crate::half_sent::HalfEnd;
+use crate::half_sent::{HalfEnd, Whole};
 use crate::index::Index;
 use crate::running::preempted_target;
 use crate::vm::{Phase, VmKey, VmSlot};
@@ -42,14 +42,25 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             self.forget_target(index);
             return Ok(Judgement { answer: last, decision: self.call_behind(vm.index, index) });
         }
-        if duty.is_half() && self.wants_more(index, answer) {
-            let slot = &mut self.duties[index.get()];
-            slot.set_last(last);
-            slot.state = State::Owed;
-            // As many fragments as are missing, and a few: SPs wait for that to hear of the VM's end, since OP-TEE knows
-            // it no more when it has, and refuses the next one for that.
-            self.call_next(vm.index, index);
-            return Ok(Judgement { answer: last, decision: Decision::GoesOn });
+        if duty.is_half() {
+            let whole = self.judge_whole(index, class);
+            let goes_on = match whole {
+                Some(whole) => whole == Whole::No,
+                None => self.wants_more(index, answer),
+            };
+            if goes_on {
+                let slot = &mut self.duties[index.get()];
+                slot.set_last(last);
+                slot.state = State::Owed;
+                // As many fragments as are missing, and a few: SPs wait for that to hear of the VM's end, since OP-TEE knows
+                // it no more when it has, and refuses the next one for that.
+                self.call_next(vm.index, index);
+                return Ok(Judgement { answer: last, decision: Decision::GoesOn });
+            }
+            if let Some(whole) = whole {
+                let decision = self.settle_whole(vm.index, index, whole, last, now);
+                return Ok(Judgement { answer: last, decision });
+            }
         }
         let slot = &mut self.duties[index.get()];
         let is_own = slot.resume != Resume::Lost || duty.is_named_by(class, answer);
@@ -275,6 +286,34 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         } else {
             Decision::GivenUp { share: Some(share) }
         }
+    }
+
+    /// Ends the doubt whether a transaction has come about that may have.
+    #[cold]
+    fn settle_whole(
+        &mut self,
+        vm: Index,
+        index: Index,
+        whole: Whole,
+        last: LastAnswer,
+        now: Time,
+    ) -> Decision {
+        if let Whole::Perhaps(handle) = whole {
+            self.set_share(vm, index, Some(handle), false);
+            let slot = &mut self.duties[index.get()];
+            slot.set_last(last);
+            slot.state = State::Waiting { until: now };
+            let vm_slot = &mut self.vms[vm.get()];
+            vm_slot.in_flight = None;
+            vm_slot.note(&self.duties[index.get()]);
+            self.queue.ready(&mut self.vms, vm);
+            return Decision::TryAgain { until: now };
+        }
+        self.forget_target(index);
+        let slot = &mut self.duties[index.get()];
+        slot.set_last(last);
+        slot.state = State::Returning { vm };
+        Decision::Confirmed { share: ShareId(index) }
     }
 
     /// Ends a half-sent transaction, by its cancellation or by having come about.

@@ -62,9 +62,20 @@ pub(crate) enum Duty {
     /// Memory that the VM lends to another one, or borrows: the secure world knows nothing of it.
     Loan,
     /// A memory transaction of whose descriptor the secure world does not have all bytes. `missing`: how many it lacks.
-    /// `room`: 4 KiB pages of the longest fragment. Without a handle it is another one's by now. `donated`: it is to be a
-    /// donation.
-    Half { handle: Option<Handle>, missing: u32, room: u8, held: Held, donated: bool },
+    /// `room`: 4 KiB pages of the longest fragment. Without a handle it is another one's by now.
+    Half { handle: Option<Handle>, missing: u32, room: u8, held: Held, will_be: WillBe },
+}
+
+/// What a half-sent transaction is when it has come about.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum WillBe {
+    /// Shared or lent.
+    Share,
+    /// Likewise, and it may have come about: the secure world asks for more although it has the last byte, or for none
+    /// although it has not.
+    PerhapsShare,
+    /// Donated. This one is never left in doubt so: its handle may be another one's.
+    Donation,
 }
 
 /// Whether pages are held for a half-sent transaction, of which the secure world may know some.
@@ -146,6 +157,9 @@ impl Duty {
             Self::Bound { sp, bits, .. } => SecureCall::NotificationUnbind { sp, vm, bits },
             Self::Sp { sp, told, .. } => SecureCall::Tell { sp, vm, event: told.event() },
             Self::Share { handle, .. } => SecureCall::MemReclaim { handle: handle? },
+            Self::Half { handle, will_be: WillBe::PerhapsShare, .. } => {
+                SecureCall::MemReclaim { handle: handle? }
+            }
             // Zeroes are refused, and the transaction with them, as soon as nothing is missing.
             Self::Half { handle, missing, room, .. } => {
                 let most = fragment_len(room);
@@ -233,7 +247,7 @@ impl Duty {
 
     /// A transaction that is a donation when it has come about.
     pub(crate) const fn is_to_be_donated(&self) -> bool {
-        matches!(self, Self::Share { donated: true, .. } | Self::Half { donated: true, .. })
+        matches!(self, Self::Share { donated: true, .. } | Self::Half { will_be: WillBe::Donation, .. })
     }
 
     /// A donation that the guest has a name for.
@@ -305,7 +319,11 @@ impl Duty {
                 AnswerClass::Success
             }
             (
-                Self::Standing { .. } | Self::NewBitmap { .. } | Self::Bound { .. } | Self::Share { .. },
+                Self::Standing { .. }
+                | Self::NewBitmap { .. }
+                | Self::Bound { .. }
+                | Self::Share { .. }
+                | Self::Half { will_be: WillBe::PerhapsShare, .. },
                 Answer::Success(_),
             ) => AnswerClass::Success,
             (Self::Half { handle, .. }, Answer::Success(success))

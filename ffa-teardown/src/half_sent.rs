@@ -4,7 +4,9 @@
 use ffa_abi::{Answer, Handle, PartitionId, Width};
 
 use crate::arena::Arena;
-use crate::duty::{Duty, DutySlot, Held, KnownTo, LastAnswer, Resume, STAGE_CALL, State, fragment_len};
+use crate::duty::{
+    Duty, DutySlot, Held, KnownTo, LastAnswer, Resume, STAGE_CALL, State, WillBe, fragment_len,
+};
 use crate::guest::status;
 use crate::index::Index;
 use crate::running::preempted_target;
@@ -77,24 +79,39 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         slot.set_last(LastAnswer::new(class, answer));
         // After that it may name another transaction.
         let says = if resume == Resume::Lost { None } else { Some(answer) };
+        let donated = self.duties[share.0.get()].duty.is_some_and(|duty| duty.is_to_be_donated());
         if let Some(Answer::MemFragRx(rx)) = says {
             if self.is_its_handle(share.0, known, rx.handle) {
-                self.set_half(vm, share.0, rx.handle, fragment);
                 let next = rx.offset == fragment.sent && !fragment.is_last();
                 let named = [PartitionId(0), vm.id].contains(&rx.endpoint);
-                return Ok(if next && named { SendOutcome::More(rx.handle) } else { SendOutcome::Spoilt });
+                return Ok(match (fragment.is_last(), donated) {
+                    (true, true) => self.may_have_come_about(vm, share, rx.handle),
+                    (true, false) => self.set_half(vm, share, rx.handle, fragment, WillBe::PerhapsShare),
+                    (false, _) => {
+                        let will_be = if donated { WillBe::Donation } else { WillBe::Share };
+                        let spoilt = self.set_half(vm, share, rx.handle, fragment, will_be);
+                        if next && named { SendOutcome::More(rx.handle) } else { spoilt }
+                    }
+                });
             }
         }
         if let Some(Answer::Success(success)) = says {
             let handle = Handle::from_words(success.w2(), success.w3()).ok();
             let handle = handle.filter(|&handle| self.is_its_handle(share.0, known, handle));
-            let right = success.width == Width::Smc32 && fragment.is_last();
             if let Some(handle) = handle {
-                self.set_share(vm.index, share.0, Some(handle), right);
-                self.duties[share.0.get()].state = State::Owed;
-                self.wake(vm.index);
-                let unknown = SendOutcome::Unknown { handle: Some(handle) };
-                return Ok(if right { SendOutcome::Sent(handle) } else { unknown });
+                if fragment.is_last() && success.width == Width::Smc32 {
+                    self.set_share(vm.index, share.0, Some(handle), true);
+                    self.duties[share.0.get()].state = State::Owed;
+                    self.wake(vm.index);
+                    return Ok(SendOutcome::Sent(handle));
+                }
+                // Before its last byte it can hardly be whole, and without pages nobody has any by it.
+                return Ok(if fragment.is_last() || donated && fragment.holds_pages {
+                    self.may_have_come_about(vm, share, handle)
+                } else {
+                    let will_be = if donated { WillBe::Donation } else { WillBe::PerhapsShare };
+                    self.set_half(vm, share, handle, fragment, will_be)
+                });
             }
         }
         let row = if known.is_some() { &self.policy.answers.mem_frag } else { &self.policy.answers.mem_send };
@@ -122,8 +139,8 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 Ok(SendOutcome::Spoilt)
             }
             Some(handle) if !own_error && !fragment.is_last() => {
-                self.set_half(vm, share.0, handle, fragment);
-                Ok(SendOutcome::Spoilt)
+                let will_be = if donated { WillBe::Donation } else { WillBe::Share };
+                Ok(self.set_half(vm, share, handle, fragment, will_be))
             }
             // It may have come about, and is asked for by its handle. An error leaves it none.
             _ => {
@@ -136,6 +153,14 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 Ok(SendOutcome::Unknown { handle })
             }
         }
+    }
+
+    /// Nobody knows whether the transaction is a share by now. It is asked for by its handle when the VM dies.
+    fn may_have_come_about(&mut self, vm: VmKey, share: ShareId, handle: Handle) -> SendOutcome {
+        self.set_share(vm.index, share.0, Some(handle), false);
+        self.duties[share.0.get()].state = State::Owed;
+        self.wake(vm.index);
+        SendOutcome::Unknown { handle: Some(handle) }
     }
 
     /// The guest has yet to bring the rest of a descriptor. If it dies before, the transaction is cancelled.
@@ -195,6 +220,19 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         let class = duty.classify(vm.id, answer);
         slot.set_last(LastAnswer::new(class, answer));
         let resume = slot.resume;
+        match self.judge_whole(share.0, class) {
+            Some(Whole::Back) => {
+                self.forget_target(share.0);
+                self.duties[share.0.get()].state = State::Returning { vm: vm.index };
+                return Ok(CancelOutcome::Gone);
+            }
+            Some(Whole::No) => return Ok(CancelOutcome::GoesOn),
+            Some(Whole::Perhaps(handle)) => {
+                let _for_when_the_vm_dies = self.may_have_come_about(vm, share, handle);
+                return Ok(CancelOutcome::Left);
+            }
+            None => {}
+        }
         if self.wants_more(share.0, answer) {
             return Ok(CancelOutcome::GoesOn);
         }
@@ -220,6 +258,29 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         (slot.state, slot.tries) = (state, 0);
         self.wake(vm.index);
         Ok(outcome)
+    }
+
+    /// What a reclaim says of a transaction that [may be whole](Duty::may_be_whole); `None` if there is no such doubt, or the
+    /// reclaim is not over. One that is not whole has to be cancelled from then on.
+    pub(crate) fn judge_whole(&mut self, index: Index, class: AnswerClass) -> Option<Whole> {
+        let verdict = self.policy.answers.mem_reclaim.verdict(class);
+        let slot = &mut self.duties[index.get()];
+        let Some(Duty::Half { handle: Some(handle), will_be: will_be @ WillBe::PerhapsShare, .. }) =
+            &mut slot.duty
+        else {
+            return None;
+        };
+        match (slot.resume, class) {
+            (Resume::Lost, _) => Some(Whole::Perhaps(*handle)),
+            (_, AnswerClass::Preempted | AnswerClass::Yielded) => None,
+            _ if verdict == Verdict::Done => Some(Whole::Back),
+            // Neither a share nor anything else, or not yet.
+            (Resume::Anew, AnswerClass::InvalidParameters) => {
+                *will_be = WillBe::Share;
+                Some(Whole::No)
+            }
+            _ => Some(Whole::Perhaps(*handle)),
+        }
     }
 
     /// Whether the answer to a fragment that cancels says that still more is wanted, so that another one may do it.
@@ -292,16 +353,24 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         }
     }
 
-    /// The secure world has begun the transaction, or still waits for the rest of it.
-    fn set_half(&mut self, vm: VmKey, index: Index, handle: Handle, fragment: Fragment) {
+    /// The secure world has begun the transaction, or still waits for the rest of it. Unless it goes on it is to be
+    /// cancelled.
+    fn set_half(
+        &mut self,
+        vm: VmKey,
+        share: ShareId,
+        handle: Handle,
+        fragment: Fragment,
+        will_be: WillBe,
+    ) -> SendOutcome {
         let Fragment { sent, total, room, holds_pages } = fragment;
         let missing = total.saturating_sub(sent);
         let held = if holds_pages { Held::Yes } else { Held::No };
-        let donated = self.duties[index.get()].duty.is_some_and(|duty| duty.is_to_be_donated());
-        let half = Duty::Half { handle: Some(handle), missing, room, held, donated };
-        self.forget_target(index);
-        self.duties[index.get()].tries = 0;
-        Arena::turn_into(&mut self.duties, &mut self.vms[vm.index.get()], index, half);
+        let half = Duty::Half { handle: Some(handle), missing, room, held, will_be };
+        self.forget_target(share.0);
+        self.duties[share.0.get()].tries = 0;
+        Arena::turn_into(&mut self.duties, &mut self.vms[vm.index.get()], share.0, half);
+        SendOutcome::Spoilt
     }
 
     /// The transaction is a share like any other from now on, or nobody knows its name any more.
@@ -332,6 +401,17 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         self.works_for(target, index);
         again
     }
+}
+
+/// What has become of a transaction that may have come about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Whole {
+    /// It had come about, and the secure world has let go of it.
+    Back,
+    /// It is half-sent.
+    No,
+    /// It is to be asked for as a share.
+    Perhaps(Handle),
 }
 
 /// How a half-sent transaction ends.

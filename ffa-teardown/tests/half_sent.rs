@@ -94,14 +94,14 @@ fn an_answer_that_names_nobody_is_right_and_one_that_names_another_is_not() {
 #[test]
 fn each_answer_to_a_head() {
     let sixty_four = Answer::Success(Success { width: Width::Smc64, x2: 7, x3: 0 });
-    let unknown = SendOutcome::Unknown { handle: Some(handle(7)) };
     let mut cases = vec![
         (more(7, 0), SendOutcome::Spoilt),
         (more(7, 97), SendOutcome::Spoilt),
         (more(7, u32::MAX), SendOutcome::Spoilt),
         (more(3, 96), SendOutcome::Refused(Status::Aborted.into())), // another share has it
-        (success(7), unknown),
-        (sixty_four, unknown),
+        // It is no share yet, whatever is said.
+        (success(7), SendOutcome::Spoilt),
+        (sixty_four, SendOutcome::Spoilt),
         (success(3), SendOutcome::Refused(Status::Aborted.into())),
         (Answer::MsgWait, SendOutcome::Refused(Status::Aborted.into())),
         (Answer::Unexpected { w0: 1 }, SendOutcome::Refused(Status::Aborted.into())),
@@ -137,8 +137,8 @@ fn each_answer_to_a_fragment() {
         (success(8), [SendOutcome::Spoilt, asked]),
         (Answer::MsgWait, [SendOutcome::Spoilt, asked]),
         (Answer::Unexpected { w0: 1 }, [SendOutcome::Spoilt, asked]),
-        // It is a share already.
-        (success(7), [asked, SendOutcome::Sent(handle(7))]),
+        // It is a share, and in the middle it can hardly be one.
+        (success(7), [SendOutcome::Spoilt, SendOutcome::Sent(handle(7))]),
         (error(Status::Aborted), [unknown; 2]),
         (Answer::Error(FirmwareStatus::from_code(0)), [unknown; 2]),
         (Answer::Error(FirmwareStatus::from_code(-99)), [unknown; 2]),
@@ -171,6 +171,13 @@ fn each_answer_to_a_fragment() {
                     assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
                 }
                 SendOutcome::Spoilt => {
+                    // With its last byte it may have come about, whatever more is asked for; and before, if nothing is.
+                    let beyond = matches!(answer, Answer::MemFragRx(_)) && fragment == LAST;
+                    if beyond || answer == success(7) {
+                        assert_eq!(engine.cancel(vm, share), Ok(reclaim(7)));
+                        let outcome = engine.cancel_answered(vm, share, &error(InvalidParameters), NOW);
+                        assert_eq!(outcome, Ok(CancelOutcome::GoesOn));
+                    }
                     assert!(matches!(engine.cancel(vm, share), Ok(SecureCall::MemCancel { .. })));
                     let outcome = engine.cancel_answered(vm, share, &error(InvalidParameters), NOW);
                     assert_eq!(outcome, Ok(CancelOutcome::Gone));
@@ -179,6 +186,108 @@ fn each_answer_to_a_fragment() {
                 }
                 SendOutcome::More(_) | SendOutcome::Resume(_) => unreachable!(),
             }
+        }
+    }
+}
+
+/// Whose last byte is there and of which more is asked for: a share or not, it comes back by the word of the secure world
+/// alone.
+#[test]
+fn what_is_asked_for_beyond_its_last_byte_may_be_a_share() {
+    let begin = || {
+        let mut engine = engine(1, 8, Policy::DEFAULT);
+        let (vm, share) = sending(&mut engine, 7);
+        let outcome = engine.fragment_answered(vm, share, &more(7, LAST.sent), LAST, NOW);
+        assert_eq!(outcome, Ok(SendOutcome::Spoilt));
+        assert_eq!(engine.cancel(vm, share), Ok(reclaim(7)));
+        (engine, vm, share)
+    };
+    let invalid = error(Status::InvalidParameters);
+    let ends = |mut engine: Boxed, vm, share, outcome| {
+        assert_eq!(outcome, Ok(CancelOutcome::Gone));
+        engine.released(vm, share).expect("on its way back");
+        engine.destroy(vm).expect("alive");
+        assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+    };
+    let (mut engine, vm, share) = begin();
+    let outcome = engine.cancel_answered(vm, share, &success(0), NOW);
+    ends(engine, vm, share, outcome);
+    let (mut engine, vm, share) = begin();
+    assert_eq!(engine.cancel_answered(vm, share, &invalid, NOW), Ok(CancelOutcome::GoesOn));
+    assert_eq!(engine.cancel(vm, share), Ok(cancel(7, 4096)));
+    let outcome = engine.cancel_answered(vm, share, &invalid, NOW);
+    ends(engine, vm, share, outcome);
+    let (mut engine, vm, share) = begin();
+    let outcome = engine.cancel_answered(vm, share, &interrupt(A), NOW);
+    assert!(matches!(outcome, Ok(CancelOutcome::Resume(_))));
+    let outcome = engine.cancel_answered(vm, share, &success(0), NOW);
+    ends(engine, vm, share, outcome);
+    // An SP has it, or nobody can tell: it is a share that the guest knows nothing of.
+    let unclear = Answer::Unexpected { w0: 1 };
+    for answer in [error(Status::Denied), error(Status::Busy), error(Status::Aborted), unclear] {
+        let (mut engine, vm, share) = begin();
+        assert_eq!(engine.cancel_answered(vm, share, &answer, NOW), Ok(CancelOutcome::Left));
+        assert_eq!(engine.begin_reclaim(vm, handle(7)), Err(BeginError::NotFound));
+        engine.destroy(vm).expect("alive");
+        comes_back(&mut engine, NOW, 7);
+        assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+    }
+    // What FFA_RUN fails with says nothing of it.
+    let (mut engine, vm, share) = begin();
+    let _resumed = engine.cancel_answered(vm, share, &interrupt(A), NOW);
+    assert_eq!(engine.cancel_answered(vm, share, &invalid, NOW), Ok(CancelOutcome::Left));
+    engine.destroy(vm).expect("alive");
+    comes_back(&mut engine, NOW, 7);
+}
+
+/// The same for a VM that dies before anybody has asked.
+#[test]
+fn a_dead_vms_transaction_may_be_a_share_beyond_its_last_byte() {
+    let begin = || {
+        let mut engine = engine(1, 8, Policy::DEFAULT);
+        let (vm, share) = sending(&mut engine, 7);
+        let outcome = engine.fragment_answered(vm, share, &more(7, 0), LAST, NOW);
+        assert_eq!(outcome, Ok(SendOutcome::Spoilt));
+        engine.await_rest(vm, share).expect("half-sent");
+        engine.destroy(vm).expect("alive");
+        (engine, share)
+    };
+    let again = Decision::TryAgain { until: NOW };
+    let (mut engine, share) = begin();
+    assert_eq!(answer(&mut engine, NOW, reclaim(7), success(0)), Decision::Confirmed { share });
+    assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+    let (mut engine, share) = begin();
+    let goes_on = answer(&mut engine, NOW, reclaim(7), error(Status::InvalidParameters));
+    assert_eq!(goes_on, Decision::GoesOn);
+    let gone = answer(&mut engine, NOW, cancel(7, 4096), error(Status::InvalidParameters));
+    assert_eq!(gone, Decision::Confirmed { share });
+    assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+    let (mut engine, share) = begin();
+    assert_eq!(answer(&mut engine, NOW, reclaim(7), error(Status::Denied)), again);
+    denied(&mut engine, NOW, 7);
+    assert_eq!(answer(&mut engine, millis(1000), reclaim(7), success(0)), Decision::Confirmed { share });
+    assert_eq!(finished(&mut engine, millis(1000)), (End::Gone, true));
+}
+
+/// A donation is left to the care that donations take.
+#[test]
+fn a_donation_beyond_its_last_byte_is_asked_for_as_one() {
+    let mut engine = engine(1, 8, Policy::DEFAULT);
+    let vm = live(&mut engine, VM, &[]);
+    let share = engine.begin_donation(vm).expect("room").id;
+    let outcome = engine.fragment_answered(vm, share, &more(7, LAST.sent), LAST, NOW);
+    assert_eq!(outcome, Ok(SendOutcome::Unknown { handle: Some(handle(7)) }));
+    engine.destroy(vm).expect("alive");
+    assert_eq!(answer(&mut engine, NOW, reclaim(7), success(0)), Decision::Confirmed { share });
+    // The same for one that comes about too early, unless it cannot have.
+    let cases = [(FIRST, SendOutcome::Unknown { handle: Some(handle(7)) }), (HEAD, SendOutcome::Spoilt)];
+    for (fragment, expected) in cases {
+        let mut engine = common::engine(1, 8, Policy::DEFAULT);
+        let vm = live(&mut engine, VM, &[]);
+        let share = engine.begin_donation(vm).expect("room").id;
+        assert_eq!(engine.fragment_answered(vm, share, &success(7), fragment, NOW), Ok(expected));
+        if expected == SendOutcome::Spoilt {
+            assert!(matches!(engine.cancel(vm, share), Ok(SecureCall::MemCancel { .. })));
         }
     }
 }
