@@ -175,15 +175,17 @@ fn run_of_a_paused_call_meets_faults_of_its_own() {
     assert_eq!([0, 1, 2, 3].map(|index| line.plan.fired(index)), [1, 1, 1, 0]);
     assert_eq!(line.call(run), Regs::error(Status::NotSupported), "of nothing that a fault has paused");
 
-    // Whoever is run dies, and its call with it.
-    let mut line = Line::new([
-        fault(CallKind::vm_message(Destroyed), FaultAction::Interrupt(2)),
-        fault(CallKind::RESUME, refuse(Status::Aborted)),
-    ]);
-    let _ = line.tell(Destroyed, SP1);
-    assert_eq!(line.call(run), Regs::error(Status::Aborted));
-    assert_eq!(line.call(run), Regs::error(Status::Denied));
-    assert_eq!(line.world.spmc.told(VM1, SP1).len(), 1, "of its creation alone");
+    // Whoever is run dies, or has nothing in hand: its call is lost.
+    for answer in [Regs::error(Status::Aborted), Regs::new([0x8400_006b])] {
+        let mut line = Line::new([
+            fault(CallKind::vm_message(Destroyed), FaultAction::Interrupt(2)),
+            fault(CallKind::RESUME, FaultAction::Instead(answer)),
+        ]);
+        let _ = line.tell(Destroyed, SP1);
+        assert_eq!(line.call(run), answer);
+        assert_eq!(line.call(run), Regs::error(Status::Denied));
+        assert_eq!(line.world.spmc.told(VM1, SP1).len(), 1, "of its creation alone");
+    }
 
     // Without faults what was paused can still be resumed.
     let mut line = Line::new([fault(SHARE, FaultAction::Interrupt(1))]);

@@ -27,7 +27,8 @@ pub enum What {
     Function(Function),
     /// A message about a VM.
     Vm(VmAvailability),
-    /// FFA_RUN of a call that another fault has paused. If it is refused with ABORTED that call is over, undone.
+    /// FFA_RUN of a call that another fault has paused. If ABORTED or FFA_MSG_WAIT are said instead, that call is over,
+    /// undone.
     Resume,
 }
 

@@ -49,6 +49,7 @@ pub struct FaultPlan {
     paused: BTreeMap<u32, Paused>,
     /// Contexts that the secure world paused itself.
     really_paused: BTreeSet<u32>,
+    forgotten: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +91,7 @@ impl FaultPlan {
             issued: 0,
             paused: BTreeMap::new(),
             really_paused: BTreeSet::new(),
+            forgotten: None,
         }
     }
 
@@ -126,6 +128,12 @@ impl FaultPlan {
         self.faults.iter().map(|armed| u64::from(armed.fired)).sum()
     }
 
+    /// The half-sent transaction that a [fault](FaultAction::Fail) has ended since this was asked last: whoever models the
+    /// secure world has it [forget](crate::spmc::SpmcModel::forget_half_sent) that.
+    pub fn take_forgotten(&mut self) -> Option<u64> {
+        self.forgotten.take()
+    }
+
     /// Makes the call `regs` through `call`, with what the plan has for it.
     pub fn apply(&mut self, regs: &Regs, mut call: impl FnMut(&Regs) -> Regs) -> Regs {
         let facts = Facts::of(regs);
@@ -140,8 +148,13 @@ impl FaultPlan {
         let action = self.faults[index].fault.action;
         if let Some(answer) = action.instead(regs, &facts) {
             self.faults[index].fired += 1;
-            if resumes && Answer::from_regs(&answer) == Answer::Error(Status::Aborted.into()) {
-                // Who is run has died, and the call with it.
+            let fails = matches!(action, FaultAction::Fail(_) | FaultAction::CodeInW1(_));
+            if fails && facts.function == Some(Function::MemFragTx) {
+                self.forgotten = facts.handle;
+            }
+            let over = [Answer::Error(Status::Aborted.into()), Answer::MsgWait];
+            if resumes && over.contains(&Answer::from_regs(&answer)) {
+                // Who is run has died, or has nothing in hand: the call is lost.
                 self.paused.remove(&regs.w::<1>());
             }
             return answer;

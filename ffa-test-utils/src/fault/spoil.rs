@@ -13,11 +13,15 @@ use crate::spmc::{Control, Mangling, mangle};
 pub enum FaultAction {
     /// FFA_ERROR with this status, zero and unknown ones included; the secure world never sees the call.
     Refuse(FirmwareStatus),
+    /// As `Refuse`, and if the call was FFA_MEM_FRAG_TX the secure world has nothing of the transaction any more: see
+    /// [`FaultPlan::take_forgotten`](super::FaultPlan::take_forgotten).
+    Fail(FirmwareStatus),
     /// As `Refuse`, with the status where a partition gives it: in w3 of the response to a message about a VM.
     RefuseAsPartition(FirmwareStatus),
     /// The call is carried out, and the answer is FFA_ERROR with this status.
     Lose(FirmwareStatus),
-    /// FFA_ERROR with the code in w1 and zero in w2; the secure world never sees the call.
+    /// FFA_ERROR with the code in w1 and zero in w2; the secure world never sees the call, and as for `Fail` has nothing of
+    /// what it was a part of.
     CodeInW1(Status),
     /// The answer of success without the call being carried out: a lie.
     Pretend,
@@ -103,7 +107,7 @@ impl FaultAction {
     /// The answer in place of a call that is not carried out.
     pub(super) fn instead(self, regs: &Regs, facts: &Facts) -> Option<Regs> {
         match self {
-            Self::Refuse(status) => Some(refusal(status)),
+            Self::Refuse(status) | Self::Fail(status) => Some(refusal(status)),
             Self::RefuseAsPartition(status) => {
                 Some(vm_response(regs, facts, Some(status)).unwrap_or_else(|| refusal(status)))
             }
@@ -183,6 +187,7 @@ impl FaultAction {
             }
             Self::Pending(_)
             | Self::Refuse(_)
+            | Self::Fail(_)
             | Self::RefuseAsPartition(_)
             | Self::CodeInW1(_)
             | Self::Pretend

@@ -172,6 +172,9 @@ impl World {
             bytes
         });
         let answer = plan.apply(regs, |regs| spmc.call_on(cpu, frames, *now, regs));
+        if let Some(handle) = plan.take_forgotten() {
+            spmc.forget_half_sent(handle);
+        }
         self.owed.answered(given, &answer);
         self.oracle.smc(regs, &answer);
         self.check_owners(regs);

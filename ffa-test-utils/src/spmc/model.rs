@@ -118,6 +118,11 @@ impl SpmcModel {
         }
     }
 
+    /// The SPMC has nothing of a half-sent descriptor any more: it found it bad.
+    pub fn forget_half_sent(&mut self, handle: u64) {
+        self.store.abandon(handle);
+    }
+
     /// A partition is taken away, and what it had mapped from it: the list of partitions changes.
     pub fn remove_partition(&mut self, id: PartitionId) {
         self.unmap_all(id);
