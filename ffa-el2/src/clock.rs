@@ -25,13 +25,18 @@ pub fn start() {
 
 /// Nanoseconds since reset, the same on all CPUs.
 pub fn now() -> u64 {
-    scale(read_cntpct_el0().bits(), NANOSECONDS_PER_TICK.load(Relaxed))
+    time_at(read_cntpct_el0().bits())
 }
 
 /// The value of the counter at `nanoseconds` since reset, for a timer's compare register; one tick is added because
 /// rounding down would fire the timer before its time.
 pub fn ticks_at(nanoseconds: u64) -> u64 {
     scale(nanoseconds, TICKS_PER_NANOSECOND.load(Relaxed)).saturating_add(1)
+}
+
+/// When the counter has the value `ticks`, in nanoseconds since reset.
+pub fn time_at(ticks: u64) -> u64 {
+    scale(ticks, NANOSECONDS_PER_TICK.load(Relaxed))
 }
 
 fn scale(value: u64, factor: u64) -> u64 {

@@ -20,5 +20,7 @@ pub const DEVICES: Range<usize> = 0..0x4000_0000;
 pub const RAM: Range<usize> = 0x4000_0000..0x8000_0000;
 /// The part of [`RAM`] that belongs to the firmware image.
 pub const FIRMWARE: Range<usize> = 0x4200_0000..0x4220_0000;
+/// Where whoever starts the machine puts the files of guests that bring an operating system.
+pub const GUEST_FILES: Range<usize> = 0x4800_0000..0x6000_0000;
 /// Where the hypervisor image is entered: its first instruction.
 pub const HYPERVISOR: usize = 0x6000_0000;

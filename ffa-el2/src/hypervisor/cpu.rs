@@ -1,5 +1,7 @@
 //! Physical CPUs: what each of them sets up, and the life of the second one.
 
+use core::arch::asm;
+
 use aarch64_rt::{Stack, start_core};
 use arm_sysregs::el1::accessors::{read_midr_el1, read_mpidr_el1};
 use arm_sysregs::el2::accessors::*;
@@ -82,22 +84,52 @@ pub fn has_second() -> bool {
     matches!(state, Ok(AffinityState::On | AffinityState::OnPending))
 }
 
+/// What every guest has to ask for.
+const TRAPS: HcrEl2 = HcrEl2::VM
+    .union(HcrEl2::SWIO)
+    .union(HcrEl2::PTW)
+    .union(HcrEl2::FMO)
+    .union(HcrEl2::IMO)
+    .union(HcrEl2::AMO)
+    .union(HcrEl2::TWI)
+    .union(HcrEl2::TSC)
+    .union(HcrEl2::TIDCP)
+    .union(HcrEl2::TACR)
+    .union(HcrEl2::RW)
+    .union(HcrEl2::TLOR)
+    .union(HcrEl2::TERR);
+const CPTR: CptrEl2 = CptrEl2::RES1.union(CptrEl2::TZ).union(CptrEl2::TSM).union(CptrEl2::TAM).union(TRACE);
+
+/// Who runs on a CPU.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A guest of ours: its memory is cacheable although its MMU is off, and it has no floating point.
+    Own,
+    /// One that brings an operating system: that finds out by ID registers what it may use.
+    Hosted,
+}
+
+/// Decides what a guest of this kind may do without asking, on this CPU.
+pub fn confine(kind: Kind) {
+    let (traps, floating_point) = match kind {
+        Kind::Own => (TRAPS | HcrEl2::DC, CPTR | CptrEl2::TFP),
+        Kind::Hosted => (TRAPS | HcrEl2::TID3, CPTR),
+    };
+    // Mostly it is the same as before, and that costs nothing.
+    if read_hcr_el2() != traps {
+        // SAFETY: All of this is about EL1 and EL0, of which none runs now; EL2 itself uses no floating point.
+        unsafe {
+            write_hcr_el2(traps);
+            write_cptr_el2(floating_point);
+        }
+        // SAFETY: A barrier.
+        unsafe { asm!("isb", options(nostack, preserves_flags)) }
+    }
+}
+
 /// Decides what EL1 may do without asking, on this CPU: use its own memory, its own system registers and the counter.
 fn confine_guests() {
-    let traps = HcrEl2::VM
-        | HcrEl2::SWIO
-        | HcrEl2::PTW
-        | HcrEl2::FMO
-        | HcrEl2::IMO
-        | HcrEl2::AMO
-        | HcrEl2::DC
-        | HcrEl2::TWI
-        | HcrEl2::TSC
-        | HcrEl2::TIDCP
-        | HcrEl2::TACR
-        | HcrEl2::RW
-        | HcrEl2::TLOR
-        | HcrEl2::TERR;
+    confine(Kind::Own);
     let debug = MdcrEl2::TPM
         | MdcrEl2::TPMCR
         | MdcrEl2::TPMS
@@ -106,11 +138,8 @@ fn confine_guests() {
         | MdcrEl2::TDA
         | MdcrEl2::TDOSA
         | MdcrEl2::TDRA;
-    // SAFETY: All of this is about EL1 and EL0, which run nothing yet. EL2 itself uses no floating point, which is
-    // trapped at EL2 too: its registers are not part of a vCPU.
+    // SAFETY: All of this is about EL1 and EL0, which run nothing yet.
     unsafe {
-        write_hcr_el2(traps);
-        write_cptr_el2(CptrEl2::RES1 | CptrEl2::TFP | CptrEl2::TZ | CptrEl2::TSM | CptrEl2::TAM | TRACE);
         write_vtcr_el2(stage2::control());
         write_vmpidr_el2(VmpidrEl2::from_bits_retain(GUEST_AFFINITY));
         write_vpidr_el2(VpidrEl2::from_bits_retain(read_midr_el1().bits()));

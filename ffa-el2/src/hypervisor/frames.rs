@@ -14,8 +14,10 @@ use crate::vm_id::VmId;
 pub const PAGE: usize = 0x1000;
 pub const BLOCK: usize = 0x20_0000;
 
-/// The memory that guests are made of: the 64 MiB from 64 MiB behind the start of the image.
-pub const POOL: Range<usize> = 0x6400_0000..0x6800_0000;
+/// The memory that guests are made of: from 64 MiB behind the start of the image to the end of the machine's first GiB.
+pub const POOL: Range<usize> = 0x6400_0000..0x8000_0000;
+/// As much of it as our own guests need.
+pub const LITTLE: usize = 0x400_0000;
 
 const PAGES: usize = (POOL.end - POOL.start) / PAGE;
 const PAGES_PER_BLOCK: usize = BLOCK / PAGE;
@@ -41,6 +43,7 @@ pub static FRAMES: Mutex<Frames> = Mutex::new(Frames {
     tokens: [UNHELD; SHARES],
     last_token: 0,
     dead: 0,
+    pages: 0,
     used: 0,
 });
 
@@ -76,6 +79,8 @@ pub struct Frames {
     last_token: u64,
     /// VMs whose pages were orphaned, by slot.
     dead: u16,
+    /// Pages that there are: those below this one.
+    pages: usize,
     /// Pages below this one have had an owner.
     used: usize,
 }
@@ -94,9 +99,10 @@ pub enum Released {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Held;
 
-/// Fills the pool with zeros, whatever was in this memory before.
-pub fn start() {
-    guest_memory::clear(Run { address: POOL.start, bytes: POOL.len() });
+/// Fills the first `bytes` bytes of the pool with zeros, whatever was in this memory before. The rest is not used.
+pub fn start(bytes: usize) {
+    guest_memory::clear(Run { address: POOL.start, bytes });
+    FRAMES.lock().pages = bytes / PAGE;
 }
 
 /// Takes all of its pages from `owner`, which is dead: nobody runs it any more, and no translation of it is left. Those
@@ -144,7 +150,7 @@ impl Frames {
     pub fn allocate_page(&mut self, owner: VmId) -> Option<usize> {
         let follows =
             |page: usize| page.checked_sub(1).is_some_and(|before| self.owners[before] == owner.number());
-        let page = (0..PAGES).find(|&page| self.is_free(page) && !follows(page))?;
+        let page = (0..self.pages).find(|&page| self.is_free(page) && !follows(page))?;
         self.owners[page] = owner.number();
         self.used = self.used.max(page + 1);
         Some(address_of(page))
@@ -152,7 +158,7 @@ impl Frames {
 
     /// The address of an aligned block of 2 MiB that is now `owner`'s.
     pub fn allocate_block(&mut self, owner: VmId) -> Option<usize> {
-        let first = (0..PAGES)
+        let first = (0..self.pages)
             .step_by(PAGES_PER_BLOCK)
             .find(|&first| (first..first + PAGES_PER_BLOCK).all(|page| self.is_free(page)))?;
         self.owners[first..first + PAGES_PER_BLOCK].fill(owner.number());
@@ -258,7 +264,7 @@ impl Frames {
     /// How many pages there are in each state.
     pub fn count(&self) -> Count {
         let mut count = Count::default();
-        for (page, &owner) in self.owners.iter().enumerate() {
+        for (page, &owner) in self.owners[..self.pages].iter().enumerate() {
             *match (owner, self.is_held(page)) {
                 (NOBODY, _) => &mut count.free,
                 (SECURE_WORLD, _) => &mut count.donated,
@@ -272,12 +278,12 @@ impl Frames {
 
     /// How many pages the dead VM `owner` still has.
     pub fn orphans_of(&self, owner: VmId) -> usize {
-        self.owners.iter().filter(|&&page| page == owner.number() | ORPHAN).count()
+        self.owners[..self.used].iter().filter(|&&page| page == owner.number() | ORPHAN).count()
     }
 
     fn orphan_all(&mut self, owner: VmId) {
         self.dead |= 1 << owner.slot();
-        for page in &mut self.owners {
+        for page in &mut self.owners[..self.used] {
             if *page == owner.number() {
                 *page |= ORPHAN;
             }
@@ -288,8 +294,8 @@ impl Frames {
     /// behind them.
     fn unheld_orphans(&self, owner: VmId, from: usize) -> Option<(Run, usize)> {
         let wanted = |page: &usize| self.owners[*page] == owner.number() | ORPHAN && !self.is_held(*page);
-        let first = (from..PAGES).find(wanted)?;
-        let end = (first..PAGES).find(|page| !wanted(page)).unwrap_or(PAGES);
+        let first = (from..self.used).find(wanted)?;
+        let end = (first..self.used).find(|page| !wanted(page)).unwrap_or(self.used);
         Some((Run { address: address_of(first), bytes: (end - first) * PAGE }, end))
     }
 

@@ -9,9 +9,10 @@ use ffa_hyp_glue::Outcome;
 use ffa_teardown::Time;
 use ffa_test_utils::timeline::Line;
 use smccc::arch::{SMCCC_ARCH_FEATURES, SMCCC_VERSION};
-use smccc::psci::{PSCI_FEATURES, PSCI_SYSTEM_OFF, PSCI_SYSTEM_RESET, PSCI_VERSION};
 
+use crate::board;
 use crate::ffa;
+use crate::guest_psci;
 use crate::hypercall;
 use crate::vcpu::{State, Stop, Vcpu};
 use crate::vms;
@@ -20,7 +21,8 @@ use crate::world_switch::Verdict;
 const SUCCESS: u64 = 0;
 const NOT_SUPPORTED: u64 = -1i64 as u64;
 const SMCCC_1_2: u64 = 0x1_0002;
-const PSCI_1_1: u64 = 0x1_0001;
+/// Longest time that CPU_SUSPEND takes, in nanoseconds: it may end for no reason.
+const LONGEST_STANDBY: u64 = 10_000_000;
 /// Set by a caller that has nothing in its SVE registers; not part of the function's name.
 const SVE_HINT: u32 = 1 << 16;
 
@@ -64,20 +66,22 @@ fn handle_standard(vcpu: &mut Vcpu, function: u32) -> Verdict {
     {
         return Verdict::Resume;
     }
-    match function {
-        PSCI_VERSION => answer(vcpu, PSCI_1_1),
-        PSCI_FEATURES => match vcpu.context.registers[1] as u32 {
-            SMCCC_VERSION | PSCI_VERSION | PSCI_FEATURES | PSCI_SYSTEM_OFF | PSCI_SYSTEM_RESET => {
-                answer(vcpu, SUCCESS)
-            }
-            _ => answer(vcpu, NOT_SUPPORTED),
-        },
-        PSCI_SYSTEM_OFF | PSCI_SYSTEM_RESET => wait(vcpu, State::Stopped(Stop::TurnedOff)),
-        _ => answer(vcpu, NOT_SUPPORTED),
+    let registers = &vcpu.context.registers;
+    match guest_psci::call(function, [registers[1], registers[2], registers[3]]) {
+        guest_psci::Outcome::Return(value) => answer(vcpu, value),
+        guest_psci::Outcome::Wait => {
+            let longest = clock::now().saturating_add(LONGEST_STANDBY);
+            wait(vcpu, State::WaitingForInterrupt(longest.min(board::next_timer_interrupt())))
+        }
+        guest_psci::Outcome::Stop(stop) => wait(vcpu, State::Stopped(stop)),
     }
 }
 
+/// What our own guests ask for.
 fn handle_hypercall(vcpu: &mut Vcpu, function: u32) -> Verdict {
+    if vcpu.board.is_some() {
+        return answer(vcpu, NOT_SUPPORTED);
+    }
     let argument = vcpu.context.registers[1];
     match function {
         hypercall::PRINT => {

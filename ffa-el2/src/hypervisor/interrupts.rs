@@ -6,8 +6,8 @@
 
 use core::arch::asm;
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicV3, Group, SgiTarget, SgiTargetGroup};
@@ -23,6 +23,8 @@ const TIMER: IntId = IntId::ppi(10);
 const KICK: IntId = IntId::sgi(0);
 /// PPI 9, interrupt 25: list registers are free that were not. As above. It is asserted only while a guest runs.
 const MAINTENANCE: IntId = IntId::ppi(9);
+/// PPI 11, interrupt 27: the virtual timer of the guest that runs. It is enabled only while that shall end its turn.
+const VIRTUAL_TIMER: IntId = IntId::ppi(11);
 const PRIORITY: u8 = 0x80;
 const LOWEST_PRIORITY: u8 = 0xff;
 
@@ -61,12 +63,30 @@ pub fn start_cpu(cpu: usize) {
 /// Has `intid` be the schedule receiver interrupt, on this CPU from now on, on another when it starts. Returns whether it
 /// can be: it must be an SGI or PPI that is not in use.
 pub fn start_schedule_receiver(intid: u32) -> bool {
-    let is_in_use = [TIMER, KICK, MAINTENANCE].map(IntId::raw_value).contains(&intid);
+    let is_in_use = [TIMER, KICK, MAINTENANCE, VIRTUAL_TIMER].map(IntId::raw_value).contains(&intid);
     let Some(interrupt) = private(intid).filter(|_| !is_in_use) else { return false };
     SCHEDULE_RECEIVER.store(intid, Relaxed);
     let mut gic = GIC.lock();
     enable(gic.as_mut().expect("the boot CPU found the GIC first"), cpu::current(), interrupt);
     true
+}
+
+/// Whether the virtual timer ends the turn of a guest on each CPU.
+static WATCHED: [AtomicBool; cpu::MAX] = [const { AtomicBool::new(false) }; cpu::MAX];
+
+/// Has the virtual timer end the turn of the guest that is about to run on this CPU, or not.
+pub fn watch_virtual_timer(is_watched: bool) {
+    let cpu = cpu::current();
+    if WATCHED[cpu].swap(is_watched, Relaxed) == is_watched {
+        return;
+    }
+    let mut gic = GIC.lock();
+    let gic = gic.as_mut().expect("the boot CPU found the GIC first");
+    if is_watched {
+        enable(gic, cpu, VIRTUAL_TIMER);
+    } else {
+        gic.enable_interrupt(VIRTUAL_TIMER, Some(cpu), false).expect("the CPU has a redistributor");
+    }
 }
 
 /// What came, as far as it makes a difference: whoever takes note of interrupts looks for work next in any case.
@@ -81,7 +101,7 @@ pub fn acknowledge() -> Arrived {
     let mut arrived = Arrived::default();
     while GicCpuInterface::handle_interrupt(InterruptGroup::Group1, |interrupt| match interrupt {
         TIMER => timer::disarm(),
-        KICK | MAINTENANCE => {}
+        KICK | MAINTENANCE | VIRTUAL_TIMER => {}
         other if Some(other) == schedule_receiver() => arrived.schedule_receiver = true,
         other => println!("unexpected interrupt {other:?} ignored"),
     }) {}

@@ -4,7 +4,9 @@ use ffa_hyp_glue::Creation;
 use ffa_teardown::VmKey;
 
 use crate::guest::Task;
+use crate::recipe::Recipe;
 use crate::vm_id::VmId;
+use crate::vms::Contents;
 use crate::{ffa, scheduler, vms};
 
 /// What became of a VM that was to be created.
@@ -19,9 +21,14 @@ pub enum Born {
     Refused,
 }
 
-/// Makes a VM and tells the secure world. Waits for SPs that take their time.
+/// Makes a VM for a guest of ours, and tells the secure world. Waits for SPs that take their time.
 pub fn create(id: VmId, loose_pages: usize) -> Born {
-    if vms::create(id, loose_pages).is_err() {
+    create_with(id, Contents::Own { loose_pages })
+}
+
+/// The same for any guest.
+pub fn create_with(id: VmId, contents: Contents) -> Born {
+    if vms::create(id, contents).is_err() {
         return Born::Refused;
     }
     let Some(created) = ffa::create_vm(id) else { return Born::Live(None) };
@@ -46,6 +53,14 @@ pub fn create(id: VmId, loose_pages: usize) -> Born {
 /// Lets the VM's guest begin with `task`. It gets the interrupt that nobody was there for.
 pub fn start(id: VmId, key: Option<VmKey>, task: Task) {
     vms::start(id, key, task);
+    if let Some(key) = key {
+        ffa::vcpu_online(key);
+    }
+}
+
+/// Lets the guest begin that the VM was made from. Likewise.
+pub fn start_hosted(id: VmId, key: Option<VmKey>, recipe: &Recipe) {
+    vms::start_hosted(id, key, recipe);
     if let Some(key) = key {
         ffa::vcpu_online(key);
     }

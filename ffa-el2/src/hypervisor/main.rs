@@ -4,14 +4,17 @@
 //! but PSCI and SMCCC, so it runs on the `firmware` image beside it as well as on TF-A. It takes the machine to be QEMU's
 //! `virt`, and of its memory only the image itself and the pool in [`frames`].
 //!
-//! **Not supported:** more than two CPUs, more than one vCPU in a VM, interrupts of devices, devices, floating point or
-//! debugging in guests.
+//! Most of its guests are functions of the same image. Others bring an operating system: what those find is in [`board`].
+//!
+//! **Not supported:** more than two CPUs, more than one vCPU in a VM, interrupts of real devices, debugging in guests;
+//! floating point in those of the image.
 
 #![no_std]
 #![no_main]
 
 mod alarm;
 mod bench;
+mod board;
 mod cpu;
 mod doorbell;
 mod el1_registers;
@@ -21,6 +24,8 @@ mod frames;
 mod guest;
 mod guest_call;
 mod guest_memory;
+mod guest_psci;
+mod hosting;
 mod hypercall;
 mod interrupt_test;
 mod interrupts;
@@ -28,6 +33,7 @@ mod lifecycle;
 mod memory_functions;
 mod no_heap;
 mod notification_test;
+mod recipe;
 mod scenario;
 mod scheduler;
 mod self_test;
@@ -74,7 +80,7 @@ fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
     stage1::build();
     interrupts::start();
     cpu::start_this();
-    frames::start();
+    frames::start(if scenario::hosts() { frames::POOL.len() } else { frames::LITTLE });
     match psci::version::<Smc>() {
         Ok(version) => println!("hypervisor: started, PSCI {version}"),
         Err(error) => println!("hypervisor: started, without PSCI: {error}"),

@@ -8,9 +8,10 @@ use ffa_test_utils::scenario::Scenario;
 
 use spin::once::Once;
 
-use crate::{bench, self_test, stage, survey};
+use crate::{bench, hosting, self_test, stage, survey};
 
 const NAME: &str = "opt/ffa/scenario";
+const HOSTING: &str = "hosting";
 
 /// Something was not as it must be. What, was said when it was seen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,12 +24,18 @@ pub fn played() -> Option<&'static Scenario> {
     *PLAYED.call_once(|| fw_cfg::text(NAME, &mut [0; 64]).and_then(Scenario::find))
 }
 
+/// Whether guests with a board are hosted, which need more memory.
+pub fn hosts() -> bool {
+    fw_cfg::is(NAME, HOSTING)
+}
+
 /// Does what QEMU was told.
 pub fn run() -> Result<(), Failed> {
     match fw_cfg::text(NAME, &mut [0; 64]) {
         None => survey::run(),
         Some("self-test") => self_test::run(),
         Some("bench") => bench::run(),
+        Some(HOSTING) => hosting::run(),
         Some(name) => match Scenario::find(name) {
             Some(scenario) => stage::play_scenario(scenario),
             None => {

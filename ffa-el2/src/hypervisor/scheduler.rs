@@ -8,11 +8,13 @@ use arm_sysregs::el2::accessors::write_vttbr_el2;
 use ffa_el2::clock;
 
 use crate::alarm::{self, NEVER};
+use crate::board;
+use crate::cpu::{self, Kind};
 use crate::ffa;
 use crate::vcpu::State;
 use crate::vm_id::VmId;
 use crate::vms::{self, Claim};
-use crate::{cpu, interrupts, timer, world_switch};
+use crate::{interrupts, timer, world_switch};
 
 /// Longest turn of a vCPU, in nanoseconds.
 const TURN: u64 = 10_000_000;
@@ -65,17 +67,31 @@ fn take_turn(claim: &mut Claim, now: u64) -> VmId {
     let vcpu = claim.vcpu();
     vcpu.state = State::Ready;
     vcpu.el1.restore();
+    if vcpu.board.is_some() {
+        cpu::confine(Kind::Hosted);
+        board::begin_turn(vcpu);
+    } else {
+        cpu::confine(Kind::Own);
+        interrupts::watch_virtual_timer(false);
+    }
     vcpu.gic.restore(doorbell.enter(cpu::current()));
     // SAFETY: The table exists as long as the claim does, since `vms::destroy` waits for the vCPU.
     unsafe { write_vttbr_el2(vttbr) }
+    let run = if vcpu.board.is_some() { board::run } else { world_switch::enter };
     // SAFETY: The claim is ours alone, registers and stage 2 were set just now, and every CPU that comes here went
     // through `cpu::start_this`. The exception return makes the writes above take effect.
-    unsafe { world_switch::enter(vcpu) }
+    unsafe { run(vcpu) }
     vcpu.el1.save();
     vcpu.gic.save();
+    if let Some(board) = &mut vcpu.board {
+        board.end_turn();
+    }
     match vcpu.state {
         State::Stopped(stop) => {
             doorbell.disconnect();
+            if let Some(board) = &mut vcpu.board {
+                board.switch_off(vcpu.vm);
+            }
             if stop.ends_vm() {
                 ffa::destroy_vm(vcpu.vm);
             }

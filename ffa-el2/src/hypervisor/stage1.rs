@@ -16,6 +16,7 @@ use ffa_el2::machine::{FW_CFG, GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS, MAX_CPUS, UA
 
 use crate::frames;
 use crate::table_pool::TablePool;
+use crate::tlb;
 
 /// `aarch64-rt` sets `TCR_EL2` for 39-bit addresses.
 const ROOT_LEVEL: usize = 1;
@@ -25,6 +26,8 @@ pub const MAX_TABLES: usize = 1 + 2 + 2 + 8;
 const DEVICE_PAGE: usize = 0x1000;
 const DISTRIBUTOR_BYTES: usize = 0x1_0000;
 const REDISTRIBUTOR_BYTES: usize = 0x2_0000;
+
+const CONSTANTS: El23Attributes = MEMORY.union(El23Attributes::READ_ONLY).union(El23Attributes::XN);
 
 static TABLE: Mutex<Option<RootTable<El2, TablePool>>> = Mutex::new(None);
 
@@ -63,13 +66,23 @@ pub fn build() {
     map(GIC_DISTRIBUTOR, GIC_DISTRIBUTOR + DISTRIBUTOR_BYTES, DEVICE);
     map(GIC_REDISTRIBUTORS, GIC_REDISTRIBUTORS + REDISTRIBUTOR_BYTES * MAX_CPUS, DEVICE);
 
-    let constants = MEMORY | El23Attributes::READ_ONLY | El23Attributes::XN;
     let data = MEMORY | El23Attributes::XN;
     map((&raw const text_begin).addr(), (&raw const text_end).addr(), MEMORY | El23Attributes::READ_ONLY);
-    map((&raw const rodata_begin).addr(), (&raw const rodata_end).addr(), constants);
+    map((&raw const rodata_begin).addr(), (&raw const rodata_end).addr(), CONSTANTS);
     map((&raw const data_begin).addr(), (&raw const image_end).addr(), data);
     map(frames::POOL.start, frames::POOL.end, data);
     *TABLE.lock() = Some(table);
+}
+
+/// Adds `memory`, which is readable from now on, if the table is in force. Nobody writes to it.
+pub fn add_constants(memory: Range<usize>) {
+    let region = MemoryRegion::new(memory.start, memory.end);
+    let mut table = TABLE.lock();
+    let table = table.as_mut().expect("the boot CPU built the table first");
+    table
+        .map_range(&region, PhysicalAddress(memory.start), CONSTANTS, Constraints::empty())
+        .expect("everything lies below 2^39");
+    tlb::publish();
 }
 
 /// Puts the page table in force on this CPU.

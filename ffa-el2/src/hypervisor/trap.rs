@@ -49,6 +49,10 @@ pub extern "C" fn handle_system_error(syndrome: u64) -> ! {
 
 #[cold]
 fn handle_other(vcpu: &mut Vcpu, syndrome: u64) -> Verdict {
+    if let Some(board) = &mut vcpu.board {
+        board.trapped(syndrome);
+        return Verdict::Leave;
+    }
     match syndrome >> CLASS_SHIFT & CLASS_MASK {
         WAIT => {
             skip_instruction();

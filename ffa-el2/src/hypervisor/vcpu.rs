@@ -3,12 +3,16 @@
 use ffa_abi::Regs;
 use ffa_teardown::VmKey;
 
+use crate::board::Board;
 use crate::el1_registers::El1Registers;
 use crate::virtual_gic::VirtualGic;
 use crate::vm_id::VmId;
 
 /// Processor state of a vCPU that has not run yet: EL1 with its own stack pointer, D, A, I and F masked.
-const EL1_MASKED: u64 = 0b11_1100_0101;
+pub const EL1_MASKED: u64 = 0b11_1100_0101;
+
+/// How many general-purpose registers a call has.
+const CALLED: usize = 18;
 
 /// What the world switch reads and writes. It knows the order of these fields; SP_EL2 points here while the guest runs.
 #[repr(C, align(16))]
@@ -23,6 +27,22 @@ pub struct Context {
     /// answered at once leaves both in `ELR_EL2` and `SPSR_EL2`.
     pub pc: u64,
     pub processor_state: u64,
+}
+
+impl Context {
+    /// The general-purpose register with this number; 31 is zero. Right only while the guest is not entered.
+    pub fn register(&self, number: usize) -> u64 {
+        let called = self.registers.0.get(number);
+        called.or(self.preserved.get(number.wrapping_sub(CALLED))).copied().unwrap_or(0)
+    }
+
+    /// Changes the general-purpose register with this number, but not 31. Likewise.
+    pub fn set_register(&mut self, number: usize, value: u64) {
+        let called = self.registers.0.get_mut(number);
+        if let Some(register) = called.or(self.preserved.get_mut(number.wrapping_sub(CALLED))) {
+            *register = value;
+        }
+    }
 }
 
 /// Whether a vCPU can run.
@@ -66,6 +86,8 @@ pub struct Vcpu {
     pub context: Context,
     pub el1: El1Registers,
     pub gic: VirtualGic,
+    /// Our own guests have none.
+    pub board: Option<Board>,
     pub vm: VmId,
     /// What the mediator, if there is one, calls its VM.
     pub key: Option<VmKey>,
@@ -85,10 +107,16 @@ impl Vcpu {
             },
             el1: El1Registers::at_reset(stack_top),
             gic: VirtualGic::AT_RESET,
+            board: None,
             vm,
             key,
             state: State::Ready,
         }
+    }
+
+    /// The same vCPU on a board.
+    pub fn on_board(self) -> Self {
+        Self { gic: Board::gic(), board: Some(Board::new()), ..self }
     }
 
     /// Whether the vCPU can do something at `now`; `has_rung` if an interrupt was raised that it has not been given yet.

@@ -18,6 +18,7 @@ use ffa_teardown::VmKey;
 use crate::doorbell::{Doorbell, Found};
 use crate::frames::{self, BLOCK, FRAMES, PAGE, Run};
 use crate::guest::{self, Task, layout};
+use crate::recipe::Recipe;
 use crate::stage2::Stage2;
 use crate::vcpu::{State, Stop, Vcpu};
 use crate::vm_id::{MAX_VMS, VmId};
@@ -65,18 +66,29 @@ pub enum CreateError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NotYours;
 
-/// Makes a VM with `loose_pages` single pages besides its blocks. All of its memory is zero, but for the copy of this
-/// image.
+/// What the memory of a VM is made of.
+#[derive(Clone, Copy)]
+pub enum Contents<'a> {
+    /// A guest of ours: blocks with a copy of this image in them, and this many single pages.
+    Own { loose_pages: usize },
+    /// A guest with a board.
+    Hosted(&'a Recipe),
+}
+
+/// Makes a VM. All of its memory is zero, but for what `contents` says.
 ///
 /// # Errors
 /// [`CreateError`]: nothing has changed.
-pub fn create(id: VmId, loose_pages: usize) -> Result<(), CreateError> {
+pub fn create(id: VmId, contents: Contents) -> Result<(), CreateError> {
     let mut vm = slot(id).vm.lock();
     if vm.is_some() {
         return Err(CreateError::InUse);
     }
     let mut stage2 = Stage2::new(id);
-    let filled = fill(&mut stage2, id, loose_pages);
+    let filled = match contents {
+        Contents::Own { loose_pages } => fill(&mut stage2, id, loose_pages),
+        Contents::Hosted(recipe) => fill_hosted(&mut stage2, id, recipe),
+    };
     if let Err(error) = filled {
         drop(stage2);
         frames::give_back_all(id);
@@ -89,9 +101,18 @@ pub fn create(id: VmId, loose_pages: usize) -> Result<(), CreateError> {
 /// Lets the VM's guest begin with `task`.
 pub fn start(id: VmId, key: Option<VmKey>, task: Task) {
     let entry = guest::entry as *const () as u64;
+    start_vcpu(id, Vcpu::new(id, key, entry, layout::STACK_TOP, task.to_bits()));
+}
+
+/// Lets the guest begin that the VM's memory holds.
+pub fn start_hosted(id: VmId, key: Option<VmKey>, recipe: &Recipe) {
+    start_vcpu(id, Vcpu::new(id, key, recipe.entry(), 0, recipe.device_tree()).on_board());
+}
+
+fn start_vcpu(id: VmId, vcpu: Vcpu) {
     let slot = slot(id);
-    let mut vcpu = slot.vcpu.lock();
-    *vcpu = Some(Vcpu::new(id, key, entry, layout::STACK_TOP, task.to_bits()));
+    let mut place = slot.vcpu.lock();
+    *place = Some(vcpu);
     slot.doorbell.connect();
 }
 
@@ -257,19 +278,35 @@ fn give(stage2: &mut Stage2, ipa: u64, run: Run) {
     stage2.map(ipa, run);
 }
 
+/// Gives the VM its memory and what is in it at first. After an error, the VM has a part of it.
+fn fill_hosted(stage2: &mut Stage2, id: VmId, recipe: &Recipe) -> Result<(), CreateError> {
+    for ipa in recipe.memory().step_by(BLOCK) {
+        let address = FRAMES.lock().allocate_block(id);
+        give(stage2, ipa, Run { address: address.ok_or(CreateError::NoMemory)?, bytes: BLOCK });
+    }
+    recipe.pieces(id).for_each(|piece| copy_in(stage2, piece.ipa, piece.bytes()));
+    Ok(())
+}
+
 /// Copies code and constants of this image to the place that they are linked for, so that functions of this image run in
 /// the guest. Its writable data stays behind: guest code has no statics.
 fn load_image(stage2: &Stage2) {
     let Range { start, end } = stage1::code_and_constants();
     assert!(start as u64 == layout::BLOCKS.start && end as u64 <= layout::ABORTS, "the image is too big");
     // SAFETY: The image's own code and constants: mapped for reading, never written.
-    let mut source = unsafe { core::slice::from_raw_parts(start as *const u8, end - start) };
-    for run in stage2.runs(start as u64, (end - start) as u64) {
+    let image = unsafe { core::slice::from_raw_parts(start as *const u8, end - start) };
+    copy_in(stage2, start as u64, image);
+}
+
+/// Copies `bytes`, perhaps of code, to memory of a VM that does not run yet.
+fn copy_in(stage2: &Stage2, ipa: u64, bytes: &[u8]) {
+    let mut left = bytes;
+    for run in stage2.runs(ipa, bytes.len() as u64) {
         let run = run.expect("the blocks are mapped");
-        let (part, rest) = source.split_at(run.bytes);
+        let (part, rest) = left.split_at(run.bytes);
         guest_memory::write(run, part);
         guest_memory::publish_code(run);
-        source = rest;
+        left = rest;
     }
 }
 
