@@ -11,6 +11,7 @@ mod elf;
 mod gate;
 mod image;
 mod images_test;
+mod linux;
 mod memory;
 mod process;
 mod progress;
@@ -29,6 +30,7 @@ use ffa_test_utils::scenario::Scenario;
 use ffa_test_utils::spmc::Preset;
 
 use crate::image::Profile;
+use crate::linux::Choice;
 use crate::qemu::{Ended, Machine};
 
 /// Set-up, builds, QEMU runs, checks and demonstrations.
@@ -70,6 +72,12 @@ enum Command {
         /// Build as it is measured, optimised.
         #[arg(long)]
         release: bool,
+    },
+    /// Get a Linux for guests from Debian's packages: a kernel and a RAM disk. Prints where they are.
+    Fetch {
+        /// Take what the archive has by now, not what is known to work.
+        #[arg(long)]
+        newest: bool,
     },
     /// Boot the images in QEMU and show what they print.
     Run {
@@ -123,6 +131,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Build { release } => {
             let images = image::build(Profile::from_flag(release))?;
             println!("{}\n{}", images.firmware.display(), images.hypervisor.display());
+        }
+        Command::Fetch { newest } => {
+            let linux = linux::fetch(Choice::from_flag(newest))?;
+            println!("{}\n{}", linux.image.display(), linux.initrd.display());
         }
         Command::Run { release, scenario, spmc, cpus, limit } => {
             let qemu = setup::qemu()?;
