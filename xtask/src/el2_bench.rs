@@ -110,7 +110,7 @@ fn count() -> Result<HashMap<String, u64>> {
     let images = image::build(Profile::Release)?;
     // Xen was measured on OP-TEE. It takes no buffers of VMs, so no call of a guest needs another one for them.
     let told = vec![("scenario", "bench".to_owned()), ("spmc", "optee".to_owned())];
-    let machine = Machine { qemu, images, cpus: 1, told, limit: LIMIT };
+    let machine = Machine { cpus: 1, told, ..Machine::new(qemu, images, LIMIT) };
     let mut lines = Vec::new();
     let ended = machine.run(|line| lines.push(line.to_owned()))?;
     ensure!(ended == Ended::Exited(0), "the images ended with {ended:?}:\n{}", lines.join("\n"));

@@ -6,8 +6,9 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::image::Profile;
+use crate::linux::Choice;
 use crate::toolchain::Toolchain;
-use crate::{images_test, process, setup, workspace};
+use crate::{images_test, linux, linux_test, process, setup, workspace};
 
 /// The published libraries, which need no allocator.
 const LIBRARIES: [&str; 4] = ["ffa-abi", "ffa-mem", "ffa-teardown", "ffa-hyp-glue"];
@@ -41,6 +42,7 @@ pub fn run() -> Result<ExitCode> {
     gate.check("tests, release", || passes(cargo("test").args(["--release", "--", "--show-output"])));
     gate.check("libraries without std and alloc", || libraries(&toolchain));
     gate.check("images in QEMU", || images_test::run().map(|()| Outcome::Passed));
+    gate.check("Linux in QEMU", linux_in_guests);
     Ok(gate.close())
 }
 
@@ -82,6 +84,14 @@ impl Gate {
         }
         println!("{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped.len());
         if self.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Skipped where the packages of Linux cannot be had, which may be replaced at any time.
+fn linux_in_guests() -> Result<Outcome> {
+    match linux::fetch(Choice::Pinned) {
+        Ok(linux) => linux_test::run(linux).map(|()| Outcome::Passed),
+        Err(error) => Ok(Outcome::Skipped(format!("{error:#}"))),
     }
 }
 

@@ -9,7 +9,7 @@ use ffa_test_utils::timeline::Parsed;
 
 use crate::image::{self, Images, Profile};
 use crate::qemu::{Ended, Machine};
-use crate::setup;
+use crate::{run, setup};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const SELF_TEST: &str = "self-test";
@@ -38,7 +38,7 @@ pub fn run() -> Result<()> {
         }
         // Nobody else can do what a single CPU has left undone.
         Run::on(1, &qemu, &images, &[("scenario", SELF_TEST)])?.must_pass("self-test on one CPU", profile)?;
-        for spmc in crate::secure_worlds() {
+        for spmc in run::secure_worlds() {
             Run::of(&qemu, &images, &[("spmc", spmc)])?
                 .must_pass(&format!("whatever it finds: {spmc}"), profile)?;
         }
@@ -55,7 +55,7 @@ impl Run {
     /// On a machine with this many CPUs.
     fn on(cpus: u8, qemu: &Path, images: &Images, told: &[(&'static str, &str)]) -> Result<Self> {
         let told = told.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        let machine = Machine { qemu: qemu.to_owned(), images: images.clone(), cpus, told, limit: LIMIT };
+        let machine = Machine { cpus, told, ..Machine::new(qemu.to_owned(), images.clone(), LIMIT) };
         let mut lines = Vec::new();
         let ended = machine.run(|line| lines.push(line.to_owned()))?;
         Ok(Self { ended, lines })

@@ -9,29 +9,27 @@ mod demo;
 mod el2_bench;
 mod elf;
 mod gate;
+mod guests;
 mod image;
 mod images_test;
 mod linux;
+mod linux_test;
 mod memory;
 mod process;
 mod progress;
 mod qemu;
+mod run;
 mod setup;
 mod toolchain;
 mod workspace;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
-use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
-use ffa_test_utils::scenario::Scenario;
-use ffa_test_utils::spmc::Preset;
 
 use crate::image::Profile;
 use crate::linux::Choice;
-use crate::qemu::{Ended, Machine};
 
 /// Set-up, builds, QEMU runs, checks and demonstrations.
 #[derive(Parser)]
@@ -80,37 +78,11 @@ enum Command {
         newest: bool,
     },
     /// Boot the images in QEMU and show what they print.
-    Run {
-        /// Run the optimised images.
-        #[arg(long)]
-        release: bool,
-        /// What the images do. Without it, the hypervisor looks at what it finds.
-        #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(scenarios()))]
-        scenario: Option<String>,
-        /// The secure world. Without it, that of the scenario.
-        #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(secure_worlds()))]
-        spmc: Option<String>,
-        /// Number of CPUs of the machine.
-        #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
-        cpus: u8,
-        /// Stop QEMU after this many seconds.
-        #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
-    },
-}
-
-/// What the images can be told to do.
-fn scenarios() -> impl Iterator<Item = &'static str> {
-    Scenario::ALL.iter().map(|scenario| scenario.name).chain(["self-test", "bench"])
-}
-
-/// What the firmware can be told to be.
-fn secure_worlds() -> impl Iterator<Item = &'static str> {
-    Preset::ALL.iter().map(|preset| preset.name()).chain(["none"])
+    Run(run::Options),
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    match obey(Arguments::parse().command) {
         Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -119,7 +91,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn obey(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup { dev } => setup::everything(dev)?,
         Command::Demo(options) => return demo::run(&options),
@@ -136,22 +108,7 @@ fn run(command: Command) -> Result<ExitCode> {
             let linux = linux::fetch(Choice::from_flag(newest))?;
             println!("{}\n{}", linux.image.display(), linux.initrd.display());
         }
-        Command::Run { release, scenario, spmc, cpus, limit } => {
-            let qemu = setup::qemu()?;
-            let images = image::build(Profile::from_flag(release))?;
-            let told = [("scenario", scenario), ("spmc", spmc)];
-            let told = told.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-            let machine = Machine { qemu, images, cpus, told, limit: Duration::from_secs(limit.into()) };
-            return exit_code(machine.run(|line| println!("{line}"))?, limit);
-        }
+        Command::Run(options) => return run::run(options),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn exit_code(ended: Ended, limit: u32) -> Result<ExitCode> {
-    match ended {
-        Ended::Exited(status) => Ok(u8::try_from(status).map_or(ExitCode::FAILURE, ExitCode::from)),
-        Ended::Unfinished => anyhow::bail!("QEMU ended before the hypervisor did"),
-        Ended::Hung => anyhow::bail!("QEMU was still running after {limit} s and was stopped"),
-    }
 }

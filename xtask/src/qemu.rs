@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::iter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -30,6 +30,10 @@ pub struct Machine {
     pub cpus: u8,
     /// What the images are told: names below `opt/ffa/`, and values.
     pub told: Vec<(&'static str, String)>,
+    /// Files in the machine's memory when it starts, each with its address.
+    pub files: Vec<(PathBuf, u64)>,
+    /// What the machine has for firmware instead of ours: a flash image.
+    pub flash: Option<PathBuf>,
     /// When a run that has not ended counts as hung.
     pub limit: Duration,
 }
@@ -46,6 +50,11 @@ pub enum Ended {
 }
 
 impl Machine {
+    /// One with two CPUs and our firmware, which is told nothing.
+    pub fn new(qemu: PathBuf, images: Images, limit: Duration) -> Self {
+        Self { qemu, images, cpus: 2, told: Vec::new(), files: Vec::new(), flash: None, limit }
+    }
+
     /// Boots the machine, hands each line of its serial port to `line`, and returns when it has ended.
     ///
     /// # Errors
@@ -90,9 +99,8 @@ impl Machine {
 
     /// The command line. It is made here and nowhere else.
     fn command(&self) -> Result<Command> {
-        let entry = elf::entry(&self.images.firmware)?;
-        let firmware = escape(&self.images.firmware.to_string_lossy());
-        let hypervisor = escape(&self.images.hypervisor.to_string_lossy());
+        let path = |path: &Path| escape(&path.to_string_lossy());
+        let hypervisor = path(&self.images.hypervisor);
         let mut command = Command::new(&self.qemu);
         command
             .args(["-M", "virt,secure=on,virtualization=on,gic-version=3,dtb-randomness=off"])
@@ -101,11 +109,20 @@ impl Machine {
             .args(["-smp", &self.cpus.to_string(), "-m", "1024"])
             .args(["-nic", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"])
             .args(["-semihosting-config", "enable=on,target=native"])
-            .args(["-device", &format!("loader,file={firmware},cpu-num=0")])
             .args(["-device", &format!("loader,file={hypervisor}")])
             .args(["-fw_cfg", "name=opt/ffa/semihosting,string=on"]);
-        for cpu in 1..self.cpus {
-            command.args(["-device", &format!("loader,addr={entry:#x},cpu-num={cpu}")]);
+        if let Some(flash) = &self.flash {
+            command.args(["-bios".as_ref(), flash.as_os_str()]);
+        } else {
+            let firmware = path(&self.images.firmware);
+            command.args(["-device", &format!("loader,file={firmware},cpu-num=0")]);
+            let entry = elf::entry(&self.images.firmware)?;
+            for cpu in 1..self.cpus {
+                command.args(["-device", &format!("loader,addr={entry:#x},cpu-num={cpu}")]);
+            }
+        }
+        for (file, address) in &self.files {
+            command.args(["-device", &format!("loader,file={},addr={address:#x},force-raw=on", path(file))]);
         }
         for (name, value) in &self.told {
             command.args(["-fw_cfg", &format!("name=opt/ffa/{name},string={}", escape(value))]);
@@ -177,7 +194,7 @@ mod tests {
         fs::write(&image, [&b"\x7fELF\x02\x01"[..], &[0; 26]].concat()).unwrap();
         let images = Images { firmware: image.clone(), hypervisor: image };
         let limit = Duration::from_millis(300);
-        let ended = Machine { qemu, images, cpus: 1, told: Vec::new(), limit }.run(|_| {});
+        let ended = Machine::new(qemu, images, limit).run(|_| {});
         fs::remove_dir_all(folder).unwrap();
         ended
     }

@@ -38,7 +38,7 @@ pub fn prepare() -> Result<Option<Prepared>> {
 pub fn play(prepared: &Prepared, scenario: &Scenario, seed: u64, output: &mut Output) -> Result<()> {
     let told = vec![("scenario", scenario.name.to_owned()), ("seed", seed.to_string())];
     let Prepared { qemu, images } = prepared;
-    let machine = Machine { qemu: qemu.clone(), images: images.clone(), cpus: CPUS, told, limit: LIMIT };
+    let machine = Machine { cpus: CPUS, told, ..Machine::new(qemu.clone(), images.clone(), LIMIT) };
     // What else the images say is of interest only if something goes wrong.
     let mut said = Vec::new();
     let mut ended_with_summary = false;
