@@ -122,6 +122,24 @@ fn piece(left: usize, total_len: u32) -> usize {
     }
 }
 
+/// A call takes a draft, which no longer waits for anything.
+fn begin_rest<P: Platform, S: Stores<P>>(
+    state: &mut State<P, S>,
+    vm: VmKey,
+    slot: usize,
+    draft: &Draft,
+) -> Result<(), Status> {
+    let (engine, record) = state.engine_and_record(vm)?;
+    if let Some(slot) = record.drafts.as_mut().get_mut(slot) {
+        *slot = DraftSlot::VACANT;
+    }
+    // The secure world waits for nothing of which it is to have no part.
+    match draft.unsent {
+        Some(_) => engine.begin_rest(vm, draft.share).map_err(|error| status(&error)),
+        None => Ok(()),
+    }
+}
+
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// A send of which not all has come with the call, or more than fits the CPU's buffer, or that is not a share.
     #[cold]
@@ -428,12 +446,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             Ok(tx) => self.collect(hyp, vm, draft.share, &mut draft.rest, tx, 0..len, input),
             Err(status) => Err(status),
         };
-        let state = self.lock();
+        let mut state = self.lock();
         if collected.is_ok() && !draft.rest.is_whole() {
             return self.ask_for_more(hyp, state, vm, Some(slot), draft, regs);
         }
+        let is_ours = begin_rest(&mut state, vm, slot, &draft);
         drop(state);
-        let is_ours = self.begin_rest(vm, slot, &draft);
         if let Err(status) = collected.and(is_ours) {
             self.drop_draft(vm, draft.share, None);
             self.cancel_draft(hyp, vm, draft.share);
@@ -454,33 +472,20 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     #[cold]
     #[inline(never)]
     pub(crate) fn cancel_drafts(&self, hyp: &mut P, vm: VmKey) {
-        loop {
-            let mut state = self.lock();
-            let Ok(record) = state.record(vm) else { return };
-            let mut drafts = record.drafts.as_mut().iter().enumerate();
-            let waits = drafts
-                .find_map(|(slot, draft)| Some((slot, draft.0.filter(|draft| draft.handle.is_some())?)));
-            let Some((slot, draft)) = waits.filter(|_| !record.dying) else { return };
-            record.enter();
-            drop(state);
-            // Nobody else begins with it before: without TX there are no fragments.
-            let _begun = self.begin_rest(vm, slot, &draft);
-            self.untrack(vm, draft.share);
-            self.cancel_draft(hyp, vm, draft.share);
-        }
-    }
-
-    /// A call takes a draft, which no longer waits for anything.
-    fn begin_rest(&self, vm: VmKey, slot: usize, draft: &Draft) -> Result<(), Status> {
         let mut state = self.lock();
-        let (engine, record) = state.engine_and_record(vm)?;
-        if let Some(slot) = record.drafts.as_mut().get_mut(slot) {
-            *slot = DraftSlot::VACANT;
-        }
-        // The secure world waits for nothing of which it is to have no part.
-        match draft.unsent {
-            Some(_) => engine.begin_rest(vm, draft.share).map_err(|error| status(&error)),
-            None => Ok(()),
+        let slots = state.record(vm).map_or(0, |record| record.drafts.as_mut().len());
+        for slot in 0..slots {
+            let Ok(record) = state.record(vm) else { return };
+            let waits = record.drafts.as_mut().get(slot).and_then(|slot| slot.0);
+            if let Some(draft @ Draft { share, handle: Some(_), .. }) = waits {
+                record.enter();
+                // Under the same lock: TX may be there again, and with it a call that goes on.
+                let _begun = begin_rest(&mut state, vm, slot, &draft);
+                drop(state);
+                self.untrack(vm, share);
+                self.cancel_draft(hyp, vm, share);
+                state = self.lock();
+            }
         }
     }
 

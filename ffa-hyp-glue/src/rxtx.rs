@@ -215,10 +215,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 }
             };
         }
-        self.leave(hyp, state, vm);
+        drop(state);
         if unmapped.is_ok() {
             self.cancel_drafts(hyp, vm);
         }
+        self.leave(hyp, self.lock(), vm);
         unmapped.map(|()| Reply::DONE).map_err(|error| error.status)
     }
 }

@@ -9,6 +9,7 @@ mod common;
 
 mod buffers;
 mod explorer;
+mod fragments;
 mod lifecycle;
 mod memory;
 mod notifications;
