@@ -366,6 +366,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         if !matches!(slot.state, State::Returning { vm: whose } if whose == vm.index) {
             return Err(stale);
         }
+        debug_assert_eq!(slot.resume, Resume::Anew, "nobody is run for what is over");
         let vm_slot = &mut self.vms[vm.index.get()];
         self.arena.remove(&mut self.duties, vm_slot, share.0);
         if vm_slot.in_flight == Some(share.0) {

@@ -334,15 +334,21 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 self.set_share(vm, index, handle, false);
                 HalfEnd::CameAbout
             }
-            Verdict::GiveUp => HalfEnd::Gone,
+            Verdict::GiveUp => self.half_gone(index),
             // Without pages there is nothing that it could be asked for.
-            Verdict::Unknown | Verdict::Gone if held == Held::No => HalfEnd::Gone,
+            Verdict::Unknown | Verdict::Gone if held == Held::No => self.half_gone(index),
             Verdict::Unknown | Verdict::Gone => {
                 self.set_share(vm, index, None, false);
                 HalfEnd::InDoubt
             }
             Verdict::Retry(_) | Verdict::Limited(_) | Verdict::Resume => HalfEnd::Stays,
         }
+    }
+
+    /// It is over, also if an SP was preempted over its cancellation.
+    fn half_gone(&mut self, index: Index) -> HalfEnd {
+        self.forget_target(index);
+        HalfEnd::Gone
     }
 
     /// Whether `handle` is that of the transaction at `index`, which is `known` or learnt now.

@@ -79,7 +79,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             } else if duty.is_donation() && (duty.is_unsent() || self.handle_in_doubt) {
                 slot.state = State::Returning { vm: index };
                 vm.in_flight = Some(at);
-                return Action::Gone { vm: VmKey { index, id: vm.id }, share: ShareId(at) };
+                let vm = VmKey { index, id: vm.id };
+                self.forget_target(at);
+                return Action::Gone { vm, share: ShareId(at) };
             } else if let Some(call) = Self::call_due(vm, slot) {
                 slot.state = State::InFlight;
                 vm.in_flight = Some(at);

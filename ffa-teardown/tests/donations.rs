@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use ffa_abi::{Answer, Status};
+use ffa_abi::{Answer, RunTarget, Status};
 use ffa_teardown::{
     Action, BeginError, Decision, End, Policy, Progress, ReclaimOutcome, SendOutcome, ShareId, Subject, VmKey,
 };
@@ -144,4 +144,26 @@ fn while_some_handle_is_in_doubt_none_is_asked_for() {
     assert!(!engine.has_donation(vm, handle(7)));
     engine.destroy(vm).expect("alive");
     assert_eq!(gone(&mut engine), (vm, donation));
+}
+
+/// An SP was preempted over the reclaim, and then the handle went to another transaction. Whoever has its place next is not
+/// taken for what the SP works for.
+#[test]
+fn nobody_is_run_for_one_that_is_gone() {
+    let mut engine = engine(2, 4, Policy::DEFAULT);
+    let (vm, other) = (live(&mut engine, VM, &[]), live(&mut engine, OTHER, &[]));
+    let target = RunTarget { endpoint: A, vcpu: 1 };
+    let call = engine.begin_call(other, 0, A).expect("room").id;
+    assert_eq!(engine.call_answered(other, call, &Answer::Interrupt(target)), Ok(true));
+    let donation = donate(&mut engine, vm, 7);
+    engine.destroy(vm).expect("alive");
+    let preempted = answer(&mut engine, NOW, reclaim(7), interrupt(A));
+    assert!(matches!(preempted, Decision::TryAgain { .. }), "{preempted:?}");
+    share(&mut engine, other, 7);
+    assert_eq!(gone(&mut engine), (vm, donation));
+    engine.released(vm, donation).expect("on its way");
+    assert_eq!(finished(&mut engine, NOW), (End::Gone, true));
+    assert_eq!(share(&mut engine, other, 8).position(), donation.position());
+    engine.works_elsewhere(target);
+    assert_eq!(engine.begin_run(other, 0, target), Err(BeginError::NotFound));
 }

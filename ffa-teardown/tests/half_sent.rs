@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use ffa_abi::{Answer, FirmwareStatus, MemFragRx, PartitionId, Status, Success, Width};
+use ffa_abi::{Answer, FirmwareStatus, MemFragRx, PartitionId, RunTarget, Status, Success, Width};
 use ffa_teardown::{
     Action, BeginError, CancelOutcome, Decision, Disposal, End, Fragment, Phase, Policy, Progress,
     SecureCall, SendOutcome, ShareId, Span, Subject, VmKey,
@@ -489,6 +489,36 @@ fn a_handle_that_is_given_out_anew_during_a_cancellation_is_left_to_the_new_shar
         assert_eq!(decision, expected);
         // The new share is nobody else's.
         assert!(engine.begin_reclaim(other, handle(7)).is_ok());
+    }
+}
+
+/// An SP was preempted over the cancellation, which is over for the sake of whoever has the handle by now: whoever has its
+/// place next is not taken for what the SP works for.
+#[test]
+fn nobody_is_run_for_a_cancellation_that_is_over() {
+    for teardown in [false, true] {
+        let mut engine = engine(2, 8, Policy::DEFAULT);
+        let (vm, share) = half(&mut engine, 7);
+        let other = live_beside(&mut engine);
+        let target = RunTarget { endpoint: A, vcpu: 1 };
+        let call = engine.begin_call(other, 0, A).expect("room").id;
+        assert_eq!(engine.call_answered(other, call, &Answer::Interrupt(target)), Ok(true));
+        if teardown {
+            engine.destroy(vm).expect("alive");
+            let (_, cancel) = next_call(&mut engine, NOW);
+            common::share(&mut engine, other, 7);
+            let decision = engine.answered(vm, cancel, &interrupt(A), NOW).expect("in flight").decision;
+            assert_eq!(decision, Decision::Confirmed { share });
+        } else {
+            engine.begin_rest(vm, share).expect("nobody works on it");
+            common::share(&mut engine, other, 7);
+            let outcome = engine.cancel_answered(vm, share, &interrupt(A), NOW);
+            assert_eq!(outcome, Ok(CancelOutcome::Gone));
+        }
+        engine.released(vm, share).expect("on its way back");
+        assert_eq!(common::share(&mut engine, other, 8).position(), share.position());
+        engine.works_elsewhere(target);
+        assert_eq!(engine.begin_run(other, 0, target), Err(BeginError::NotFound), "{teardown}");
     }
 }
 
