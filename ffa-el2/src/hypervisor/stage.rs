@@ -4,8 +4,7 @@ use core::fmt::Arguments;
 
 use ffa_abi::{DirectRequest, Function, FunctionId, Message, PartitionId, Width};
 use ffa_el2::{clock, println};
-use ffa_teardown::Time;
-use ffa_teardown::VmKey;
+use ffa_teardown::{Span, Time, VmKey};
 use ffa_test_utils::scenario::{Born, Guest, Scenario, Stage, Tally, play};
 use ffa_test_utils::spmc::Control;
 use ffa_test_utils::timeline::Line;
@@ -48,15 +47,16 @@ impl Stage for El2Stage {
     }
 
     fn run(&mut self, scenario: &Scenario, guests: &[u8]) -> u32 {
-        let position = Scenario::ALL.iter().position(|other| other.name == scenario.name);
-        let position = position.expect("guests find the scenario among all") as u8;
-        let ids = || guests.iter().map(|&guest| vm_id(scenario.guests[usize::from(guest)].vm));
-        for (&guest, id) in guests.iter().zip(ids()) {
-            lifecycle::start(id, self.keys[id.slot()], Task::Play { scenario: position, guest });
-        }
-        interrupts::kick_others();
-        scheduler::run(|| ids().all(|id| vms::stopped(id).is_some()));
-        ids().map(|id| self.wrongs_of(id)).sum()
+        self.start(scenario, guests);
+        self.finish(scenario, guests)
+    }
+
+    fn run_and_destroy(&mut self, scenario: &Scenario, guests: &[u8], after: Span, dead: &[u8]) -> u32 {
+        let when = clock::now() + after.as_nanos();
+        self.start(scenario, guests);
+        scheduler::run_until(when, || false);
+        dead.iter().for_each(|&guest| self.destroy(scenario.guests[usize::from(guest)].vm));
+        self.finish(scenario, guests)
     }
 
     fn destroy(&mut self, vm: PartitionId) {
@@ -130,6 +130,22 @@ impl Stage for El2Stage {
 }
 
 impl El2Stage {
+    /// Lets guests run, on whatever CPU.
+    fn start(&mut self, scenario: &Scenario, guests: &[u8]) {
+        let position = Scenario::ALL.iter().position(|other| other.name == scenario.name);
+        let position = position.expect("guests find the scenario among all") as u8;
+        for (&guest, id) in guests.iter().zip(ids(scenario, guests)) {
+            lifecycle::start(id, self.keys[id.slot()], Task::Play { scenario: position, guest });
+        }
+        interrupts::kick_others();
+    }
+
+    /// Waits until all of them have stopped. Returns how many things they saw that were wrong.
+    fn finish(&mut self, scenario: &Scenario, guests: &[u8]) -> u32 {
+        scheduler::run(|| ids(scenario, guests).all(|id| vms::stopped(id).is_some()));
+        ids(scenario, guests).map(|id| self.wrongs_of(id)).sum()
+    }
+
     /// How many things the guest of a VM whose vCPU stopped saw that were wrong.
     fn wrongs_of(&mut self, id: VmId) -> u32 {
         match vms::stopped(id).expect("it stopped") {
@@ -140,6 +156,11 @@ impl El2Stage {
             }
         }
     }
+}
+
+/// The VMs of guests that are named by position.
+fn ids(scenario: &Scenario, guests: &[u8]) -> impl Iterator<Item = VmId> {
+    guests.iter().map(|&guest| vm_id(scenario.guests[usize::from(guest)].vm))
 }
 
 /// Scenarios use no other VMs than this hypervisor can have.

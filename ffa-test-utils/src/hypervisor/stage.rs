@@ -27,6 +27,8 @@ struct HostStage<'a> {
     hypervisor: ModelHypervisor,
     /// Those that no guest has waited for yet.
     interrupts: Vec<Interrupt>,
+    /// VMs that are to be destroyed at this time, in the middle of what others do.
+    doomed: Option<(Time, Vec<PartitionId>)>,
     line: &'a mut dyn FnMut(&str),
 }
 
@@ -49,13 +51,13 @@ pub fn play_on_host(
     };
     let machine = Machine::new(scenario.preset, scenario.partitions());
     // 64 MiB, and two large shares of a VM.
-    let mut machine = Machine { plan, settings, frames: 1 << 14, ranges: 2100, ..machine };
+    let mut machine = Machine { plan, settings, frames: 1 << 14, ranges: 2100, loans: 64, ..machine };
     change(&mut machine);
     let mut hypervisor = ModelHypervisor::new(machine)?;
     let played = *scenario;
     hypervisor.permit(move |vm, _, partner| partner.is_secure() || played.acquaints(vm, partner));
     line(&Line::Begin(scenario).to_string());
-    let mut stage = HostStage { hypervisor, interrupts: Vec::new(), line: &mut line };
+    let mut stage = HostStage { hypervisor, interrupts: Vec::new(), doomed: None, line: &mut line };
     let outcome = play(scenario, &mut stage);
     stage.flush();
     let now = stage.hypervisor.now();
@@ -116,6 +118,18 @@ impl Stage for HostStage<'_> {
         wrong
     }
 
+    fn run_and_destroy(&mut self, scenario: &Scenario, guests: &[u8], after: Span, dead: &[u8]) -> u32 {
+        let when = self.hypervisor.now() + after;
+        let dead = dead.iter().filter_map(|&guest| scenario.guests.get(usize::from(guest)));
+        self.doomed = Some((when, dead.map(|guest| guest.vm).collect()));
+        let wrong = self.run(scenario, guests);
+        if self.doomed.is_some() {
+            // They were done before.
+            self.pass(when);
+        }
+        wrong
+    }
+
     fn destroy(&mut self, vm: PartitionId) {
         if let Err(error) = self.hypervisor.destroy(vm) {
             self.wrong(format_args!("{error}"));
@@ -128,6 +142,10 @@ impl Stage for HostStage<'_> {
     }
 
     fn pass(&mut self, until: Time) {
+        if let Some((when, dead)) = self.doomed.take_if(|(when, _)| *when <= until) {
+            self.pass(when);
+            dead.into_iter().for_each(|vm| self.destroy(vm));
+        }
         let span = until.since(self.hypervisor.now());
         self.hypervisor.advance(span);
         self.flush();

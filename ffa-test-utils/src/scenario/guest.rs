@@ -2,6 +2,7 @@
 
 mod messages;
 mod notifications;
+mod peers;
 mod requests;
 mod sends;
 
@@ -76,6 +77,7 @@ pub fn run_guest(cpu: &mut impl GuestCpu, layout: Layout, guest: &Guest) -> u32 
         id: guest.vm,
         shares: [None; MAX_SHARES],
         count: 0,
+        loans: [None; MAX_SHARES],
         requests: 0,
         listed: [NOBODY; MAX_LISTED],
         wrong: 0,
@@ -107,6 +109,8 @@ struct Interpreter<'a, C> {
     id: PartitionId,
     shares: [Option<Handle>; MAX_SHARES],
     count: usize,
+    /// Where those of others are: their first and their last page.
+    loans: [Option<[u64; 2]>; MAX_SHARES],
     requests: u32,
     /// What the last list says of whom.
     listed: [(PartitionId, Properties); MAX_LISTED],
@@ -156,7 +160,8 @@ impl<C: GuestCpu> Interpreter<'_, C> {
             Ok(Function::Success) => &[0, 2, 3],
             Ok(Function::MsgSendDirectResp2) => &[0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
             Ok(Function::Interrupt) => &[0, 1],
-            Ok(Function::Yield | Function::MemFragRx) => &[0, 1, 2, 3],
+            Ok(Function::Yield | Function::MemFragRx | Function::MemFragTx) => &[0, 1, 2, 3],
+            Ok(Function::MemRetrieveResp) => &[0, 1, 2],
             Ok(Function::MsgSendDirectResp) => &[0, 1, 2, 3, 4, 5, 6, 7],
             _ => &[0],
         };
@@ -243,15 +248,30 @@ impl<C: GuestCpu> Interpreter<'_, C> {
                     self.each_word(pages, |cpu, address| cpu.read(address) == 0);
                 }
             }
-            GuestOp::Share(pages, with) => self.send(Transaction::Share, pages, with),
+            GuestOp::Share(pages, with) => self.send(Transaction::Share, pages, &[with]),
             GuestOp::ShareInFragments(pages, with, bytes) => {
                 self.share_in_fragments(pages, with, bytes, u16::MAX);
             }
             GuestOp::ShareInPart(pages, with, fragments) => {
                 self.share_in_fragments(pages, with, PAGE_SIZE as u16, fragments);
             }
-            GuestOp::Lend(pages, with) => self.send(Transaction::Lend, pages, with),
-            GuestOp::Donate(pages, with) => self.send(Transaction::Donate, pages, with),
+            GuestOp::Lend(pages, with) => self.send(Transaction::Lend, pages, &[with]),
+            GuestOp::Donate(pages, with) => self.send(Transaction::Donate, pages, &[with]),
+            GuestOp::ShareWithBoth(pages, one, other) => {
+                self.send(Transaction::Share, pages, &[one, other]);
+            }
+            GuestOp::Tell(to) => self.tell(to),
+            GuestOp::Hear(from) => self.hear(from),
+            GuestOp::Retrieve(share, owner, transaction, pages) => {
+                self.retrieve(share, owner, transaction, pages);
+            }
+            GuestOp::Withdrawn(share, owner, transaction) => self.see_withdrawn(share, owner, transaction),
+            GuestOp::Relinquish(share) => self.relinquish(share),
+            GuestOp::LostLoan(share) => self.see_loan_lost(share),
+            GuestOp::HasLoan(share) => self.see_loan(share),
+            GuestOp::UseUntilLost(share, within) => self.use_until_lost(share, within),
+            GuestOp::Taken(pages) => self.see_taken(pages),
+            GuestOp::ReclaimWhenFree(share, within) => self.reclaim_when_free(share, within),
             GuestOp::Lost(pages) => self.see_lost(pages),
             GuestOp::Reclaim(share) => {
                 if let Some(regs) = self.reclaim_of(share) {
@@ -411,7 +431,7 @@ impl<C: GuestCpu> Interpreter<'_, C> {
     fn broken_share(&mut self, patches: &[(usize, &[u8])], total: i64, fragment: i64) -> Regs {
         let mut bytes = [0; DESCRIPTOR];
         let with = PartitionId(0x8001);
-        let Some(len) = self.describe(Transaction::Share, Pages::block(2, 1), with, &mut bytes) else {
+        let Some(len) = self.describe(Transaction::Share, Pages::block(2, 1), &[with], &mut bytes) else {
             self.fail(format_args!("the good descriptor cannot be built"));
             return Regs::ZERO;
         };

@@ -10,7 +10,9 @@ mod play;
 mod table;
 mod tally;
 
-use ffa_abi::{FunctionId, NotificationBitmap, PartitionId, PendingNotifications, Properties, Version};
+use ffa_abi::{
+    FunctionId, NotificationBitmap, PartitionId, PendingNotifications, Properties, Transaction, Version,
+};
 use ffa_teardown::Span;
 
 pub use attack::{Arg, Attack, Means, WORST};
@@ -193,6 +195,29 @@ pub enum GuestOp {
     Delivered(PartitionId, u32),
     /// RX has a message of this partition, so many bytes; then FFA_RX_RELEASE.
     Receive(PartitionId, u32),
+    /// FFA_MEM_SHARE to both partitions; numbered among the shares.
+    ShareWithBoth(Pages, PartitionId, PartitionId),
+    /// FFA_MSG_SEND2 of the handles of all shares.
+    Tell(PartitionId),
+    /// RX has such a message of this VM: its shares are numbered after those that are known; then FFA_RX_RELEASE.
+    Hear(PartitionId),
+    /// FFA_MEM_RETRIEVE_REQ of this share, which the first VM has sent so: the guest gets that one's pages, which have the
+    /// pattern, and writes another word to the end of each. FFA_MEM_FRAG_RX for what does not come at once.
+    Retrieve(u8, PartitionId, Transaction, Pages),
+    /// FFA_MEM_RETRIEVE_REQ of this share is INVALID_PARAMETERS.
+    Withdrawn(u8, PartitionId, Transaction),
+    /// FFA_MEM_RELINQUISH of this share.
+    Relinquish(u8),
+    /// Neither a load nor a store works where this share was.
+    LostLoan(u8),
+    /// The guest can use memory where this share is.
+    HasLoan(u8),
+    /// Uses this share until that does not work any more, which must be so before this time is over.
+    UseUntilLost(u8, Span),
+    /// These pages hold what their borrower wrote to them.
+    Taken(Pages),
+    /// FFA_MEM_RECLAIM of this share over and over, while it is DENIED and this time is not over.
+    ReclaimWhenFree(u8, Span),
     /// Something that must be refused.
     Attack(&'static Attack),
     /// All of [`WORST`].
@@ -217,6 +242,8 @@ pub enum Step {
     Run(&'static [u8]),
     /// These VMs are destroyed, one after another without a pause.
     Destroy(&'static [u8]),
+    /// Guests run as with [`Run`](Self::Run), and so long after they have begun these VMs, which are others, are destroyed.
+    DestroyWhile(&'static [u8], Span, &'static [u8]),
     /// Time passes, and teardown goes on.
     Wait(Span),
     /// At most so long after its destruction, everything that this VM owed is settled and it is gone.

@@ -27,6 +27,9 @@ pub trait Stage {
     /// Runs guests to the end of their programs. Returns how many things they saw that were wrong.
     fn run(&mut self, scenario: &Scenario, guests: &[u8]) -> u32;
 
+    /// The same, and so long after they have begun destroys the VMs of `dead`, which are others.
+    fn run_and_destroy(&mut self, scenario: &Scenario, guests: &[u8], after: Span, dead: &[u8]) -> u32;
+
     /// Destroys a VM. Does not wait for its teardown.
     fn destroy(&mut self, vm: PartitionId);
 
@@ -152,6 +155,11 @@ impl<S: Stage> Player<'_, S> {
                     self.died[usize::from(guest)] = Some(self.stage.now());
                     self.stage.destroy(self.guest(guest).vm);
                 }
+            }
+            Step::DestroyWhile(guests, after, dead) => {
+                let when = self.stage.now() + after;
+                dead.iter().for_each(|&guest| self.died[usize::from(guest)] = Some(when));
+                self.seen_by_guests += self.stage.run_and_destroy(self.scenario, guests, after, dead);
             }
             Step::Wait(span) => {
                 let until = self.stage.now() + span;

@@ -142,6 +142,9 @@ fn write_event(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
         EventKind::Donated { pages } => {
             write!(f, " call={} answer=SUCCESS then={} donated", Function::MemDonate, Pages(pages))
         }
+        EventKind::Retrieved { pages } => write!(f, " then={} mapped", Pages(pages)),
+        EventKind::Relinquished { pages } => write!(f, " then={} unmapped", Pages(pages)),
+        EventKind::Revoked { pages } => write!(f, " then={} taken away", Pages(pages)),
         EventKind::Doubtful { pages } => {
             write!(f, " then={} kept: nobody knows who has them", Pages(pages))
         }

@@ -15,6 +15,11 @@ fn byte(at: usize) -> u8 {
 
 impl<C: GuestCpu> Interpreter<'_, C> {
     pub(super) fn send_message(&mut self, to: PartitionId, payload: u32) {
+        self.send_bytes(to, payload, byte);
+    }
+
+    /// FFA_MSG_SEND2 of so many bytes.
+    pub(super) fn send_bytes(&mut self, to: PartitionId, payload: u32, byte: impl Fn(usize) -> u8) {
         let format = IndirectFormat::for_version(self.version);
         let mut bytes = [0; DESCRIPTOR];
         let message = IndirectMessage::new(format, self.id, to, Uuid::NIL, payload, DESCRIPTOR);
@@ -40,19 +45,23 @@ impl<C: GuestCpu> Interpreter<'_, C> {
 
     pub(super) fn receive(&mut self, from: PartitionId, payload: u32) {
         let mut bytes = [0; DESCRIPTOR];
+        let said = self.message_of(from, &mut bytes);
+        let good = said.is_some_and(|said| {
+            said.len() == payload as usize && said.iter().enumerate().all(|(at, found)| *found == byte(at))
+        });
+        self.expect(good, format_args!("a message of {from} is another one"));
+        self.release_rx();
+    }
+
+    /// What a message in RX says.
+    pub(super) fn message_of<'b>(&mut self, from: PartitionId, bytes: &'b mut [u8]) -> Option<&'b [u8]> {
         for (at, chunk) in (self.rx()..).step_by(8).zip(bytes.chunks_mut(8)) {
             chunk.copy_from_slice(&self.cpu.read(at).to_le_bytes());
         }
         let format = IndirectFormat::for_version(self.version);
-        let message = IndirectMessage::parse(&bytes, format, from, PAGE_SIZE as usize);
-        let good = message.is_ok_and(|message| {
-            let start = message.payload_offset() as usize;
-            let said = bytes.get(start..start + payload as usize);
-            message.receiver() == self.id
-                && message.payload_size() == payload
-                && said.is_some_and(|said| said.iter().enumerate().all(|(at, found)| *found == byte(at)))
-        });
-        self.expect(good, format_args!("a message of {from}: {message:?}"));
-        self.release_rx();
+        let message = IndirectMessage::parse(bytes, format, from, PAGE_SIZE as usize);
+        let message = message.ok().filter(|message| message.receiver() == self.id)?;
+        let start = message.payload_offset() as usize;
+        bytes.get(start..start + message.payload_size() as usize)
     }
 }

@@ -12,13 +12,16 @@ use ffa_mem::{
 use super::{DESCRIPTOR, GuestCpu, Interpreter};
 use crate::scenario::Pages;
 
+/// The tag of all that a guest sends.
+pub(super) const TAG: u64 = 0x7a6;
+
 impl<C: GuestCpu> Interpreter<'_, C> {
     fn header(&self, transaction: Transaction) -> SendHeader {
         let attributes = match transaction {
             Transaction::Share => MemoryAttributes::NORMAL_WRITE_BACK_INNER,
             Transaction::Lend | Transaction::Donate => MemoryAttributes::UNSPECIFIED,
         };
-        SendHeader { version: self.version, sender: self.id, attributes, flags: SendFlags::NONE, tag: 0x7a6 }
+        SendHeader { version: self.version, sender: self.id, attributes, flags: SendFlags::NONE, tag: TAG }
     }
 
     /// Writes a descriptor into `bytes`; its length.
@@ -26,11 +29,12 @@ impl<C: GuestCpu> Interpreter<'_, C> {
         &self,
         transaction: Transaction,
         pages: Pages,
-        with: PartitionId,
+        with: &[PartitionId],
         bytes: &mut [u8],
     ) -> Option<usize> {
         let header = self.header(transaction);
-        let mut builder = SendBuilder::new(bytes, &header, [receiver(transaction, with)]).ok()?;
+        let receivers = with.iter().map(|&id| receiver(transaction, id));
+        let mut builder = SendBuilder::new(bytes, &header, receivers).ok()?;
         for page in self.pages(pages) {
             builder.push(IpaRange::new(page, 1).ok()?).ok()?;
         }
@@ -46,7 +50,7 @@ impl<C: GuestCpu> Interpreter<'_, C> {
     }
 
     /// Sends `pages` in one go.
-    pub(super) fn send(&mut self, transaction: Transaction, pages: Pages, with: PartitionId) {
+    pub(super) fn send(&mut self, transaction: Transaction, pages: Pages, with: &[PartitionId]) {
         let mut bytes = [0; DESCRIPTOR];
         let Some(len) = self.describe(transaction, pages, with, &mut bytes) else {
             return self.fail(format_args!("the program sends what cannot be described"));
@@ -131,14 +135,14 @@ impl<C: GuestCpu> Interpreter<'_, C> {
         }
     }
 
+    pub(super) fn handle_of(&mut self, share: u8) -> Option<Handle> {
+        let handle = self.shares.get(usize::from(share)).copied().flatten();
+        self.expect(handle.is_some(), format_args!("share {share} has no handle"));
+        handle
+    }
+
     pub(super) fn reclaim_of(&mut self, share: u8) -> Option<Regs> {
-        match self.shares.get(usize::from(share)).copied().flatten() {
-            Some(handle) => Some(reclaim(handle)),
-            None => {
-                self.fail(format_args!("share {share} has no handle"));
-                None
-            }
-        }
+        self.handle_of(share).map(reclaim)
     }
 
     /// Tries what secure worlds are known to hand out, and whatever others might have got.

@@ -7,6 +7,7 @@ mod half_born;
 mod hostile;
 mod lend;
 mod lost;
+mod peers;
 mod preempted;
 mod stuck;
 mod talk;
@@ -27,6 +28,7 @@ pub const ALL: &[Scenario] = &[
     hostile::SCENARIO,
     lend::SCENARIO,
     big::SCENARIO,
+    peers::SCENARIO,
     talk::SCENARIO,
 ];
 
