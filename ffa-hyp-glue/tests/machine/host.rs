@@ -4,6 +4,7 @@ use ffa_abi::{Handle, NotificationBitmap, PartitionId, Version};
 use ffa_hyp_glue::Creation;
 use ffa_teardown::Span;
 use ffa_test_utils::fault::{Trust, When};
+use ffa_test_utils::hypervisor::Fallible;
 use ffa_test_utils::spmc::Control;
 
 use crate::act::Act;
@@ -79,7 +80,7 @@ impl Run {
                 fired > 0
             }
             Act::NoMemory(nth) => {
-                self.machine().fail_hold(nth.into());
+                self.machine().fail(Fallible::Hold, nth.into());
                 true
             }
             guest => self.guest_act(guest),

@@ -10,6 +10,7 @@ use ffa_mem::{IpaRange, PAGE_SIZE, PhysRange};
 use ffa_teardown::Time;
 
 use super::frames::{Frames, Owner, pieces};
+use super::fuse::Fallible;
 use super::oracle::Violation;
 use super::preemption::{Preemption, preempt};
 use super::vm::Kind;
@@ -72,6 +73,9 @@ impl GuestMemory for Cpu {
             world.seam("a copy of guest memory");
             world.vm(vm, "GuestMemory::read");
             world.copy(copy);
+            if world.fuse.blows(Fallible::Read) {
+                return Err(GuestFault { address });
+            }
             for (address, piece) in pieces(address, dst.len()) {
                 let physical = world.translate(vm, address, false).ok_or(GuestFault { address })?;
                 world.frames.read(physical, &mut dst[piece]).map_err(|_| GuestFault { address })?;
@@ -87,6 +91,9 @@ impl GuestMemory for Cpu {
         let world = &mut *self.world.borrow_mut();
         world.seam("a copy to guest memory");
         world.vm(vm, "GuestMemory::write");
+        if world.fuse.blows(Fallible::Write) {
+            return Err(GuestFault { address });
+        }
         for (address, piece) in pieces(address, src.len()) {
             let physical = world.translate(vm, address, true).ok_or(GuestFault { address })?;
             world.check_held(vm, address);
@@ -113,9 +120,8 @@ impl Pages for Cpu {
                 return Err(PageError::NotOwned { address: range.base() });
             };
             let dead = found.dead;
-            match world.fail_hold.take() {
-                Some(0) => return Err(PageError::NoResources),
-                left => world.fail_hold = left.map(|left| left - 1),
+            if world.fuse.blows(Fallible::Hold) {
+                return Err(PageError::NoResources);
             }
             let mut frames = std::vec::Vec::with_capacity(range.pages() as usize);
             for address in addresses(range) {

@@ -6,6 +6,7 @@
 mod cpu;
 mod footprint;
 mod frames;
+mod fuse;
 mod model;
 mod oracle;
 mod owed;
@@ -20,6 +21,7 @@ mod world;
 pub use cpu::{Cpu, Reference};
 pub use footprint::{Footprint, Load, Room};
 pub use frames::{FrameCount, Life, Owner, RAM};
+pub use fuse::Fallible;
 pub use model::{Machine, ModelHypervisor, NoVm};
 pub use oracle::Violation;
 pub use preemption::{Preemption, set_preemption};

@@ -13,6 +13,7 @@ use ffa_teardown::{CreateError, DutySlot, Span, Time, Unexpected, VmKey, VmSlot}
 
 use super::cpu::Cpu;
 use super::frames::{FrameCount, Frames, Owner};
+use super::fuse::{Fallible, Fuse};
 use super::oracle::{Oracle, Violation};
 use super::owed::Owed;
 use super::stores::{ModelMediator, VecRanges};
@@ -148,7 +149,7 @@ impl ModelHypervisor {
             most_borrowed: usize::MAX,
             kept: log,
             lock_probe: None,
-            fail_hold: None,
+            fuse: Fuse::default(),
             interloper: None,
             operations: 0,
             ticks: 0,
@@ -219,13 +220,7 @@ impl ModelHypervisor {
         let mut cpu = self.cpu(0);
         if let Some(key) = self.mediator.find(vm) {
             // Retired: the mediator must refuse, and the model has no room for two of them.
-            let refused = self.mediator.create_vm(
-                &mut cpu,
-                vm,
-                VecRanges::new(self.ranges),
-                self.vcpu_slots(),
-                Vec::new(),
-            );
+            let refused = self.mediator.create_vm(&mut cpu, vm, self.ranges(), self.vcpu_slots(), Vec::new());
             return refused.map(|(_, creation)| creation).inspect(|_| {
                 let _ = key;
                 self.world.borrow_mut().oracle.report(Violation::UsedAfterFree { vm, seam: "create_vm" });
@@ -233,7 +228,7 @@ impl ModelHypervisor {
         }
         self.build(vm, regions);
         let drafts = std::vec![DraftSlot::VACANT; self.drafts];
-        let ranges = VecRanges::new(self.ranges);
+        let ranges = self.ranges();
         let created = self.mediator.create_vm(&mut cpu, vm, ranges, self.vcpu_slots(), drafts);
         let (key, creation) = match created {
             Ok(created) => created,
@@ -247,6 +242,10 @@ impl ModelHypervisor {
             vm.announced = true;
         }
         Ok(creation)
+    }
+
+    fn ranges(&self) -> VecRanges {
+        VecRanges::new(self.ranges).with_fuse(self.world.borrow().fuse.clone())
     }
 
     fn vcpu_slots(&self) -> Vec<VcpuSlot> {
@@ -441,9 +440,21 @@ impl ModelHypervisor {
         spmc.steer(frames, sp, control)
     }
 
-    /// The hypervisor has no memory to hold the pages of the `nth` range from now on that it is asked to, from 0.
-    pub fn fail_hold(&mut self, nth: u32) {
-        self.world.borrow_mut().fail_hold = Some(nth);
+    /// The hypervisor cannot do `what` the `nth` time from now on that it is asked to, from 0.
+    pub fn fail(&mut self, what: Fallible, nth: u32) {
+        self.world.borrow().fuse.set(what, nth);
+    }
+
+    /// How often the hypervisor was asked to do `what` so far.
+    #[must_use]
+    pub fn asked(&self, what: Fallible) -> u32 {
+        self.world.borrow().fuse.count(what)
+    }
+
+    /// Whether something that is to fail has yet to come.
+    #[must_use]
+    pub fn is_to_fail(&self) -> bool {
+        self.world.borrow().fuse.is_set()
     }
 
     /// A partition is restarted.

@@ -8,6 +8,7 @@ use ffa_mem::{IpaRange, PAGE_SIZE};
 
 use super::cpu::{Cpu, addresses};
 use super::frames::Owner;
+use super::fuse::Fallible;
 use super::oracle::Violation;
 use super::preemption::{Preemption, preempt};
 use super::vm::{BORROWED, Kind, Region};
@@ -80,6 +81,9 @@ impl World {
         self.seam("PeerMemory::map");
         let Lending { owner, borrower, access, .. } = *lending;
         let wrong = PageError::NotOwned { address: range.base() };
+        if self.fuse.blows(Fallible::Map) {
+            return Err(PageError::NoResources);
+        }
         let life = self.vm(owner, "PeerMemory::map").ok_or(wrong)?.life;
         let mut frames = Vec::with_capacity(range.pages() as usize);
         for address in addresses(range) {

@@ -7,6 +7,7 @@ use ffa_mem::{RangeStore, StoreFull, TrackedRange};
 use ffa_teardown::{DutySlot, VmSlot};
 
 use super::cpu::Cpu;
+use super::fuse::{Fallible, Fuse};
 use super::preemption::{Preemption, preempt};
 
 /// Room for page ranges that grows up to a limit.
@@ -14,13 +15,23 @@ use super::preemption::{Preemption, preempt};
 pub struct VecRanges {
     ranges: Vec<TrackedRange>,
     limit: usize,
+    fuse: Option<Fuse>,
 }
 
 impl VecRanges {
     /// Empty, for `limit` ranges at most.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
-        Self { ranges: Vec::new(), limit }
+        Self { ranges: Vec::new(), limit, fuse: None }
+    }
+
+    /// The same, and it may fail at any time.
+    pub(super) fn with_fuse(self, fuse: Fuse) -> Self {
+        Self { fuse: Some(fuse), ..self }
+    }
+
+    fn fails(&self) -> bool {
+        self.fuse.as_ref().is_some_and(|fuse| fuse.blows(Fallible::Store))
     }
 }
 
@@ -34,7 +45,7 @@ impl RangeStore for VecRanges {
     }
 
     fn try_push(&mut self, range: TrackedRange) -> Result<(), StoreFull> {
-        if self.ranges.len() >= self.limit || self.ranges.try_reserve(1).is_err() {
+        if self.fails() || self.ranges.len() >= self.limit || self.ranges.try_reserve(1).is_err() {
             return Err(StoreFull);
         }
         self.ranges.push(range);
@@ -46,7 +57,7 @@ impl RangeStore for VecRanges {
     }
 
     fn try_reserve(&mut self, more: usize) -> Result<(), StoreFull> {
-        if self.limit.saturating_sub(self.ranges.len()) < more {
+        if self.fails() || self.limit.saturating_sub(self.ranges.len()) < more {
             return Err(StoreFull);
         }
         self.ranges.try_reserve_exact(more).map_err(|_| StoreFull)

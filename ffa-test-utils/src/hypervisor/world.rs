@@ -8,6 +8,7 @@ use ffa_teardown::{Span, Time};
 
 use super::cpu::Cpu;
 use super::frames::{Frames, Life, Owner, PAGE};
+use super::fuse::Fuse;
 use super::oracle::{Oracle, Violation};
 use super::owed::Owed;
 use super::vm::{Kind, Region, Vm};
@@ -126,8 +127,8 @@ pub(super) struct World {
     pub most_borrowed: usize,
     pub lock_probe: Option<Box<dyn Fn() -> bool>>,
     pub interloper: Option<Interloper>,
-    /// Ranges until one cannot be held.
-    pub fail_hold: Option<u32>,
+    /// What the hypervisor cannot do.
+    pub fuse: Fuse,
     /// Seams called.
     pub operations: u64,
     pub ticks: u64,
