@@ -1,20 +1,21 @@
 //! One VM's life from its creation to its end and beyond, beside another VM that nothing may happen to.
 
 use ffa_abi::{Answer, Function, FunctionId, Handle, PartitionId, Properties, Regs, Version, VmAvailability};
-use ffa_hyp_glue::{Creation, EventKind, GuestInterrupts, ProbeFailure, Settings};
+use ffa_hyp_glue::{Creation, GuestInterrupts, ProbeFailure, Relation, Settings};
 use ffa_mem::SendFlags;
-use ffa_teardown::{Disposal, Policy, Span};
-use ffa_test_utils::fault::{CallKind, Fault, FaultPlan};
-use ffa_test_utils::hypervisor::{Machine, ModelHypervisor, Region, Smc, Violation};
-use ffa_test_utils::spmc::{Config, Control, LiveHandle, Script, SpConfig};
+use ffa_teardown::Span;
+use ffa_test_utils::fault::{CallKind, Fault};
+use ffa_test_utils::hypervisor::{Machine, ModelHypervisor, Region, Smc};
+use ffa_test_utils::spmc::{Config, Control, Script, SpConfig};
 
 use crate::answers::is_defined;
+use crate::common::peers::{RELINQUISH, RETRIEVE, RETRIEVED, RX_RELEASE, Request, relinquishment};
 use crate::common::sends::{SHARE, Send};
 use crate::common::*;
 use crate::plans::is_send;
 use crate::stories::Story;
 
-const MEM_FRAG_TX: u64 = 0x8400_007b;
+pub const MEM_FRAG_TX: u64 = 0x8400_007b;
 const REQUEST: u64 = 0x8400_006f;
 
 /// A call to the secure world, as it was made and answered in a life without faults.
@@ -45,7 +46,7 @@ impl Step {
 }
 
 /// The handle in the answer to a send.
-fn named_by(answer: &Regs) -> Option<Handle> {
+pub fn named_by(answer: &Regs) -> Option<Handle> {
     match Answer::from_regs(answer) {
         Answer::MemFragRx(next) => Some(next.handle),
         _ => handle_of(answer),
@@ -59,11 +60,13 @@ pub struct Life {
     /// Every handle that VM 1 was told.
     pub told: Vec<Handle>,
     /// What VM 2 shares.
-    others: Vec<Handle>,
-    /// The mediator has found out what there is from a secure world that had faults: it may serve less.
+    pub others: Vec<Handle>,
+    /// The mediator has found out what there is from a secure world that had faults, or has little room: it may serve less.
     pub serves_less: bool,
+    /// Every answer to a guest.
+    pub answers: Vec<Regs>,
     /// What was called since faults happen, and whether it was for VM 1.
-    smcs: Vec<(Smc, bool)>,
+    pub smcs: Vec<(Smc, bool)>,
 }
 
 /// Pages that are left when all is over.
@@ -78,43 +81,52 @@ pub struct Left {
 /// Properties of all partitions.
 const PROPERTIES: Properties = SpConfig::SUBSCRIBED.or(Properties::RECEIVES_NOTIFICATIONS);
 
-fn machine_of(config: impl Into<Config>, story: &Story, disposal: Disposal) -> Machine {
+fn machine_of(config: impl Into<Config>, story: &Story) -> Machine {
     let sps = [(SP1, story.script), (SP2, Script::LAZY)];
     let sps = sps.map(|(id, script)| SpConfig::new(id, script).with_properties(PROPERTIES));
     let settings = Settings {
         interrupts: Some(GuestInterrupts::SGI),
+        vm_to_vm: story.with_vm,
         pages_per_share: 512,
-        teardown: Policy { disposal, ..Policy::DEFAULT },
         ..Settings::DEFAULT
     };
-    Machine { settings, frames: 1024, vms: 4, duties: 48, ranges: 64, ..machine(config, sps.into()) }
+    let room = machine(config, sps.into());
+    let loans = if story.with_vm { 4 } else { 0 };
+    Machine { settings, frames: 1024, vms: 4, duties: 48, ranges: 64, loans, ..room }
 }
 
 impl Life {
-    /// Boots with the faults of `plan`, if there is a mediator then.
+    /// Boots a machine that is `change`d, if there is a mediator then.
     pub fn boot(
         config: impl Into<Config>,
         story: &'static Story,
-        disposal: Disposal,
-        plan: FaultPlan,
+        change: impl FnOnce(&mut Machine),
     ) -> Result<Self, ProbeFailure> {
-        let machine = Machine { plan, ..machine_of(config, story, disposal) };
+        let mut machine = machine_of(config, story);
+        change(&mut machine);
         let world = World { preset: machine.secure.name, hypervisor: ModelHypervisor::new(machine)? };
-        let (told, others, smcs) = (Vec::new(), Vec::new(), Vec::new());
-        let mut life = Self { world, story, told, others, serves_less: false, smcs };
+        let (told, others, smcs, answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut life = Self { world, story, told, others, serves_less: false, answers, smcs };
         life.note(true);
         Ok(life)
     }
 
-    /// VM 2 comes, and shares.
-    pub fn begin(&mut self) {
+    /// VM 2 comes, and shares. Says whether it could.
+    pub fn begin(&mut self) -> bool {
         let memory = [Region::block(TX, 16)];
-        assert_eq!(self.world.hypervisor.create(VM2, &memory), Ok(Creation::Live));
+        let permits = |_, relation, partner: PartitionId| partner.is_secure() || relation == Relation::Share;
+        self.world.hypervisor.permit(permits);
+        let created = self.world.hypervisor.create(VM2, &memory);
+        if created.is_err() && self.serves_less {
+            return false;
+        }
+        assert_eq!(created, Ok(Creation::Live));
         self.world.negotiate(VM2, Version::V1_1);
         let mapped = self.call(VM2, [0xc400_0066, TX, RX, 1]);
         assert!(is_defined(0xc400_0066, &mapped), "{mapped:x?}");
         self.other_shares();
         self.note(false);
+        true
     }
 
     /// Has faults happen from now on.
@@ -143,6 +155,7 @@ impl Life {
                 self.world.destroy(VM1);
             }
             Ok(Creation::Failed(_)) => {}
+            Err(_) if self.serves_less => {}
             other => panic!("{}: {other:?}", self.world.preset),
         }
         self.world.hypervisor.advance(Span::from_millis(1));
@@ -188,16 +201,41 @@ impl Life {
     pub fn call<const N: usize>(&mut self, vm: PartitionId, head: [u64; N]) -> Regs {
         let answer = self.world.call(vm, head);
         assert!(is_defined(head[0], &answer), "{}: {head:x?}: {answer:x?}", self.world.preset);
+        self.answers.push(answer);
         answer
     }
 
     /// Sends memory to SP 1, in one go.
     pub fn send(&mut self, send: Send, ranges: &[(u64, u32)]) -> Option<Handle> {
-        let bytes = send.describe(&[SP1], ranges, SendFlags::NONE);
+        self.send_to(send, &[SP1], ranges)
+    }
+
+    /// The same to others.
+    pub fn send_to(&mut self, send: Send, to: &[PartitionId], ranges: &[(u64, u32)]) -> Option<Handle> {
+        let bytes = send.describe(to, ranges, SendFlags::NONE);
         self.world.write_tx(VM1, &bytes);
         let len = bytes.len() as u64;
         let answer = self.call(VM1, [send.w0, len, len]);
         self.hear(&answer)
+    }
+
+    /// VM 2 asks for what it was sent.
+    pub fn retrieve(&mut self, send: Send, handle: Handle) {
+        /// It does not name the other borrowers.
+        const ALONE: u32 = 1 << 10;
+        let request = Request::of(send, handle);
+        let bytes = Request { flags: request.flags | ALONE, ..request }.bytes();
+        self.world.write_tx(VM2, &bytes);
+        let len = bytes.len() as u64;
+        if self.call(VM2, [RETRIEVE, len, len])[0] == RETRIEVED {
+            self.call(VM2, [RX_RELEASE]);
+        }
+    }
+
+    /// VM 2 gives it back.
+    pub fn relinquish(&mut self, handle: Handle) {
+        self.world.write_tx(VM2, &relinquishment(handle.get(), 0, &[VM2.0]));
+        self.call(VM2, [RELINQUISH]);
     }
 
     /// The same in fragments: the head and one range, and then one by one until the last but `missing`.
@@ -237,7 +275,7 @@ impl Life {
     }
 
     /// VM 2 shares one page more with SP 2.
-    fn other_shares(&mut self) {
+    pub fn other_shares(&mut self) {
         let page = PAGES + 2 * self.others.len() as u64 * PAGE;
         let bytes = SHARE.describe_in(Version::V1_1, VM2, &[SP2], &[(page, 1)], SendFlags::NONE);
         self.world.write_tx(VM2, &bytes);
@@ -245,136 +283,10 @@ impl Life {
         let answer = self.call(VM2, [MEM_SHARE, len, len]);
         self.others.extend(handle_of(&answer));
     }
-
-    /// What is said of VM 1 agrees with what is so: of its pages that nobody can have each is tried again, or given up and
-    /// told of once.
-    #[track_caller]
-    pub fn check_books(&mut self) {
-        let hypervisor = &mut self.world.hypervisor;
-        let orphans = hypervisor.orphans(Some(VM1));
-        let report = hypervisor.report(VM1);
-        assert_eq!(report.map_or(0, |report| report.pages), orphans, "{report:?}");
-        let mediator = hypervisor.mediator();
-        let listed: Vec<_> =
-            (0..).map_while(|skip| mediator.quarantined(skip)).filter(|one| one.vm == VM1).collect();
-        let pages: u64 = listed.iter().map(|one| one.pages).sum();
-        let open = report.map_or(0, |report| report.open);
-        assert!(pages == orphans || open > 0 && hypervisor.deadline().is_some(), "{listed:?} {report:?}");
-        let events = hypervisor.take_events().into_iter();
-        let of_vm = events.filter(|(_, event)| event.vm == VM1);
-        let events: Vec<u64> = of_vm
-            .filter_map(|(_, event)| match event.kind {
-                EventKind::Quarantined { pages } => Some(pages.into()),
-                _ => None,
-            })
-            .collect();
-        assert_eq!((events.len(), events.iter().sum()), (listed.len(), pages), "{listed:?}");
-    }
-
-    /// The faults end, the partitions are restarted, and what was given up is tried again.
-    pub fn heal(&mut self) {
-        let hypervisor = &mut self.world.hypervisor;
-        hypervisor.plan_mut().clear();
-        hypervisor.restart(SP1);
-        hypervisor.restart(SP2);
-        let _ = hypervisor.retry(None);
-        assert!(hypervisor.settle(LONG), "{}: {:?}", self.world.preset, hypervisor.report(VM1));
-    }
-
-    /// VM 2 has back what it shared, shares once more, and dies.
-    pub fn end_other(&mut self) {
-        for handle in core::mem::take(&mut self.others) {
-            assert_eq!(self.world.reclaim(VM2, handle), Regs::success(0, 0), "{}", self.world.preset);
-        }
-        self.other_shares();
-        let shares = self.others.len() == 1;
-        assert!(shares || self.serves_less, "{}: VM 2 cannot share any more", self.world.preset);
-        self.world.destroy(VM2);
-        assert!(self.world.hypervisor.settle(LONG));
-    }
-
-    /// What is left of both.
-    pub fn left(&self) -> Left {
-        let frames = self.world.hypervisor.frames();
-        Left { kept: frames.orphans + frames.leaked, donated: frames.donated }
-    }
-
-    /// What the secure world still has under the ID of VM 1, if that is free, and whether it has told that handle.
-    pub fn stale(&self) -> Vec<(LiveHandle, bool)> {
-        if self.world.hypervisor.report(VM1).is_some() {
-            return Vec::new();
-        }
-        let mut named = Vec::new();
-        for (Smc { regs, answer, .. }, _) in &self.smcs {
-            if is_send(&kind(regs)) {
-                named.extend(named_by(answer));
-            }
-        }
-        let spmc = self.world.hypervisor.spmc();
-        spmc.live_handles()
-            .filter(|live| live.owner == VM1)
-            .map(|live| (live, named.contains(&live.handle)))
-            .collect()
-    }
-
-    /// The secure world keeps no buffers, bitmap or notifications under the ID of VM 1, if that is free.
-    #[track_caller]
-    pub fn check_kept(&self) {
-        if self.world.hypervisor.report(VM1).is_none() {
-            let kept: Vec<_> = self.world.hypervisor.spmc().kept().filter(|kept| kept.vm == VM1).collect();
-            assert_eq!(kept, [], "{}", self.world.preset);
-        }
-    }
-
-    /// A VM that is born with the ID that VM 1 had, or with another if that is retired, sees nothing of it.
-    pub fn newborn(&mut self) {
-        let memory = [Region::block(TX, 16)];
-        let retired = self.world.hypervisor.report(VM1).is_some();
-        if retired {
-            assert!(self.world.hypervisor.create(VM1, &memory).is_err());
-        }
-        let vm = if retired { PartitionId(3) } else { VM1 };
-        assert_eq!(self.world.hypervisor.create(vm, &memory), Ok(Creation::Live), "{}", self.world.preset);
-        let nothing = |answer: &Regs| status_of(answer).is_some();
-        assert!(nothing(&self.call(vm, [0x8400_0069])), "no version yet");
-        self.world.negotiate(vm, Version::V1_1);
-        assert!(nothing(&self.call(vm, [0x8400_0065])), "no RX");
-        assert!(nothing(&self.call(vm, [0x8400_0067])), "no buffers");
-        let get = self.call(vm, [0x8400_0082, u64::from(vm.0), 0xf]);
-        assert!(nothing(&get) || get == Regs::success(0, 0), "no notifications: {get:x?}");
-        let pending = self.call(vm, [0xc400_0083]);
-        assert!(nothing(&pending), "nobody has any: {pending:x?}");
-        self.world.map(vm);
-        let mut found = [0xff; 16 * PAGE as usize];
-        self.world.hypervisor.read(vm, TX, &mut found);
-        assert!(found.iter().all(|byte| *byte == 0), "its memory is as new");
-        for handle in core::mem::take(&mut self.told) {
-            let [low, high] = handle.words();
-            self.world.refused("reclaim", vm, [MEM_RECLAIM, low, high], ffa_abi::Status::InvalidParameters);
-            self.world.refused("part", vm, [MEM_FRAG_TX, low, high, 16], ffa_abi::Status::InvalidParameters);
-        }
-        let bytes = SHARE.describe_in(Version::V1_1, vm, &[SP2], &[(PAGES, 2)], SendFlags::NONE);
-        for _ in 0..2 {
-            let answer = self.world.send(vm, &bytes);
-            match handle_of(&answer) {
-                Some(handle) => assert_eq!(self.world.reclaim(vm, handle), Regs::success(0, 0)),
-                None => assert!(self.serves_less, "{}: {answer:x?}", self.world.preset),
-            }
-        }
-        let _open = self.world.send(vm, &bytes);
-        self.world.destroy(vm);
-        assert!(self.world.hypervisor.settle(LONG));
-        assert_eq!(self.world.hypervisor.report(vm), None, "{}", self.world.preset);
-    }
-
-    /// What must never happen and did.
-    pub fn violations(&self) -> Vec<Violation> {
-        self.world.hypervisor.violations()
-    }
 }
 
 /// What a call is, for faults.
-fn kind(regs: &Regs) -> CallKind {
+pub fn kind(regs: &Regs) -> CallKind {
     let function = FunctionId::from_w0(regs.w::<0>()).expect("a call of FF-A").function();
     let framework = function == Function::MsgSendDirectReq && regs.w::<2>() >> 31 == 1;
     match regs.w::<2>() & 0xff {

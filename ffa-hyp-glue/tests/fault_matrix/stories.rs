@@ -1,6 +1,6 @@
 //! What VM 1 does with its memory. A call that comes along is one row more.
 
-use ffa_abi::NotificationBitmap;
+use ffa_abi::{NotificationBitmap, Status};
 use ffa_teardown::Span;
 use ffa_test_utils::hypervisor::Region;
 use ffa_test_utils::spmc::{Control, Preset, Reaction, Release, Script, Turn};
@@ -25,6 +25,10 @@ pub struct Story {
     pub donates: bool,
     /// The SP takes them.
     pub takes: bool,
+    /// VM 2 is a borrower as well.
+    pub with_vm: bool,
+    /// What a guest is refused with, if all goes well.
+    pub refused: &'static [Status],
 }
 
 const MEMORY: &[Region] = &[Region::block(TX, 24)];
@@ -57,6 +61,18 @@ fn in_fragments(life: &mut Life, send: Send) {
     life.send_in_fragments(send, &THREE, 1);
 }
 
+/// VM 2 has it as well, and gives it back; and then it has it when the VM dies.
+fn with_another(life: &mut Life, send: Send) {
+    if let Some(handle) = life.send_to(send, &[SP1, VM2], &THREE) {
+        life.retrieve(send, handle);
+        life.relinquish(handle);
+        life.reclaim(handle);
+    }
+    if let Some(handle) = life.send_to(send, &[SP1, VM2], &THREE) {
+        life.retrieve(send, handle);
+    }
+}
+
 pub const BOOT: Story = Story {
     name: "boot",
     script: Script::GOOD,
@@ -69,13 +85,15 @@ pub const BOOT: Story = Story {
     in_fragments: false,
     donates: false,
     takes: false,
+    with_vm: false,
+    refused: &[],
 };
 
 const SHARED: Story =
     Story { name: "share", script: Script::LAZY, play: |life| back_and_again(life, SHARE), ..BOOT };
 const IN_FRAGMENTS: Story = Story { play: |life| in_fragments(life, SHARE), in_fragments: true, ..SHARED };
 
-pub const STORIES: [Story; 13] = [
+pub const STORIES: [Story; 15] = [
     BOOT,
     SHARED,
     Story { name: "lend", play: |life| back_and_again(life, LEND), served_by: LEND.served_by, ..SHARED },
@@ -101,6 +119,19 @@ pub const STORIES: [Story; 13] = [
         ..IN_FRAGMENTS
     },
     Story {
+        name: "share with an SP and a VM",
+        play: |life| with_another(life, SHARE),
+        with_vm: true,
+        ..SHARED
+    },
+    Story {
+        name: "lend to an SP and a VM",
+        play: |life| with_another(life, LEND),
+        served_by: LEND.served_by,
+        with_vm: true,
+        ..SHARED
+    },
+    Story {
         name: "share of scattered pages",
         memory: LARGE,
         play: |life| {
@@ -115,6 +146,7 @@ pub const STORIES: [Story; 13] = [
     Story {
         name: "share with an SP that is slow",
         script: SLOW,
+        refused: &[Status::Denied],
         play: |life| {
             if let Some(handle) = life.send(SHARE, &THREE) {
                 life.reclaim(handle);
@@ -141,6 +173,7 @@ pub const STORIES: [Story; 13] = [
         served_by: DONATE.served_by,
         donates: true,
         takes: true,
+        refused: &[Status::InvalidParameters],
         ..SHARED
     },
     Story {
@@ -157,6 +190,7 @@ pub const STORIES: [Story; 13] = [
     },
     Story {
         name: "share with an SP that signals",
+        served_by: &[Preset::Hafnium, Preset::Optee, Preset::Strict],
         play: |life| {
             life.call(VM1, [0x8400_007f, 0x8001_0001, 0, 1, 0]);
             life.send(SHARE, &THREE);
