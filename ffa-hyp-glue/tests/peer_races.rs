@@ -99,7 +99,7 @@ fn lazy_lenders(preset: Preset, lender_death: LenderDeath) -> World {
 /// Two calls about the same loan, one of them in the middle of the other: never do both succeed that exclude each other,
 /// and whatever was done first counts.
 #[test]
-fn of_two_calls_that_exclude_each_other_one_wins() {
+fn r08_of_two_calls_that_exclude_each_other_one_wins() {
     let mut moments = 0;
     let mut results = BTreeSet::new();
     for (offer, retrieved) in Offer::ALL.iter().flat_map(|offer| [(*offer, false), (*offer, true)]) {

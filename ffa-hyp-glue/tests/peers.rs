@@ -116,7 +116,7 @@ fn what_one_vm_shares_another_retrieves_relinquishes_and_the_first_has_back() {
 }
 
 #[test]
-fn names_are_never_used_again() {
+fn r09_names_are_never_used_again() {
     let mut world = lenders(Preset::Strict, LenderDeath::Revoke);
     let mut names = Vec::new();
     for _ in 0..40 {
@@ -194,7 +194,7 @@ fn a_borrower_gets_what_it_asks_for_and_no_more_than_it_was_given() {
 
 /// Rows R13 to R15: each is one thing wrong with a request that is good otherwise, and changes nothing.
 #[test]
-fn a_request_that_is_wrong_is_refused() {
+fn r13_r14_r15_a_request_that_is_wrong_is_refused() {
     type Change = fn(&mut Request);
     let rows: [(&str, Change, Status); 26] = [
         ("unknown handle", |request| request.handle ^= 1 << 20, INVALID),
@@ -263,7 +263,7 @@ fn a_request_that_is_wrong_is_refused() {
 
 /// Row R16, and R01 to R07 and R10 for what is lent to VMs.
 #[test]
-fn a_relinquishment_or_a_reclaim_that_is_wrong_is_refused() {
+fn r01_to_r07_r10_r16_a_relinquishment_or_a_reclaim_that_is_wrong_is_refused() {
     let mut world = lenders(Preset::Strict, LenderDeath::Revoke);
     world.live(VM3, Version::V1_1);
     let handle = world.offer(&[(PAGES, 2)]);
@@ -292,6 +292,7 @@ fn a_relinquishment_or_a_reclaim_that_is_wrong_is_refused() {
         ("R01", VM1, [MEM_RECLAIM, low ^ 0x10_0000, high, 0]),
         ("R01", VM1, [MEM_RECLAIM, low, high ^ 0x10, 0]),
         ("R01", VM1, [MEM_RECLAIM, 0xffff_ffff, 0xffff_ffff, 0]),
+        ("R01", VM1, [MEM_RECLAIM, 0, 0, 0]),
         ("R02", VM2, [MEM_RECLAIM, low, high, 0]),
         ("R02", VM3, [MEM_RECLAIM, low, high, 0]),
         ("R03", VM1, [MEM_RECLAIM, low, high, 4]),
@@ -302,7 +303,8 @@ fn a_relinquishment_or_a_reclaim_that_is_wrong_is_refused() {
     assert_eq!(world.relinquish(VM2, handle), DONE);
     assert_eq!(world.relinquish(VM2, handle), Regs::error(DENIED), "twice");
     world.hypervisor.write(VM1, PAGES + PAGE, &[7; 8]);
-    assert_eq!(world.call(VM1, [MEM_RECLAIM, low, high, 1]), DONE, "R04");
+    let without_meaning = [MEM_RECLAIM, low, high, 1, POISON, POISON, POISON, POISON];
+    assert_eq!(world.call(VM1, without_meaning), DONE, "R04, R10");
     let mut bytes = [1; 8];
     world.hypervisor.read(VM1, PAGES + PAGE, &mut bytes);
     assert_eq!(bytes, [0; 8], "R04");
@@ -311,7 +313,7 @@ fn a_relinquishment_or_a_reclaim_that_is_wrong_is_refused() {
 }
 
 #[test]
-fn what_is_lent_and_what_is_borrowed_goes_nowhere_else() {
+fn e30_what_is_lent_and_what_is_borrowed_goes_nowhere_else() {
     let mut world = lenders(Preset::Strict, LenderDeath::Revoke);
     world.live(VM3, Version::V1_1);
     let handle = world.offer(&[(PAGES, 2)]);
@@ -336,7 +338,7 @@ fn what_is_lent_and_what_is_borrowed_goes_nowhere_else() {
 
 /// The owner offers memory that is not its own, or not in this way.
 #[test]
-fn only_plain_memory_is_lent() {
+fn e29_to_e34_only_plain_memory_is_lent() {
     let mut world = lenders(Preset::Strict, LenderDeath::Revoke);
     for (page, status) in [
         (DEVICE, DENIED),
@@ -366,7 +368,7 @@ fn only_plain_memory_is_lent() {
 }
 
 #[test]
-fn a_response_waits_for_rx() {
+fn f16_a_response_waits_for_rx() {
     let mut world = lenders(Preset::TfaEl3, LenderDeath::Revoke);
     let handle = world.offer(&[(PAGES, 2)]);
     // The list of partitions is in RX.
@@ -384,7 +386,7 @@ fn a_response_waits_for_rx() {
 }
 
 #[test]
-fn a_response_longer_than_rx_comes_in_parts() {
+fn f15_f16_a_response_longer_than_rx_comes_in_parts() {
     let off = lending(Preset::Strict, LenderDeath::Revoke);
     let settings = Settings { pages_per_share: 512, ..off.settings };
     let mut world = World::boot(Machine { settings, ..off });
@@ -505,7 +507,7 @@ fn without_room_nothing_is_lent_or_borrowed() {
 }
 
 #[test]
-fn when_the_borrower_dies_its_access_goes_at_once() {
+fn r11_when_the_borrower_dies_its_access_goes_at_once() {
     for lender_death in [LenderDeath::Revoke, LenderDeath::Keep] {
         let mut world = lenders(Preset::Hafnium, lender_death);
         let handle = world.offer(&[(PAGES, 2), (LOOSE, 3)]);

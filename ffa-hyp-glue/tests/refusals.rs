@@ -2,10 +2,11 @@
 
 mod common;
 
+use common::peers::*;
 use common::sends::*;
 use common::*;
 use ffa_abi::{Function, PartitionId, Regs, Status, Version};
-use ffa_hyp_glue::Creation;
+use ffa_hyp_glue::{Creation, LenderDeath};
 use ffa_mem::SendFlags;
 use ffa_test_utils::spmc::{Preset, Script, SpConfig};
 
@@ -23,10 +24,11 @@ const ACCESS: usize = 48;
 const COMPOSITE: usize = 64;
 const RANGE: usize = 80;
 
-fn rows(send: Send) -> Vec<Row> {
-    let good = send.bytes(&GOOD);
+/// With `to` as a receiver that is good.
+fn rows(send: Send, to: PartitionId) -> Vec<Row> {
+    let with = |ranges: &[(u64, u32)]| send.describe(&[to], ranges, SendFlags::NONE);
+    let good = with(&GOOD);
     let row = |name, patches: &[(usize, &[u8])], status| Row(name, broken(&good, patches), status);
-    let with = |ranges: &[(u64, u32)]| send.bytes(ranges);
     let data = good[ACCESS + 2];
     let mut rows = vec![
         // D: the header.
@@ -60,7 +62,7 @@ fn rows(send: Send) -> Vec<Row> {
         row("E03 nobody as receiver", &[(ACCESS, &[0xff, 0xff])], INVALID),
         row("E03 a guest that is not there as receiver", &[(ACCESS, &[0xff, 0x7f])], INVALID),
         row("E03 the hypervisor as receiver", &[(ACCESS, &[0, 0])], INVALID),
-        row("E04 another guest as receiver", &[(ACCESS, &[2, 0])], INVALID),
+        row("E04 another guest as receiver", &[(ACCESS, &[3, 0])], INVALID),
         row("E06 permissions 0xff", &[(ACCESS + 2, &[0xff])], INVALID),
         row("E06 reserved data access", &[(ACCESS + 2, &[3])], INVALID),
         row("E09 not executable", &[(ACCESS + 2, &[4 | data])], INVALID),
@@ -142,7 +144,7 @@ fn rows(send: Send) -> Vec<Row> {
             row("D18 a device, with one receiver", &[(2, &[0x13])], INVALID),
         ],
     });
-    let both = send.describe(&[SP1, SP2], &GOOD, SendFlags::NONE);
+    let both = send.describe(&[to, SP2], &GOOD, SendFlags::NONE);
     rows.extend(match send.function {
         Function::MemDonate => vec![
             row("E08 data access of a donation", &[(ACCESS + 2, &[1])], INVALID),
@@ -161,24 +163,43 @@ fn rows(send: Send) -> Vec<Row> {
 #[test]
 fn d_and_e_a_descriptor_with_one_thing_wrong() {
     each_send(|world, send| {
-        assert_eq!(world.hypervisor.create(VM2, &REGIONS), Ok(Creation::Live));
-        for Row(name, bytes, status) in rows(send) {
-            let smcs = world.hypervisor.smcs();
-            let answer = send.make(world, VM1, &bytes);
-            assert_eq!(answer, Regs::error(status), "{}: {:?}: {name}", world.preset, send.function);
-            assert_eq!(world.hypervisor.smcs(), smcs, "{name} reached the secure world");
-            assert_eq!(world.hypervisor.report(VM1).unwrap().shares, 0, "{name}");
-            for page in [PAGES, PAGES + 2 * PAGE, LOOSE] {
-                assert_eq!(world.hypervisor.store(VM1, page, &[1; 8]), Ok(()), "{name} took pages");
-            }
-        }
+        refuse_each(world, send, rows(send, SP1));
         // Nothing is left of all that: the good one still works.
         send.send(world, &GOOD);
         world.destroy(VM1);
-        world.destroy(VM2);
+        world.destroy(VM3);
         assert!(world.hypervisor.settle(LONG));
         world.check_all_gone();
     });
+}
+
+/// The same, where the receiver is a VM: over every secure world, whatever that serves.
+#[test]
+fn d_and_e_a_descriptor_for_a_vm_with_one_thing_wrong() {
+    every_preset(|preset| {
+        for send in [SHARE, LEND, DONATE] {
+            let mut world = lenders_on(lending(preset, LenderDeath::Revoke));
+            world.hypervisor.permit(|_, _, partner| partner.is_secure() || partner == VM2);
+            refuse_each(&mut world, send, rows(send, VM2));
+            let handle = world.offer_by(send, &GOOD);
+            assert_eq!(world.reclaim(VM1, handle), DONE);
+            world.end_all();
+        }
+    });
+}
+
+fn refuse_each(world: &mut World, send: Send, rows: Vec<Row>) {
+    assert_eq!(world.hypervisor.create(VM3, &REGIONS), Ok(Creation::Live));
+    for Row(name, bytes, status) in rows {
+        let smcs = world.hypervisor.smcs();
+        let answer = send.make(world, VM1, &bytes);
+        assert_eq!(answer, Regs::error(status), "{}: {:?}: {name}", world.preset, send.function);
+        assert_eq!(world.hypervisor.smcs(), smcs, "{name} reached the secure world");
+        assert_eq!(world.hypervisor.report(VM1).unwrap().shares, 0, "{name}");
+        for page in [PAGES, PAGES + 2 * PAGE, LOOSE] {
+            assert_eq!(world.hypervisor.store(VM1, page, &[1; 8]), Ok(()), "{name} took pages");
+        }
+    }
 }
 
 #[test]
