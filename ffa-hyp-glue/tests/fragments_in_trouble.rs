@@ -312,6 +312,35 @@ fn answers_that_do_not_fit_a_fragment() {
     assert!(fired > 60, "{fired}");
 }
 
+/// F5: the secure world has the whole transaction, and wants more all the same. It refuses what is to cancel it, since there is
+/// nothing half-sent, and that lets go of nothing.
+#[test]
+fn f5_who_wants_more_when_nothing_is_missing_may_have_it_all() {
+    const FRAG_RX: FaultAction = FaultAction::W0(0x8400_007a);
+    let mut orphans = 0;
+    every_preset(|preset| {
+        let mut world = faulty(preset, Place::Last, FRAG_RX);
+        let answer = world.send_parts(99);
+        assert_eq!(answer, Regs::error(Status::Aborted), "{preset:?}");
+        world.destroy(VM1);
+        world.hypervisor.advance(LONG);
+        world.check();
+    });
+    for &preset in sends::LEND.served_by {
+        let call = CallKind::function(Function::MemLend);
+        let plan = FaultPlan::new([Fault { call, when: When::Nth(1), action: FRAG_RX }]);
+        let mut world = World::with(Machine { plan, ..machine(preset, lazy_sps()) });
+        let answer = sends::LEND.make(&mut world, VM1, &sends::LEND.bytes(&[(PAGES, 2)]));
+        assert_eq!(answer, Regs::error(Status::Aborted), "{preset:?}");
+        assert!(world.hypervisor.load(VM1, PAGES, &mut [0]).is_err(), "{preset:?}");
+        world.destroy(VM1);
+        world.hypervisor.advance(LONG);
+        world.check();
+        orphans += world.hypervisor.frames().orphans;
+    }
+    assert_eq!(orphans, 2 * sends::LEND.served_by.len() as u64);
+}
+
 /// The mediator is preempted over any fragment and goes on with FFA_RUN.
 #[test]
 fn a_fragment_that_is_interrupted_is_resumed() {
