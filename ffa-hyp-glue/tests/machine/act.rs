@@ -1,5 +1,6 @@
 //! What can happen, as data that a test can be written with.
 
+use ffa_abi::Transaction;
 use ffa_test_utils::fault::When;
 
 /// One line of a script. What makes no sense at that point is left out.
@@ -8,8 +9,8 @@ pub enum Step {
     Do(Act),
     /// The first, and on another CPU the last, at the moment of this number at which it can come in.
     Race(Act, u8, Act),
-    /// The guest overwrites what it wrote, with this, the moment that it has been read.
-    Torn(Act, u8),
+    /// The guest fills its TX with this byte the moment that so many pieces of it were read after the first.
+    Torn(Act, u8, u8),
 }
 
 /// One thing that happens. VMs, partitions and vCPUs go by number, from 0.
@@ -36,23 +37,27 @@ pub enum Act {
     ReleaseRx(u8),
     List(u8),
     ListInRegisters(u8),
-    /// With the partitions whose bits are set: this many ranges of so many pages each, with gaps between them. At once, or
-    /// only the head and so many ranges.
-    Share {
+    /// To the SPs and, from bit 3 on, VMs whose bits are set: this many ranges of so many pages each, with gaps between them.
+    /// At once, or only the head and so many ranges.
+    Send {
         vm: u8,
-        sps: u8,
+        how: Transaction,
+        to: u8,
         at: Place,
         first: u8,
         ranges: u8,
         pages: u8,
         read_only: bool,
+        zero: bool,
         head: Option<u8>,
+        flaw: Option<Flaw>,
     },
     /// The next ranges of a descriptor that was sent in part, the newest first; none for all the rest.
     Part {
         vm: u8,
         nth: u8,
         ranges: u8,
+        flaw: Option<Flaw>,
     },
     /// The next part of somebody else's descriptor, or of none.
     Meddle {
@@ -63,6 +68,23 @@ pub enum Act {
         vm: u8,
         name: Name,
         flags: u8,
+    },
+    /// What another VM has offered.
+    Retrieve {
+        vm: u8,
+        name: Name,
+        flaw: Option<Flaw>,
+    },
+    /// The response once more, from the range of this number on.
+    RetrieveRest {
+        vm: u8,
+        name: Name,
+        from: u8,
+    },
+    Relinquish {
+        vm: u8,
+        name: Name,
+        flaw: Option<Flaw>,
     },
     Request {
         vm: u8,
@@ -102,10 +124,11 @@ pub enum Act {
         sources: u8,
     },
     Pending(u8),
-    Send {
+    Message {
         vm: u8,
         to: Peer,
         size: u16,
+        flaw: Option<Flaw>,
     },
     /// Any function, with anything in its registers.
     Junk {
@@ -115,30 +138,30 @@ pub enum Act {
         words: [u64; 3],
     },
     /// The share of this number among all that the SPMC has.
-    Retrieve {
+    SpRetrieves {
         sp: u8,
         share: u8,
     },
-    Relinquish {
+    SpRelinquishes {
         sp: u8,
         share: u8,
     },
-    RelinquishAll {
+    SpRelinquishesAll {
         sp: u8,
         vm: u8,
     },
-    Crash(u8),
-    Restart(u8),
-    Notify {
+    SpCrashes(u8),
+    SpRestarts(u8),
+    SpNotifies {
         sp: u8,
         vm: u8,
         id: u8,
     },
-    Allow {
+    SpAllows {
         sp: u8,
         vm: u8,
     },
-    Message {
+    SpMessages {
         sp: u8,
         vm: u8,
         size: u16,
@@ -163,6 +186,9 @@ pub enum Act {
     NoMemory(u8),
 }
 
+/// The byte at this place, counted around if there are not so many, is this one.
+pub type Flaw = (u8, u8);
+
 /// Whose memory a guest offers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Place {
@@ -176,6 +202,8 @@ pub enum Place {
     Device,
     Hypervisors,
     Foreign,
+    /// What it has borrowed last of another VM.
+    Borrowed,
     /// Nobody's.
     Nowhere,
 }
@@ -183,9 +211,9 @@ pub enum Place {
 /// A handle that a guest names, by number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Name {
-    /// Of a share that it has, the newest first.
+    /// Of what it has sent, or was offered, the newest first.
     Own(u8),
-    /// Of a share that another guest has.
+    /// Likewise of another guest.
     Foreign(u8),
     /// Of a share that is no more, the newest first.
     Spent(u8),
@@ -212,12 +240,18 @@ impl Act {
             Self::ReleaseRx(_) => "release RX",
             Self::List(_) => "list",
             Self::ListInRegisters(_) => "list in registers",
-            Self::Share { head: None, .. } => "share",
-            Self::Share { .. } => "share in part",
+            Self::Send { to: 8.., head: None, .. } => "offer to VMs",
+            Self::Send { head: None, how: Transaction::Share, .. } => "share",
+            Self::Send { head: None, how: Transaction::Lend, .. } => "lend",
+            Self::Send { head: None, how: Transaction::Donate, .. } => "donate",
+            Self::Send { .. } => "send in part",
             Self::Part { .. } => "next part",
             Self::Meddle { .. } => "part of others'",
             Self::Reclaim { name: Name::Own(_), .. } => "reclaim",
             Self::Reclaim { .. } => "reclaim of others'",
+            Self::Retrieve { .. } => "retrieve",
+            Self::RetrieveRest { .. } => "retrieve the rest",
+            Self::Relinquish { .. } => "relinquish",
             Self::Request { .. } => "request",
             Self::Request2 { .. } => "request of 1.2",
             Self::Run { .. } => "run",
@@ -226,16 +260,16 @@ impl Act {
             Self::Set { .. } => "set",
             Self::Get { .. } => "get",
             Self::Pending(_) => "ask what is pending",
-            Self::Send { .. } => "send a message",
+            Self::Message { .. } => "send a message",
             Self::Junk { .. } => "junk",
-            Self::Retrieve { .. } => "SP retrieves",
-            Self::Relinquish { .. } => "SP relinquishes",
-            Self::RelinquishAll { .. } => "SP relinquishes all",
-            Self::Crash(_) => "SP crashes",
-            Self::Restart(_) => "SP restarts",
-            Self::Notify { .. } => "SP notifies",
-            Self::Allow { .. } => "SP allows notifications",
-            Self::Message { .. } => "SP sends a message",
+            Self::SpRetrieves { .. } => "SP retrieves",
+            Self::SpRelinquishes { .. } => "SP relinquishes",
+            Self::SpRelinquishesAll { .. } => "SP relinquishes all",
+            Self::SpCrashes(_) => "SP crashes",
+            Self::SpRestarts(_) => "SP restarts",
+            Self::SpNotifies { .. } => "SP notifies",
+            Self::SpAllows { .. } => "SP allows notifications",
+            Self::SpMessages { .. } => "SP sends a message",
             Self::Wait(_) => "wait",
             Self::Tick => "tick",
             Self::Retry(_) => "retry",

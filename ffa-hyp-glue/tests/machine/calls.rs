@@ -1,29 +1,15 @@
 //! What guests do: calls as they make them, and what they may be answered.
 
-use std::collections::BTreeSet;
-
-use ffa_abi::{
-    Answer, Handle, IndirectFormat, IndirectMessage, MemFragRx, PartitionId, Regs, Status, Uuid, Version,
-};
+use ffa_abi::{Answer, Handle, IndirectFormat, IndirectMessage, PartitionId, Regs, Status, Uuid, Version};
 use ffa_hyp_glue::Outcome;
-use ffa_mem::{IpaRange, MemoryAttributes, Permissions, Receiver, SendBuilder, SendFlags, SendHeader};
 use ffa_test_utils::fault::Trust;
 
-use crate::act::{Act, Name, Peer, Place};
-use crate::book::{Draft, Offer, is_defined};
-use crate::common::{
-    DEVICE, FOREIGN, HYPERVISORS, LOOSE, PAGE, PAGES, POISON, READ_ONLY, RX, TX, handle_of, status_of,
-};
+use crate::act::{Act, Flaw, Peer};
+use crate::book::is_defined;
+use crate::common::{PAGE, PAGES, POISON, RX, TX, status_of};
 use crate::host::{sp, vm};
+use crate::memory::spoil;
 use crate::run::Run;
-use crate::setup::SPS;
-
-/// Pages of a VM's block, RX and TX included, and of its loose memory.
-const BLOCK_PAGES: u64 = 64;
-const LOOSE_PAGES: u64 = 16;
-
-/// Bytes of a range in a descriptor.
-const RANGE_SIZE: usize = 16;
 
 /// Where RX and TX can be: TX, then RX.
 const BUFFERS: [(u64, u64); 3] =
@@ -59,9 +45,12 @@ impl Run {
             Act::ReleaseRx(of) => is_success(self.call(of, 0, &[0x8400_0065])),
             Act::List(of) => is_success(self.call(of, 0, &[0x8400_0068])),
             Act::ListInRegisters(of) => is_success(self.call(of, 0, &[0xc400_008b])),
-            Act::Share { .. } => self.share(act),
-            Act::Part { vm, nth, ranges } => self.part(vm, nth, ranges),
+            Act::Send { .. } => self.send(act),
+            Act::Part { vm, nth, ranges, flaw } => self.part(vm, nth, ranges, flaw),
             Act::Meddle { vm, name } => self.meddle(vm, name),
+            Act::Retrieve { vm, name, flaw } => self.retrieve(vm, name, flaw),
+            Act::RetrieveRest { vm, name, from } => self.retrieve_rest(vm, name, from),
+            Act::Relinquish { vm, name, flaw } => self.relinquish(vm, name, flaw),
             Act::Reclaim { vm, name, flags } => self.reclaim(vm, name, flags),
             Act::Request { vm: of, vcpu, sp: to } => {
                 self.request(of, vcpu, to, &[0x8400_006f, pair(vm(of), sp(to)), 0, 7, 8, 9, 10, 11])
@@ -89,7 +78,7 @@ impl Run {
                 answer.is_some_and(|answer| is_success(Some(answer)) && answer.0[2..] != [0; 16])
             }
             Act::Pending(of) => is_success(self.call(of, 0, &[0xc400_0083])),
-            Act::Send { vm, to, size } => self.send(vm, to, size),
+            Act::Message { vm, to, size, flaw } => self.message(vm, to, size, flaw),
             Act::Junk { vm, function, wide, words } => {
                 let w0 = (0x8400_0060 + u64::from(function) % 0x40) | u64::from(wide) << 30;
                 let answer = self.call(vm, 1, &[w0, words[0], words[1], words[2]]);
@@ -104,7 +93,7 @@ impl Run {
     }
 
     /// A call of a guest, if it lives. Its answer must be one that FF-A has for it.
-    fn call(&self, number: u8, vcpu: u8, head: &[u64]) -> Option<Regs> {
+    pub fn call(&self, number: u8, vcpu: u8, head: &[u64]) -> Option<Regs> {
         let id = vm(number);
         if !self.hypervisor.is_alive(id) {
             return None;
@@ -144,22 +133,22 @@ impl Run {
                     && copy.address < other.address + other.len as u64
             })
         });
-        if let Some(copy) = twice.filter(|_| outer.is_none() && !self.is_raced_by_guests()) {
+        if let Some(copy) = twice.filter(|_| outer.is_none() && !self.is_raced()) {
             self.wrong(format!("{:#x} was read twice", copy.address));
         }
         Some(regs)
     }
 
     /// Other guests may be calling at the same time.
-    fn is_raced_by_guests(&self) -> bool {
+    pub fn is_raced(&self) -> bool {
         self.book.borrow().raced
     }
 
     /// No SMC may be made for this call, but what others cause.
-    fn call_refused(&self, number: u8, vcpu: u8, head: &[u64], what: &str) -> Option<Status> {
+    pub fn call_refused(&self, number: u8, vcpu: u8, head: &[u64], what: &str) -> Option<Status> {
         let smcs = self.hypervisor.smcs();
         let answer = self.call(number, vcpu, head)?;
-        let alone = !self.book.borrow().raced;
+        let alone = !self.is_raced();
         let Some(ffa_abi::FirmwareStatus::Known(status)) = status_of(&answer) else {
             self.wrong(format!("{what} was let pass: {answer:x?}"));
             return None;
@@ -190,7 +179,7 @@ impl Run {
         let taken = (0..len).flat_map(|n| [tx + n * PAGE, rx + n * PAGE]).any(|page| offered(&page));
         let done = is_success(self.call(number, 0, &[0xc400_0066, tx, rx, len]));
         if done && self.hypervisor.is_alive(vm(number)) {
-            if taken && !self.is_raced_by_guests() {
+            if taken && !self.is_raced() {
                 self.wrong("buffers were mapped that are shared".into());
             }
             self.guest(number, |guest| guest.buffers = Some((tx, rx, pages)));
@@ -198,228 +187,24 @@ impl Run {
         done
     }
 
-    fn tx(&self, number: u8) -> u64 {
+    pub fn tx(&self, number: u8) -> u64 {
         self.guest(number, |guest| guest.buffers.map_or(TX, |(tx, ..)| tx))
     }
 
-    fn write(&self, number: u8, bytes: &[u8]) {
-        if self.hypervisor.is_alive(vm(number)) {
-            self.machine().write(vm(number), self.tx(number), bytes);
-        }
+    /// Puts bytes into a guest's TX, if it has one.
+    pub fn write(&self, number: u8, bytes: &[u8]) {
+        let _ = self.machine().store(vm(number), self.tx(number), bytes);
     }
 
-    fn share(&self, act: Act) -> bool {
-        let Act::Share { vm: of, sps, at, first, ranges: count, pages, read_only, head } = act else {
-            return false;
-        };
-        let base = match at {
-            Place::Block => PAGES,
-            Place::Loose => LOOSE,
-            Place::Buffers => self.tx(of),
-            Place::ReadOnly => READ_ONLY,
-            Place::Device => DEVICE,
-            Place::Hypervisors => HYPERVISORS,
-            Place::Foreign => FOREIGN,
-            Place::Nowhere => 0x10_0000,
-        };
-        let step = u64::from(pages) + 1;
-        let ranges: Vec<_> = (0..u64::from(count))
-            .filter_map(|n| IpaRange::new(base + (u64::from(first) + n * step) * PAGE, pages.into()).ok())
-            .collect();
-        let offered: BTreeSet<u64> = ranges
-            .iter()
-            .flat_map(|range| (0..u64::from(range.pages())).map(|n| range.base() + n * PAGE))
-            .collect();
-        let permissions = if read_only { Permissions::READ_ONLY } else { Permissions::READ_WRITE };
-        let receivers = SPS.iter().enumerate().filter(|(n, _)| sps >> n & 1 != 0);
-        let receivers =
-            receivers.map(|(_, &id)| Receiver { id, permissions, impdef: [0; 2] }).collect::<Vec<_>>();
-        let header = SendHeader {
-            version: self.version(of),
-            sender: vm(of),
-            attributes: MemoryAttributes::NORMAL_WRITE_BACK_INNER,
-            flags: SendFlags::NONE,
-            tag: 7,
-        };
-        let mut bytes = vec![0; 4096];
-        let Ok(mut builder) = SendBuilder::new(&mut bytes, &header, receivers) else { return false };
-        if ranges.len() < usize::from(count) || ranges.into_iter().any(|range| builder.push(range).is_err()) {
-            return false;
-        }
-        let Ok(len) = builder.finish() else { return false };
-        let own = match at {
-            Place::Block | Place::Buffers => offered.iter().all(|page| *page < TX + BLOCK_PAGES * PAGE),
-            Place::Loose => offered.iter().all(|page| *page < LOOSE + LOOSE_PAGES * PAGE),
-            Place::ReadOnly => read_only && offered.iter().all(|page| *page < READ_ONLY + 2 * PAGE),
-            Place::Device | Place::Hypervisors | Place::Foreign | Place::Nowhere => false,
-        };
-        let offer = Offer { pages: offered, own };
-        let first_len = match head {
-            Some(with) => len - RANGE_SIZE * usize::from(count.saturating_sub(with)),
-            None => len,
-        };
-        self.write(of, &bytes[..first_len]);
-        let free = self.can_share(of, &offer);
-        let smcs = self.hypervisor.smcs();
-        let answer = self.call(of, 0, &[0x8400_0073, len as u64, first_len as u64]);
-        let Some(answer) = answer else { return false };
-        if let (Answer::MemFragRx(next), true) = (Answer::from_regs(&answer), first_len < len) {
-            bytes.truncate(len);
-            let draft = Draft { handle: next.handle, bytes, sent: first_len, offer };
-            return self.wants_more(of, draft, next);
-        }
-        let Some(handle) = handle_of(&answer) else {
-            let alone = !self.is_raced_by_guests();
-            if !free && head.is_none() && alone && self.hypervisor.smcs() > smcs {
-                self.wrong("pages that cannot be shared reached the secure world".into());
-            }
-            return false;
-        };
-        if !free {
-            self.wrong(format!("shared what cannot be shared: {act:?}"));
-        }
-        self.shared(of, handle, offer.pages);
-        true
-    }
-
-    /// Whether a guest may share these pages. Who else is calling may have changed that by now.
-    fn can_share(&self, number: u8, offer: &Offer) -> bool {
-        let taken = self.guest(number, |guest| offer.pages.iter().any(|page| guest.offers(*page)));
-        offer.own && (!taken || self.book.borrow().raced)
-    }
-
-    /// A descriptor of which the next part is wanted.
-    fn wants_more(&self, number: u8, draft: Draft, next: MemFragRx) -> bool {
-        if (next.handle, next.offset as usize) != (draft.handle, draft.sent) {
-            self.wrong(format!("{} bytes of {:x?} are sent, but {next:x?}", draft.sent, draft.handle));
-        }
-        if self.hypervisor.is_alive(vm(number)) {
-            // Nothing is shared under this handle yet.
-            self.book.borrow_mut().spent.push(draft.handle);
-            self.guest(number, |guest| guest.drafts.push(draft));
-        }
-        true
-    }
-
-    fn part(&self, number: u8, nth: u8, ranges: u8) -> bool {
-        let draft = self.guest(number, |guest| {
-            let at = usize::from(nth).checked_rem(guest.drafts.len())?;
-            Some(guest.drafts.remove(guest.drafts.len() - 1 - at))
-        });
-        let Some(mut draft) = draft else { return false };
-        self.book.borrow_mut().spent.retain(|handle| *handle != draft.handle);
-        let rest = draft.bytes.len() - draft.sent;
-        let len = match usize::from(ranges) * RANGE_SIZE {
-            0 => rest,
-            len => len.min(rest),
-        };
-        self.write(number, &draft.bytes[draft.sent..draft.sent + len]);
-        let [low, high] = draft.handle.words();
-        let free = self.can_share(number, &draft.offer);
-        let answer = self.call(number, 0, &[0x8400_007b, low, high, len as u64]);
-        draft.sent += len;
-        match answer.map(|answer| Answer::from_regs(&answer)) {
-            Some(Answer::MemFragRx(next)) => return self.wants_more(number, draft, next),
-            Some(Answer::Success(success)) => {
-                let shown = Handle::from_words(success.w2(), success.w3()).ok();
-                if shown != Some(draft.handle) || !free || draft.sent < draft.bytes.len() {
-                    self.wrong(format!("shared in parts what cannot be: {shown:x?}, {draft:x?}"));
-                }
-                self.shared(number, draft.handle, draft.offer.pages);
-                return true;
-            }
-            _ => self.book.borrow_mut().spent.push(draft.handle),
-        }
-        false
-    }
-
-    fn meddle(&self, number: u8, name: Name) -> bool {
-        let Some(handle) = self.handle(number, name) else { return false };
-        if self.guest(number, |guest| guest.drafts.iter().any(|draft| draft.handle == handle)) {
-            return false;
-        }
-        let [low, high] = handle.words();
-        self.write(number, &[0; RANGE_SIZE]);
-        let head = [0x8400_007b, low, high, RANGE_SIZE as u64];
-        self.call_refused(number, 1, &head, "a part of somebody else's descriptor").is_some()
-    }
-
-    /// A share that the guest was given a handle of must be of the pages that it offered, and of no others.
-    fn shared(&self, number: u8, handle: Handle, offered: BTreeSet<u64>) {
-        let (id, hypervisor) = (vm(number), &self.hypervisor);
-        if !hypervisor.is_alive(id) {
-            self.book.borrow_mut().spent.push(handle);
-            return;
-        }
-        if self.setup.trust == Trust::Honest {
-            let physical: BTreeSet<u64> =
-                offered.iter().filter_map(|page| hypervisor.translate(id, *page)).collect();
-            let spmc = hypervisor.spmc();
-            let truth = spmc.reaches().filter(|reached| reached.handle == handle && reached.owner == id);
-            let given: BTreeSet<u64> =
-                truth.flat_map(|reached| reached.extent.page_addresses().collect::<Vec<_>>()).collect();
-            if given != physical {
-                self.wrong(format!("VM {id} offered {physical:x?}, the secure world has {given:x?}"));
+    /// What was read of bytes in a guest's TX, where it has written over them meanwhile.
+    pub fn as_read(&self, number: u8, bytes: &mut [u8]) {
+        let tx = self.tx(number);
+        for (address, read) in &self.book.borrow().read {
+            let Some(at) = address.checked_sub(tx).map(|at| at as usize) else { continue };
+            for (byte, read) in bytes.iter_mut().skip(at).zip(read) {
+                *byte = *read;
             }
         }
-        // While it is being reclaimed, its handle may be another's already.
-        let known = self.guest(number, |guest| guest.shares.iter().any(|(other, _)| *other == handle));
-        if known && !self.is_raced_by_guests() {
-            self.wrong(format!("handle {:#x} was given out twice", handle.get()));
-        }
-        self.guest(number, |guest| guest.shares.push((handle, offered)));
-        let spent = &mut self.book.borrow_mut().spent;
-        if spent.contains(&handle) {
-            spent.retain(|other| *other != handle);
-        }
-    }
-
-    /// Handles of a guest's shares, the newest last.
-    fn handles(&self, number: u8) -> Vec<Handle> {
-        self.guest(number % 3, |guest| guest.shares.iter().map(|(handle, _)| *handle).collect())
-    }
-
-    fn handle(&self, number: u8, name: Name) -> Option<Handle> {
-        let nth = |handles: Vec<Handle>, n: u8| {
-            let n = usize::from(n).checked_rem(handles.len())?;
-            handles.into_iter().rev().nth(n)
-        };
-        match name {
-            Name::Own(n) => nth(self.handles(number), n),
-            Name::Foreign(n) => nth([self.handles(number + 1), self.handles(number + 2)].concat(), n),
-            Name::Spent(n) => nth(self.book.borrow().spent.clone(), n),
-            Name::Odd(n) => {
-                let odd = [0, 1, u64::MAX - 1, 1 << 44, 1 << 32, 1 << 63];
-                Handle::new(odd[usize::from(n) % odd.len()]).ok()
-            }
-        }
-    }
-
-    fn reclaim(&self, number: u8, name: Name, flags: u8) -> bool {
-        let Some(handle) = self.handle(number, name) else { return false };
-        let [low, high] = handle.words();
-        let head = [0x8400_0077, low, high, flags.into()];
-        if !self.handles(number).contains(&handle) {
-            let status = self.call_refused(number, 1, &head, "the reclaim of a handle of somebody else");
-            let same = matches!(status, None | Some(Status::InvalidParameters));
-            // A guest whose VM is just coming or going has other worries.
-            if !same && !self.book.borrow().raced {
-                self.wrong(format!("a handle of somebody else is told from an unknown one: {status:?}"));
-            }
-            return status.is_some();
-        }
-        let done = is_success(self.call(number, 1, &head));
-        if done && self.hypervisor.is_alive(vm(number)) {
-            let oldest = self.guest(number, |guest| {
-                let at = guest.shares.iter().position(|(other, _)| *other == handle)?;
-                Some(guest.shares.remove(at))
-            });
-            if oldest.is_none() {
-                self.wrong(format!("handle {:#x} was reclaimed twice", handle.get()));
-            }
-            self.book.borrow_mut().spent.push(handle);
-        }
-        done
     }
 
     fn request(&self, number: u8, vcpu: u8, to: u8, head: &[u64]) -> bool {
@@ -454,13 +239,13 @@ impl Run {
             return answer.is_some_and(|answer| self.resumable(number, vcpu, to, &answer));
         }
         // While others call, this may be another vCPU's call, which may run it.
-        if !self.book.borrow().raced {
+        if !self.is_raced() {
             self.call_refused(number, vcpu, &[0x8400_006d, word.into()], "FFA_RUN of somebody else's");
         }
         false
     }
 
-    fn send(&self, number: u8, to: Peer, size: u16) -> bool {
+    fn message(&self, number: u8, to: Peer, size: u16, flaw: Option<Flaw>) -> bool {
         let format =
             if self.version(number) < Version::V1_2 { IndirectFormat::V1_1 } else { IndirectFormat::V1_2 };
         let payload: Vec<_> = (0..size % 3000).map(|n| n as u8).collect();
@@ -475,6 +260,7 @@ impl Run {
             return false;
         }
         bytes.extend_from_slice(&payload);
+        spoil(&mut bytes, flaw);
         self.write(number, &bytes);
         is_success(self.call(number, 0, &[0x8400_0086]))
     }
@@ -501,12 +287,15 @@ impl Run {
                 self.guest(number, |guest| guest.buffers = Some((words[0], words[1], pages)));
             }
             0x67 => self.guest(number, |guest| guest.buffers = None),
+            0x76 => {
+                let mut bytes = [0; 16];
+                self.hypervisor.read(vm(number), self.tx(number), &mut bytes);
+                self.relinquished(number, &bytes);
+            }
             0x77 => {
                 let handle = words[1] << 32 | words[0] & 0xffff_ffff;
-                let before = self.guest(number, |guest| guest.shares.len());
-                self.guest(number, |guest| guest.shares.retain(|(other, _)| other.get() != handle));
-                if self.guest(number, |guest| guest.shares.len()) == before {
-                    self.wrong(format!("handle {handle:#x} was reclaimed by somebody else"));
+                if let Ok(handle) = Handle::new(handle) {
+                    self.reclaimed(number, handle);
                 }
             }
             _ => {}

@@ -10,7 +10,7 @@ use ffa_test_utils::spmc::Control;
 use crate::act::Act;
 use crate::book::Guest;
 use crate::catalogue::Plan;
-use crate::common::REGIONS;
+use crate::common::{PAGE, REGIONS};
 use crate::run::Run;
 use crate::setup::{SPS, VMS};
 
@@ -33,25 +33,25 @@ impl Run {
         match act {
             Act::Create { vm, minor, map } => self.create(vm, minor, map),
             Act::Destroy(number) => self.destroy(number),
-            Act::Retrieve { sp, share } => {
+            Act::SpRetrieves { sp, share } => {
                 self.live(share).is_some_and(|handle| control(sp, Control::Retrieve(handle)))
             }
-            Act::Relinquish { sp, share } => {
+            Act::SpRelinquishes { sp, share } => {
                 self.live(share).is_some_and(|handle| control(sp, Control::Relinquish(handle)))
             }
-            Act::RelinquishAll { sp, vm: of } => control(sp, Control::RelinquishAll(vm(of))),
-            Act::Crash(number) => {
+            Act::SpRelinquishesAll { sp, vm: of } => control(sp, Control::RelinquishAll(vm(of))),
+            Act::SpCrashes(number) => {
                 !hypervisor.spmc().is_crashed(sp(number)) && control(number, Control::Crash)
             }
-            Act::Restart(number) => control(number, Control::Restart),
-            Act::Notify { sp, vm: to, id } => {
+            Act::SpRestarts(number) => control(number, Control::Restart),
+            Act::SpNotifies { sp, vm: to, id } => {
                 control(sp, Control::Notify { vm: vm(to), id: id % 64, vcpu: None, after_ms: 0 })
             }
-            Act::Allow { sp, vm: to } => {
+            Act::SpAllows { sp, vm: to } => {
                 let ids = NotificationBitmap(0xff);
                 control(sp, Control::AllowNotifications { vm: vm(to), ids })
             }
-            Act::Message { sp, vm: to, size } => {
+            Act::SpMessages { sp, vm: to, size } => {
                 control(sp, Control::SendMessage { vm: vm(to), size: size.into(), first: 1 })
             }
             Act::Wait(ms) => {
@@ -121,10 +121,14 @@ impl Run {
         if created != Ok(Creation::Live) || !hypervisor.is_alive(id) {
             return false;
         }
-        if retired || was_alive {
+        if (retired || was_alive) && !self.is_raced() {
             self.wrong(format!("VM {id} was created while there was one"));
         }
-        self.guest(number, |guest| *guest = Guest::default());
+        let pages = REGIONS
+            .iter()
+            .flat_map(|region| (0..u64::from(region.pages)).map(|page| region.base + page * PAGE));
+        let frames = pages.filter_map(|page| Some((page, hypervisor.translate(id, page)?))).collect();
+        self.guest(number, |guest| *guest = Guest { frames, ..Guest::default() });
         self.negotiate(number, minor);
         if map {
             self.map(number, 0, 1);
@@ -142,11 +146,12 @@ impl Run {
         self.say(|| format!("    VM {id} dies: {destroyed}"));
         if destroyed {
             hypervisor.bury(id);
-            let shares = self.guest(number, |guest| {
+            let sent = self.guest(number, |guest| {
                 guest.drafts.clear();
-                std::mem::take(&mut guest.shares)
+                std::mem::take(&mut guest.sent)
             });
-            self.book.borrow_mut().spent.extend(shares.into_iter().map(|(handle, _)| handle));
+            self.book.borrow_mut().spent.extend(sent.into_iter().map(|sent| sent.handle));
+            self.loans_after(number);
         }
         destroyed
     }

@@ -3,15 +3,16 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use ffa_abi::{Handle, PartitionId, Regs};
+use ffa_abi::{Handle, PartitionId, Regs, Transaction};
 use ffa_hyp_glue::{EventKind, VmReport};
 use ffa_teardown::{Decision, Span};
 use ffa_test_utils::fault::Trust;
-use ffa_test_utils::hypervisor::{ModelHypervisor, Moment, Preemption, Violation, set_preemption};
-use ffa_test_utils::spmc::{LiveHandle, Script};
+use ffa_test_utils::hypervisor::{Copy, ModelHypervisor, Moment, Preemption, Violation, set_preemption};
+use ffa_test_utils::spmc::{Reached, Script};
 
 use crate::act::{Act, Step};
 use crate::book::{Book, Guest};
+use crate::common::PAGE;
 use crate::setup::{SPS, Setup, VMS};
 use crate::tally::Tally;
 
@@ -126,8 +127,8 @@ impl Run {
                     INTERLOPER.set(Some(interloper));
                     act
                 }
-                Step::Torn(act, byte) => {
-                    self.tear(byte);
+                Step::Torn(act, nth, byte) => {
+                    self.tear(nth, byte);
                     act
                 }
             };
@@ -135,6 +136,9 @@ impl Run {
             let effect = self.act(act);
             INTERLOPER.set(None);
             self.machine().set_interloper(None);
+            if !std::mem::take(&mut self.book.borrow_mut().read).is_empty() {
+                self.moment("a descriptor torn");
+            }
             // What is due is done before the next step, as a timer interrupt would have it.
             self.hypervisor.advance(Span::ZERO);
             self.book.borrow_mut().tally.act(act.name(), effect);
@@ -143,16 +147,20 @@ impl Run {
         Ok(())
     }
 
-    /// The guest writes over what has been read.
-    fn tear(self: &Rc<Self>, byte: u8) {
-        let scribble = self.hypervisor.scribbler();
+    /// The guest fills its TX with `byte` after it was read once, and `nth` times more.
+    fn tear(self: &Rc<Self>, nth: u8, byte: u8) {
         let run = Rc::downgrade(self);
         let interloper = move |_: &mut _, moment| {
-            if let Moment::Read(copy) = moment {
-                scribble(copy.vm, copy.address, &vec![byte; copy.len]);
-                if let Some(run) = run.upgrade() {
-                    run.moment("a descriptor torn");
-                }
+            let (Moment::Read(Copy { vm, address, len }), Some(run)) = (moment, run.upgrade()) else {
+                return;
+            };
+            let mut bytes = vec![0; len];
+            run.hypervisor.read(vm, address, &mut bytes);
+            let read = &mut run.book.borrow_mut().read;
+            read.push((address, bytes));
+            if read.len() == usize::from(nth) + 1 {
+                let page = address & !(PAGE - 1);
+                let _ = run.machine().store(vm, page, &[byte; PAGE as usize]);
             }
         };
         self.machine().set_interloper(Some(Box::new(interloper)));
@@ -164,7 +172,13 @@ impl Run {
             if self.loud {
                 println!("    [{at}] {} {:?} {:x?} {:?}", event.vm, event.sp, event.handle, event.kind);
             }
+            if let EventKind::Gone { .. } = event.kind {
+                self.gone(event.vm, event.handle);
+            }
             self.note(event.vm, event.sp, &event.kind);
+        }
+        if !self.is_raced() {
+            self.look_at_pages();
         }
         for smc in self.machine().take_smcs() {
             if self.loud {
@@ -196,6 +210,7 @@ impl Run {
             EventKind::Quarantined { .. } => self.moment("pages quarantined"),
             EventKind::Released { .. } => self.moment("pages released"),
             EventKind::Doubtful { .. } => self.moment("a share in doubt"),
+            EventKind::Revoked { .. } => self.moment("a borrower that lost what it had"),
             EventKind::CreationFailed => self.moment("a creation that failed"),
             _ => {}
         }
@@ -205,10 +220,8 @@ impl Run {
         let book = self.book.borrow();
         match violation {
             // By the truth, which a hypervisor cannot know: it goes by what it is told.
-            Violation::Reachable { .. } => self.setup.trust == Trust::Lying,
-            Violation::IdReused { handle, .. } => {
-                self.setup.trust == Trust::Lying || self.faults() > 0 && self.is_half_sent(*handle)
-            }
+            Violation::Reachable { .. } | Violation::OwnerAccess { .. } => self.setup.trust == Trust::Lying,
+            Violation::IdReused { handle, .. } => self.setup.trust == Trust::Lying || self.is_let_go(*handle),
             Violation::NotTold { vm, sp } => {
                 self.setup.trust == Trust::Lying || book.given_up.contains(&(*vm, *sp))
             }
@@ -224,11 +237,17 @@ impl Run {
         before + self.machine().plan_mut().fired_total()
     }
 
-    /// Whether a handle names no more than a descriptor of which a part is missing: if its end was told wrongly, nobody cancels
-    /// it, and nobody has to.
-    fn is_half_sent(&self, handle: Handle) -> bool {
+    /// Whether nobody has to end what a handle names, after an answer that made no sense: no more than a descriptor of which a
+    /// part is missing, or a donation, whose pages have left their VM in any case.
+    fn is_let_go(&self, handle: Handle) -> bool {
+        if self.faults() == 0 {
+            return false;
+        }
         let spmc = self.hypervisor.spmc();
-        spmc.live_handles().all(|live| live.handle != handle || !live.complete)
+        let is_whole = spmc.live_handles().any(|live| live.handle == handle && live.complete);
+        let is_donation =
+            |reached: Reached| reached.handle == handle && reached.transaction == Transaction::Donate;
+        !is_whole || spmc.reaches().any(is_donation)
     }
 
     /// All VMs die, the faults end, and all partitions behave: what is not back then must be listed, with a reason.
@@ -289,8 +308,9 @@ impl Run {
         if let Some(kept) = spmc.kept().find(|kept| forgotten(kept.vm) && !self.setup.ids_early) {
             return Err(format!("the secure world still has {kept:?}"));
         }
-        let matters = |live: &LiveHandle| live.complete || faults == 0;
-        if let Some(handle) = spmc.live_handles().find(|live| forgotten(live.owner) && matters(live)) {
+        let live: Vec<_> = spmc.live_handles().filter(|live| forgotten(live.owner)).collect();
+        drop(spmc);
+        if let Some(handle) = live.into_iter().find(|live| !self.is_let_go(live.handle)) {
             return Err(format!("the secure world still has {handle:?}"));
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! The machine that a script runs on.
 
 use ffa_abi::{PartitionId, Properties, Status};
-use ffa_hyp_glue::{GuestInterrupts, Settings};
-use ffa_teardown::{AnswerClass, AnswerTable, Disposal, IdReuse, Policy, Span, Verdict};
+use ffa_hyp_glue::{GuestInterrupts, LenderDeath, Settings};
+use ffa_teardown::{AnswerClass, AnswerTable, Disposal, IdReuse, Policy, Row, Span, Verdict};
 use ffa_test_utils::fault::{FaultPlan, Trust, When};
 use ffa_test_utils::hypervisor::Machine;
 use ffa_test_utils::spmc::{
@@ -36,10 +36,27 @@ pub struct Setup {
     pub vms: u8,
     /// Descriptors that a VM may have sent in part.
     pub drafts: u8,
+    /// Borrowers of memory of other VMs that there is room for.
+    pub loans: u8,
+    /// Borrowers keep what a dead VM has lent them.
+    pub keeps_loans: bool,
     /// A plan of the catalogue, row and position, that is in force from the first call on.
     pub boot: Option<(u8, u8)>,
-    /// Takes DENIED to a reclaim for a confirmation: wrong, and there to be caught.
-    pub naive: bool,
+    pub wrong: Wrong,
+}
+
+/// What is wrong on purpose, and there to be caught.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wrong {
+    Nothing,
+    /// The mediator takes DENIED to a reclaim for a confirmation.
+    Denied,
+    /// The mediator takes ABORTED to a reclaim for a confirmation.
+    Aborted,
+    /// The mediator takes what was never sent for refused.
+    Unsent,
+    /// The mediator takes what may have heard of a VM's end for what has.
+    Told,
 }
 
 /// How a partition behaves.
@@ -115,8 +132,10 @@ impl Setup {
             ranges: 200,
             vms: 3,
             drafts: 2,
+            loans: 8,
+            keeps_loans: false,
             boot: None,
-            naive: false,
+            wrong: Wrong::Nothing,
         }
     }
 
@@ -132,8 +151,15 @@ impl Setup {
             SpConfig { contexts: if n == 1 { 8 } else { 1 }, ..sp }
         });
         let mut answers = AnswerTable::DEFAULT;
-        if self.naive {
-            answers.mem_reclaim = answers.mem_reclaim.with(&[AnswerClass::Denied], Verdict::Done);
+        let is_done = |row: &mut Row, class| *row = row.with(&[class], Verdict::Done);
+        match self.wrong {
+            Wrong::Nothing => {}
+            Wrong::Denied => is_done(&mut answers.mem_reclaim, AnswerClass::Denied),
+            Wrong::Aborted => is_done(&mut answers.mem_reclaim, AnswerClass::Aborted),
+            Wrong::Unsent => {
+                answers.mem_send = answers.mem_send.with(&[AnswerClass::Aborted], Verdict::GiveUp);
+            }
+            Wrong::Told => is_done(&mut answers.vm_destroyed, AnswerClass::Retry),
         }
         let teardown = Policy {
             answers,
@@ -145,6 +171,7 @@ impl Setup {
             budget: self.budget.into(),
             interrupts: Some(GuestInterrupts::SGI),
             vm_to_vm: true,
+            lender_death: if self.keeps_loans { LenderDeath::Keep } else { LenderDeath::Revoke },
             shares_per_vm: 8,
             teardown,
             ..Settings::DEFAULT
@@ -157,6 +184,7 @@ impl Setup {
             frames: 600,
             vms: self.vms.into(),
             drafts: self.drafts.into(),
+            loans: self.loans.into(),
             duties: self.duties.into(),
             ranges: self.ranges.into(),
             log: 512,
