@@ -209,6 +209,12 @@ impl Frames {
         self.holds[pages].fill(token);
     }
 
+    /// The pages of the share at this position are held and released one by one: it has no token, whatever the last one at
+    /// this position had. That keeps its token if its VM was dead when its pages came back.
+    pub fn hold_singly(&mut self, share: usize) {
+        self.tokens[share] = UNHELD;
+    }
+
     /// Ends all holds for the share at this position, which is `owner`'s. False, and nothing changes, if that is dead: then
     /// the pages are orphans, and need more than this. Likewise if nothing is held in the name of this share.
     #[inline]

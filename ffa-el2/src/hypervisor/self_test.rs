@@ -97,6 +97,7 @@ pub fn run() -> Result<(), Failed> {
         run_guests(&OWN_REGISTERS),
         run_guests(&hostile()),
         verdict("a held page outlives its VM", hold_a_page()),
+        verdict("what is held singly is not released by a name that a dead VM has left", reuse_a_name()),
         verdict("a VM can be destroyed while it runs", destroy_while_it_runs()),
         every_call(),
         interrupt_test::run(),
@@ -205,13 +206,40 @@ fn destroy_while_it_runs() -> bool {
     })
 }
 
+/// Shares a page of a VM that dies, and holds one of another VM singly under the same name.
+fn reuse_a_name() -> bool {
+    const NAME: usize = frames::SHARES - 1;
+    let [id, heir] = [0, 1].map(VmId::of_slot);
+    let before = FRAMES.lock().count();
+    begin(id, Program::Memory);
+    let shared = first_loose_page(id);
+    FRAMES.lock().hold_for(NAME, shared);
+    end(id);
+    let waits = !FRAMES.lock().release_share(id, NAME);
+    frames::release(shared);
+
+    begin(heir, Program::Memory);
+    let page = first_loose_page(heir);
+    FRAMES.lock().hold_singly(NAME);
+    FRAMES.lock().hold(page).expect("nobody holds it yet");
+    let stays = !FRAMES.lock().release_share(heir, NAME);
+    frames::release(page);
+    end(heir);
+    waits && stays && FRAMES.lock().count() == before
+}
+
+/// Where the first loose page of a VM is.
+fn first_loose_page(id: VmId) -> Run {
+    let page = vms::with_memory(id, |memory| memory.translate_page(layout::LOOSE_PAGES.start));
+    Run { address: page.expect("the VM exists").expect("it has the page"), bytes: PAGE }
+}
+
 /// Holds a page of a VM, ends the VM, and sees that nobody gets the page before it is released.
 fn hold_a_page() -> bool {
     let [id, heir] = [0, 1].map(VmId::of_slot);
     let before = FRAMES.lock().count();
     begin(id, Program::Memory);
-    let page = vms::with_memory(id, |memory| memory.translate_page(layout::LOOSE_PAGES.start));
-    let page = Run { address: page.expect("the VM exists").expect("it has the page"), bytes: PAGE };
+    let page = first_loose_page(id);
     FRAMES.lock().hold(page).expect("nobody holds it yet");
     let refused = vms::take_page(id, layout::LOOSE_PAGES.start).is_err() && FRAMES.lock().hold(page).is_err();
     end(id);

@@ -87,6 +87,7 @@ impl Pages for Platform {
     ) -> Result<(), PageError> {
         // Those that a guest loses its access to are released one by one.
         if owner == OwnerAccess::Lost {
+            FRAMES.lock().hold_singly(share.position());
             return self.hold(vm, range, access, owner, runs);
         }
         with_memory(vm, |stage2| hold_for(stage2, share, range, runs))
