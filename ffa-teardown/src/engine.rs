@@ -3,6 +3,7 @@ use core::marker::PhantomData;
 use ffa_abi::PartitionId;
 
 use crate::arena::Arena;
+use crate::donation::Doubt;
 use crate::duty::{Duty, DutySlot, LastAnswer, Resume, State, Told};
 use crate::index::Index;
 use crate::queue::Queue;
@@ -24,7 +25,9 @@ pub struct Engine<V, D> {
     /// The secure world may have memory under a handle that nobody knows. It may be one that a donation had until its
     /// receiver retrieved it, so that no success to the reclaim of a donation says any more which of the two came back.
     /// For ever, since nothing rids the books of such a share: one that is given up and has no name of any kind.
-    pub(crate) handle_in_doubt: bool,
+    pub(crate) doubt: Doubt,
+    /// Whether the secure world says what a handle names.
+    pub(crate) can_ask: bool,
     pub(crate) policy: Policy,
 }
 
@@ -56,7 +59,16 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             vms[position] = VmSlot { chain: vacant_vm, ..VmSlot::VACANT };
             vacant_vm = Index::new(position);
         }
-        Self { vms, duties, arena, queue: Queue::default(), vacant_vm, handle_in_doubt: false, policy }
+        Self {
+            vms,
+            duties,
+            arena,
+            queue: Queue::default(),
+            vacant_vm,
+            doubt: Doubt::None,
+            can_ask: false,
+            policy,
+        }
     }
 
     /// Begins the life of a VM: room is reserved for every SP of `subscribers`, which are then told by

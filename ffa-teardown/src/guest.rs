@@ -208,7 +208,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             Some(_) => State::Owed,
             None => State::GivenUp { at: now },
         };
-        self.handle_in_doubt |= handle.is_none();
+        if handle.is_none() {
+            self.handle_is_in_doubt(resume, answer);
+        }
         self.wake(vm.index);
         Ok(SendOutcome::Unknown { handle })
     }

@@ -146,7 +146,9 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             _ => {
                 let handle = known.filter(|_| !own_error);
                 self.set_share(vm.index, share.0, handle, false);
-                self.handle_in_doubt |= known.is_none();
+                if known.is_none() {
+                    self.handle_is_in_doubt(resume, answer);
+                }
                 let given_up = State::GivenUp { at: now };
                 self.duties[share.0.get()].state = handle.map_or(given_up, |_| State::Owed);
                 self.wake(vm.index);

@@ -76,7 +76,7 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
                 // Owed, but for the VM's end.
             } else if matches!(duty, Duty::NewBitmap { .. }) && vm.pass.is_to_be_repeated() {
                 // It comes last: OP-TEE keeps nothing for a VM that it has not been told of.
-            } else if duty.is_donation() && (duty.is_unsent() || self.handle_in_doubt) {
+            } else if duty.is_donation() && (duty.is_unsent() || self.doubt.hides(slot, self.can_ask)) {
                 slot.state = State::Returning { vm: index };
                 vm.in_flight = Some(at);
                 let vm = VmKey { index, id: vm.id };

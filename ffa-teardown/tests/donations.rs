@@ -5,7 +5,8 @@ mod common;
 use common::*;
 use ffa_abi::{Answer, RunTarget, Status};
 use ffa_teardown::{
-    Action, BeginError, Decision, End, Policy, Progress, ReclaimOutcome, SendOutcome, ShareId, Subject, VmKey,
+    Action, BeginError, Decision, End, Policy, Progress, ReclaimOutcome, SendOutcome, ShareId, Subject,
+    Unexpected, VmKey,
 };
 
 const OTHER: ffa_abi::PartitionId = ffa_abi::PartitionId(2);
@@ -166,4 +167,96 @@ fn nobody_is_run_for_one_that_is_gone() {
     assert_eq!(share(&mut engine, other, 8).position(), donation.position());
     engine.works_elsewhere(target);
     assert_eq!(engine.begin_run(other, 0, target), Err(BeginError::NotFound));
+}
+
+/// Answers to a send after which no handle of a donation is certain, and whether the send may still come about.
+fn doubtful() -> [(Vec<Answer>, bool); 5] {
+    [
+        (vec![error(Status::Aborted)], false),
+        (vec![success(u64::MAX)], false),
+        (vec![Answer::Unexpected { w0: 0 }], true),
+        (vec![Answer::MsgWait], true),
+        (vec![interrupt(A), error(Status::Aborted)], true),
+    ]
+}
+
+/// An engine that can ask, with a donation of handle 7 and a send of another VM that was answered so.
+fn in_doubt(answers: &[Answer]) -> (Boxed, VmKey, ShareId) {
+    let mut engine = engine(2, 4, Policy::DEFAULT);
+    engine.can_ask_what_handles_name();
+    let (vm, other) = (live(&mut engine, VM, &[]), live(&mut engine, OTHER, &[]));
+    let donation = donate(&mut engine, vm, 7);
+    assert!(!engine.must_ask_first());
+    let lost = engine.begin_send(other).expect("room").id;
+    let outcomes = answers.iter().map(|answer| engine.send_answered(other, lost, answer, NOW));
+    assert_eq!(outcomes.last(), Some(Ok(SendOutcome::Unknown { handle: None })));
+    assert!(engine.must_ask_first());
+    (engine, vm, donation)
+}
+
+#[test]
+fn what_is_in_doubt_is_asked_for_by_a_guest_if_no_send_can_still_come_about() {
+    for (answers, open) in doubtful() {
+        let (mut engine, vm, donation) = in_doubt(&answers);
+        assert_eq!(engine.has_donation(vm, handle(7)), !open, "{answers:?}");
+        let begun = engine.begin_donation_reclaim(vm, handle(7));
+        if open {
+            assert_eq!(begun, Err(BeginError::NotFound), "{answers:?}");
+            continue;
+        }
+        assert_eq!(begun, Ok((donation, None)), "{answers:?}");
+        // It names something else: no call is made.
+        assert_eq!(engine.abandon_reclaim(vm, donation), Ok(()));
+        assert_eq!(engine.begin_donation_reclaim(vm, handle(7)), Ok((donation, None)));
+        assert_eq!(engine.reclaim_answered(vm, donation, &success(0)), Ok(ReclaimOutcome::Confirmed));
+    }
+}
+
+#[test]
+fn what_is_in_doubt_of_a_dead_guest_comes_back_or_is_gone() {
+    for (answers, open) in doubtful() {
+        for named in [true, false] {
+            let (mut engine, vm, donation) = in_doubt(&answers);
+            engine.destroy(vm).expect("alive");
+            if open {
+                assert_eq!(gone(&mut engine), (vm, donation), "{answers:?}");
+                assert_eq!(engine.donation_lost(vm), Err(Unexpected::NotInFlight { vm: VM }));
+                continue;
+            }
+            assert_eq!(engine.donation_lost(vm), Err(Unexpected::NotInFlight { vm: VM }));
+            let (asked, call) = next_call(&mut engine, NOW);
+            assert_eq!((asked, call), (vm, reclaim(7)));
+            assert!(engine.asks_for_donation(vm) && engine.may_ask_for_donation(vm));
+            assert_eq!(engine.donation_asked_for(vm), Some((donation, handle(7))));
+            if named {
+                let judged = engine.answered(vm, call, &success(0), NOW).expect("in flight");
+                assert_eq!(judged.decision, Decision::Confirmed { share: donation });
+            } else {
+                assert_eq!(engine.donation_lost(vm), Ok(donation));
+                assert_eq!(engine.donation_lost(vm), Err(Unexpected::NotInFlight { vm: VM }));
+            }
+            engine.released(vm, donation).expect("on its way");
+            assert_eq!(finished(&mut engine, NOW), (End::Gone, true), "{answers:?}");
+        }
+    }
+}
+
+#[test]
+fn a_reclaim_in_which_an_sp_was_preempted_before_the_doubt_is_not_resumed() {
+    let mut engine = engine(2, 4, Policy::DEFAULT);
+    engine.can_ask_what_handles_name();
+    let (vm, other) = (live(&mut engine, VM, &[]), live(&mut engine, OTHER, &[]));
+    let donation = donate(&mut engine, vm, 7);
+    engine.begin_donation_reclaim(vm, handle(7)).expect("its own");
+    let mut outcomes =
+        core::iter::repeat_with(|| engine.reclaim_answered(vm, donation, &interrupt(A))).take(256);
+    let last = outcomes.find(|outcome| !matches!(outcome, Ok(ReclaimOutcome::Resume(_))));
+    assert_eq!(last, Some(Ok(ReclaimOutcome::Refused(Status::Retry.into()))));
+    assert!(engine.has_donation(vm, handle(7)));
+    let lost = engine.begin_send(other).expect("room").id;
+    let outcome = engine.send_answered(other, lost, &error(Status::Aborted), NOW);
+    assert_eq!(outcome, Ok(SendOutcome::Unknown { handle: None }));
+    assert_eq!(engine.begin_donation_reclaim(vm, handle(7)), Err(BeginError::NotFound));
+    engine.destroy(vm).expect("alive");
+    assert_eq!(gone(&mut engine), (vm, donation));
 }

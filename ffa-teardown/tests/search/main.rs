@@ -54,6 +54,7 @@ properties! {
         Quarantined "P3 a share is quarantined", Retried "P3 a retry is asked for";
     P4 "P4 a donation is gone if it is asked for too late, or cannot be, and nothing else is":
         Gone "P4 a donation is asked for too late", GoneUnasked "P4 a donation cannot be asked for",
+        Named "P4 a donation whose handle is in doubt is asked for", NotNamed "P4 such a handle is another's by now",
         TakenOver "P4 a receiver has a donation";
     P6 "P6 every share is on the list exactly once":
         Recovered "P6 a quarantined share comes back";
@@ -360,6 +361,9 @@ fn an_engine_that_is_wrong_about_donations_is_caught() {
     }
     let name = "sends while a donation is asked for";
     assert_caught(name, Scope { name, wrong: Wrong::SendsMeanwhile, ..scopes::donations() }, &[Rule::P1]);
+    let name = "does not ask what the handle of a donation names";
+    let asks_nobody = Scope { name, wrong: Wrong::AsksNobody, ..scopes::donations_asked_about() };
+    assert_caught(name, asks_nobody, &[Rule::P1]);
 }
 
 fn change(row: &mut Row, class: AnswerClass, verdict: Verdict) {

@@ -166,6 +166,8 @@ pub struct Share {
     pub handle: Option<Handle>,
     /// The secure world ever gave a handle for it.
     pub known: bool,
+    /// The guest's call that sends it may not be over, though no handle came of it.
+    pub open: bool,
     /// How many handles it had given before.
     pub since: Name<u64>,
     /// The guest was told the handle.
@@ -1141,15 +1143,42 @@ impl Oracle {
         self.vms.iter().flat_map(|vm| &vm.shares).any(nameless)
     }
 
-    /// The engine says of a donation that it is gone, without asking. Returns its position.
-    pub fn gone_unasked(&mut self, vm: usize, id: ShareId) -> Option<usize> {
+    /// Whether nobody can find out whether the handle of this donation is still its own.
+    pub fn is_hidden(&self, share: &Share, asks: bool) -> bool {
+        let open = |share: &Share| share.hold == Hold::Quarantined && share.open;
+        let is_open = self.vms.iter().flat_map(|vm| &vm.shares).any(open);
+        self.is_in_doubt() && (is_open || !asks || share.in_hand.is_some())
+    }
+
+    /// The secure world was asked what the handle of a donation names, and did not say that it is that. Returns its
+    /// position.
+    pub fn donation_lost(&mut self, vm: usize, id: ShareId) -> Option<usize> {
         let in_doubt = self.is_in_doubt();
+        let one = &mut self.vms[vm];
+        let at = one.shares.iter().position(|share| share.id.0 == id)?;
+        let asked = one.smc.take().is_some_and(|smc| smc.about == About::Share(at));
+        let (referenced, dying) = (one.may_be_touched(), one.life == Life::Dying);
+        let share = &mut one.shares[at];
+        let right = asked && in_doubt && share.is_donation() && share.hold == Hold::Held;
+        let handle = share.handle;
+        let of_its_own = share.truth.is_some() && share.truth == handle;
+        (share.hold, share.in_hand) = (Hold::Going, None);
+        self.demand(Rule::P4, right && !of_its_own);
+        self.demand(Rule::P14, referenced);
+        self.demand(Rule::P29, dying);
+        Some(at)
+    }
+
+    /// The engine says of a donation that it is gone, without asking. Returns its position.
+    pub fn gone_unasked(&mut self, vm: usize, id: ShareId, asks: bool) -> Option<usize> {
+        let found = self.vms[vm].shares.iter().find(|share| share.id.0 == id);
+        let hidden = found.is_some_and(|share| self.is_hidden(share, asks));
         let one = &mut self.vms[vm];
         let at = one.shares.iter().position(|share| share.id.0 == id)?;
         let busy = one.is_busy() || one.smc.is_some();
         let (referenced, dying) = (one.may_be_touched(), one.life == Life::Dying);
         let share = &mut one.shares[at];
-        let unaskable = share.handle.is_none() || in_doubt;
+        let unaskable = share.handle.is_none() || hidden;
         let right = share.is_donation() && unaskable && share.hold == Hold::Held;
         let due = share.pace.is_due();
         (share.hold, share.in_hand) = (Hold::Going, None);
@@ -1212,6 +1241,7 @@ impl Oracle {
             hold: Hold::Sending { resumed: false },
             handle: None,
             known: false,
+            open: false,
             since: Name(0),
             named: false,
             in_hand: None,
@@ -1300,6 +1330,8 @@ impl Oracle {
         let share = &mut self.vms[vm].shares[at];
         (share.in_hand, share.lost) = (None, false);
         share.known = given.is_some();
+        let ended = matches!(reading::read(answer), Reading::Success { .. } | Reading::Error(_));
+        share.open = given.is_none() && (resumed || !ended);
         share.since = self.given;
         self.given.0 += 1;
         match outcome {

@@ -41,6 +41,7 @@ fn scope(name: &'static str, vms: usize, sps: &[Subscription], shares: usize, ho
         retry: false,
         restart: false,
         bitmap: false,
+        asks: false,
         spans: &[1],
         kind_every: 64,
         wrong: Wrong::Nothing,
@@ -99,6 +100,11 @@ pub fn donations() -> Scope {
         guests: Guests { donate: true, ..SHARE },
         ..scope("2 VMs x 1 share or donation", 2, &[], 1, true)
     }
+}
+
+/// The same where the secure world says what a handle names.
+pub fn donations_asked_about() -> Scope {
+    Scope { name: "2 VMs x 1 share or donation, asked about", asks: true, ..donations() }
 }
 
 /// A guest that binds notifications.
@@ -164,6 +170,11 @@ pub fn small() -> Vec<Scope> {
             guests: Guests { shares: 2, donate: true, ..SHARE },
             ..scope("1 VM x 2 shares or donations", 1, &[], 2, true)
         },
+        Scope {
+            guests: Guests { shares: 2, donate: true, ..SHARE },
+            asks: true,
+            ..scope("1 VM x 2 shares or donations, asked about", 1, &[], 2, true)
+        },
         notifications(),
         born_with_bitmap(),
     ]
@@ -219,9 +230,11 @@ pub fn large() -> Vec<Scope> {
         split(scope("2 VMs x 1 share, answers under way", 2, &[], 1, true)),
         split(scope("the same, lying", 2, &[], 1, false)),
         donations(),
+        donations_asked_about(),
         donation(true),
         donation(false),
         donating(split(scope("1 VM x 2 shares or donations, answers under way", 1, &[], 2, true))),
+        Scope { asks: true, ..donating(split(scope("the same, asked about", 1, &[], 2, true))) },
         scope("2 VMs x 1 SP x 1 share", 2, &BOTH[..1], 1, true),
         scope("the same, lying", 2, &BOTH[..1], 1, false),
         scope("1 VM x 3 SPs x 3 shares, lying", 1, &BOTH, 3, false),

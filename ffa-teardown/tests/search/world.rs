@@ -60,6 +60,8 @@ pub struct Scope {
     pub restart: bool,
     /// Each VM is to have a notification bitmap from the beginning.
     pub bitmap: bool,
+    /// The secure world says what a handle names.
+    pub asks: bool,
     /// The spans of time that may go by at once.
     pub spans: &'static [u64],
     /// One in so many states is followed to its end by kind answers alone.
@@ -116,6 +118,10 @@ pub enum Seen {
     Gone,
     /// One that could not be asked for.
     GoneUnasked,
+    /// One whose handle may have been another's, and was not.
+    Named,
+    /// One whose handle may have been another's, and may be.
+    NotNamed,
     /// A receiver has made a donation its own.
     TakenOver,
 }
@@ -183,6 +189,8 @@ pub enum Step {
     Wait(u64),
     /// The secure world answers the engine's call.
     Answer(usize, Answer),
+    /// The secure world is asked what the handle of a donation names, and does not say that it is that.
+    NotNamed(usize),
     /// The answer arrives.
     Arrive(usize),
     /// Pages are back.
@@ -242,7 +250,10 @@ impl Search {
         let room = self.room();
         let vm_slots = vec![VmSlot::VACANT; *vms];
         let policy = wrong_policy.unwrap_or(terms.policy);
-        let engine = Engine::new(vm_slots, vec![DutySlot::VACANT; room], policy);
+        let mut engine = Engine::new(vm_slots, vec![DutySlot::VACANT; room], policy);
+        if self.scope.asks {
+            engine.can_ask_what_handles_name();
+        }
         World { engine, oracle: Oracle::new(*vms), work: Work::Nothing }
     }
 
@@ -282,6 +293,9 @@ impl Search {
                     steps.extend(
                         self.answers(world, at, smc).into_iter().map(|answer| Step::Answer(at, answer)),
                     );
+                    if self.is_asked_in_vain(world, at) {
+                        steps.push(Step::NotNamed(at));
+                    }
                 }
                 None => {}
             }
@@ -317,7 +331,7 @@ impl Search {
                         );
                     }
                     Hold::Returning | Hold::Going => steps.push(Step::Release(at, position)),
-                    Hold::Held if share.is_donation() && !Self::may_ask_for_donation(world) => {}
+                    Hold::Held if share.is_donation() && !self.may_ask_for_donation(world, share) => {}
                     Hold::Held if live && guests.reclaim && share.named && share.handle.is_some() => {
                         steps.push(Step::Reclaim(at, position));
                     }
@@ -400,6 +414,8 @@ impl Search {
             About::Share(share) if vm.shares[share].is_donation() && Self::must_not_ask(world, at) => {
                 return vec![answers::busy()];
             }
+            // The question may have to wait.
+            About::Share(_) if self.is_asked_in_vain(world, at) => return vec![answers::busy()],
             About::Share(_) | About::Kept(_) | About::Binding(_) | About::NewBitmap => {
                 let mut answers = answers::to_service(*alphabet, first_sp, running);
                 let success = |answer: &Answer| matches!(reading::read(answer), Reading::Success { .. });
@@ -435,8 +451,27 @@ impl Search {
     }
 
     /// Whether a guest may ask for a donation.
-    fn may_ask_for_donation(world: &World) -> bool {
-        !Self::is_sending(world) && !world.oracle.is_in_doubt()
+    fn may_ask_for_donation(&self, world: &World, share: &Share) -> bool {
+        !Self::is_sending(world) && !world.oracle.is_hidden(share, self.scope.asks)
+    }
+
+    /// Whether the secure world, asked first where there is a doubt, says that the handle of a donation is its own. An
+    /// honest one does so if it is.
+    fn is_named(&self, world: &World, share: &Share) -> bool {
+        let named = !world.oracle.is_in_doubt() || share.truth.is_some() && share.truth == share.handle;
+        named || self.scope.wrong == Wrong::AsksNobody
+    }
+
+    /// Whether the engine's call, which is to have a donation of the VM back, is not made because its handle may name
+    /// something else.
+    fn is_asked_in_vain(&self, world: &World, vm: usize) -> bool {
+        let one = &world.oracle.vms[vm];
+        one.smc.as_ref().is_some_and(|smc| match smc.about {
+            About::Share(at) if smc.reply.is_none() && one.shares[at].is_donation() => {
+                !Self::must_not_ask(world, vm) && !self.is_named(world, &one.shares[at])
+            }
+            _ => false,
+        })
     }
 
     /// Whether the engine's call, which is to have a donation of the VM back, must not be made.
@@ -560,13 +595,25 @@ impl Search {
             Step::Wait(span) => self.wait(world, span),
             Step::Answer(vm, answer) => {
                 // A call that must not be made has no effect.
-                if !Self::must_not_ask(world, vm) {
+                if !Self::must_not_ask(world, vm) && !self.is_asked_in_vain(world, vm) {
                     self.effect(world, vm, &answer);
                 }
                 if self.scope.split {
                     world.oracle.vms[vm].smc.as_mut().expect("in flight").reply = Some(answer);
                 } else {
                     self.arrive(world, vm, &answer);
+                }
+            }
+            Step::NotNamed(vm) => {
+                self.see(Seen::NotNamed, true);
+                let key = world.oracle.key(vm);
+                let lost = world.engine.donation_lost(key).expect("in flight");
+                let mut after = world.engine.clone();
+                let again = after.donation_lost(key).is_ok() || after != world.engine;
+                world.oracle.demand(Rule::P9, !again);
+                match world.oracle.donation_lost(vm, lost) {
+                    Some(at) => self.release_unless_fine(world, vm, at),
+                    None => world.oracle.demand(Rule::P4, false),
                 }
             }
             Step::Arrive(vm) => {
@@ -601,8 +648,15 @@ impl Search {
                 } else {
                     world.engine.begin_reclaim(key, handle)
                 };
+                let donation = world.oracle.vms[vm].shares[share].is_donation();
                 match begun {
-                    Ok((id, run)) => world.oracle.asked(vm, share, id, run),
+                    Ok((id, _)) if donation && !self.is_named(world, &world.oracle.vms[vm].shares[share]) => {
+                        world.engine.abandon_reclaim(key, id).expect("begun");
+                    }
+                    Ok((id, run)) => {
+                        self.see(Seen::Named, donation && world.oracle.is_in_doubt());
+                        world.oracle.asked(vm, share, id, run);
+                    }
                     Err(_) => world.oracle.demand(Rule::P7, false),
                 }
             }
@@ -804,7 +858,7 @@ impl Search {
                 Action::Gone { vm, share } => {
                     let vm = world.oracle.position(vm);
                     self.see(Seen::GoneUnasked, true);
-                    match world.oracle.gone_unasked(vm, share) {
+                    match world.oracle.gone_unasked(vm, share, self.scope.asks) {
                         Some(at) => self.release_unless_fine(world, vm, at),
                         None => world.oracle.demand(Rule::P4, false),
                     }
@@ -1196,6 +1250,9 @@ impl Search {
                 let elsewhere =
                     matches!(smc.about, About::Sp(sp) if self.scope.terms.sps[sp].sp != self.first_sp());
                 let running = matches!(smc.call, SecureCall::Run { .. }) && !elsewhere;
+                if self.is_asked_in_vain(world, at) {
+                    return Some(Step::NotNamed(at));
+                }
                 let step = match (smc.reply, self.run_kindly(world, self.work(world, at, smc.about), running))
                 {
                     (Some(_), _) => Step::Arrive(at),

@@ -31,6 +31,8 @@ pub enum Wrong {
     FetchesNothing,
     /// Memory is sent while a donation is asked for.
     SendsMeanwhile,
+    /// Nobody is asked what the handle of a donation names that may be another's.
+    AsksNobody,
 }
 
 impl Wrong {
