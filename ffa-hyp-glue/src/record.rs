@@ -99,16 +99,6 @@ impl<P: VmReferences, R: RangeStore, C, F> Record<P, R, C, F> {
         pages as u32 // no more than one share may have
     }
 
-    /// Adds a range to a memory transaction whose ranges are yet to be sealed.
-    ///
-    /// # Errors
-    /// The status for the guest; nothing has changed.
-    pub(crate) fn track_more(&mut self, share: ShareId, range: IpaRange) -> Result<(), Status> {
-        self.ranges.extend_draft(tag(share), [range]).map_err(|error| error.status())?;
-        self.pages += u64::from(range.pages());
-        Ok(())
-    }
-
     /// The TX buffer, if there is one.
     pub(crate) fn tx(&self) -> Option<IpaRange> {
         match self.mailbox {

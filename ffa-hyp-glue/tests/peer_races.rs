@@ -259,6 +259,37 @@ fn f10_whoever_dies_while_it_is_offered_nothing_is_left() {
     assert!(moments > 150, "{moments}");
 }
 
+/// What a borrower may have at most holds while its vCPUs retrieve, and share, at the same time.
+#[test]
+fn what_is_being_retrieved_counts_from_the_beginning() {
+    for preset in Preset::ALL {
+        for nth in 0..2 {
+            let mut machine = lending(preset, LenderDeath::Revoke);
+            machine.settings.pages_per_vm = 4;
+            let mut world = lenders_on(Machine { partitions: lazy_sps(), ..machine });
+            let handle = world.offer(&[(PAGES, 2), (LOOSE, 1)]);
+            let bytes = descriptor(Version::V1_1, VM2, SP1, &[(PAGES, 2)]);
+            let (scribble, answer) = (world.hypervisor.scribbler(), Rc::new(Cell::new(None)));
+            let (seen, count, len) = (Rc::clone(&answer), Cell::new(0), bytes.len() as u64);
+            let done = once(
+                &mut world,
+                move |moment| matches!(moment, Moment::Mapped(VM2)) && count.replace(count.get() + 1) == nth,
+                move |cpu, mediator| {
+                    scribble(VM2, TX, &bytes);
+                    seen.set(elsewhere(cpu, mediator, VM2, Regs::new([MEM_SHARE, len, len])));
+                },
+            );
+            world.retrieve(&Request::new(handle));
+            world.hypervisor.set_interloper(None);
+            assert!(done.get());
+            assert_eq!(answer.get(), Some(Regs::error(Status::NoMemory)), "{} {nth}", preset.name());
+            assert_eq!(world.hypervisor.report(VM2).expect("it lives").pages, 3);
+            world.share(VM2, SP1, &[(PAGES, 1)]);
+            world.end_all();
+        }
+    }
+}
+
 /// The owner dies while another CPU is taking the loan from its dead borrower, and the other way round.
 #[test]
 fn two_that_die_at_the_same_time_leave_nothing_behind() {

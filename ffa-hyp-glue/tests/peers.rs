@@ -501,6 +501,8 @@ fn without_room_nothing_is_lent_or_borrowed() {
     world.hypervisor.limit_borrowed(2);
     assert_eq!(world.ask(VM2, &Request::new(handle).bytes()), Regs::error(Status::NoMemory));
     assert_eq!(world.hypervisor.borrowed(VM2), 0);
+    let report = world.hypervisor.report(VM2).expect("it lives");
+    assert_eq!((report.shares, report.pages), (0, 0));
     world.hypervisor.limit_borrowed(3);
     world.retrieve(&Request::new(handle));
     world.end_all();

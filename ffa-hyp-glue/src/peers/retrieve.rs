@@ -19,6 +19,8 @@ use crate::{Access, Case, Event, EventKind, Lending, Mediator, PageError, Platfo
 struct Retrieval {
     grant: Grant,
     borrowed: Borrowed,
+    /// Pages, which count as the borrower's from the beginning.
+    lent: u32,
     take_reference: bool,
 }
 
@@ -75,7 +77,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             }
         };
         self.take_reference(hyp, vm, retrieval.take_reference);
-        let Retrieval { grant, borrowed, .. } = retrieval;
+        let Retrieval { grant, borrowed, lent, .. } = retrieval;
         let Terms { owner, pages, handle, .. } = grant.loan.terms;
         if grant.zero_before {
             self.each_range(hyp, owner, pages, |hyp, range| hyp.zero(owner.id(), range));
@@ -86,8 +88,13 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let response = match responded {
             Ok(response) => response,
             Err(status) => {
-                self.unmap(hyp, grant.at, vm, Borrowed { zero_after: false, ..borrowed });
-                self.end_filling(hyp, self.lock(), vm, false);
+                let unmapped = self.unmap(hyp, grant.at, vm, Borrowed { zero_after: false, ..borrowed });
+                let mut state = self.lock();
+                if let Ok(record) = state.record(vm) {
+                    // Only what was mapped has been taken off.
+                    record.pages = record.pages.saturating_sub(lent.saturating_sub(unmapped).into());
+                }
+                self.end_filling(hyp, state, vm, false);
                 self.settle(hyp, self.lock(), grant.at);
                 return Err(status);
             }
@@ -122,13 +129,15 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let Terms { owner, pages, .. } = grant.loan.terms;
         let lent = state.pages(owner, pages);
         let (engine, record) = state.engine_and_record(vm)?;
-        self.check_quota(record, lent)?;
+        let pages = self.check_quota(record, lent)?;
         let begun = engine.begin_loan(vm).map_err(|error| status(&error))?;
         record.shares += 1;
+        // Before they are mapped, or another vCPU could come to have more than it may meanwhile.
+        record.pages = pages;
         state.loans().get(grant.at).ok_or(Status::Aborted)?.stage = Stage::Retrieving;
         let writable = grant.permissions.data != DataAccess::ReadOnly;
         let borrowed = Borrowed { pages: begun.id, writable, zero_after: grant.zero_after };
-        Ok(Retrieval { grant, borrowed, take_reference: begun.take_reference })
+        Ok(Retrieval { grant, borrowed, lent, take_reference: begun.take_reference })
     }
 
     /// Maps the owner's pages for the borrower, and keeps the borrower from offering them to others. After an error a part may
@@ -150,8 +159,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 PageError::NotOwned { .. } => Status::Denied,
             })?;
             debug_assert_eq!(there.pages(), range.pages(), "as many pages as are lent");
-            let tracked = self.lock().record(vm)?.track_more(borrowed.pages, there);
-            tracked.inspect_err(|_| hyp.unmap(vm.id(), there))
+            let tracked = self.lock().record(vm)?.ranges.extend_draft(tag(borrowed.pages), [there]);
+            tracked.map_err(|error| error.status()).inspect_err(|_| hyp.unmap(vm.id(), there))
         })?;
         let mut state = self.lock();
         state.record(vm)?.ranges.seal(tag(borrowed.pages)).map_err(|_| Status::Denied)
