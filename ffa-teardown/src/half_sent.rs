@@ -84,7 +84,10 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
             if self.is_its_handle(share.0, known, rx.handle) {
                 let next = rx.offset == fragment.sent && !fragment.is_last();
                 let named = [PartitionId(0), vm.id].contains(&rx.endpoint);
-                return Ok(match (fragment.is_last(), donated) {
+                // Nothing vouches for a handle that comes first with the wish for more when nothing is missing: that there is no
+                // share by that name does not say that there is none.
+                let asked_once = donated || known.is_none();
+                return Ok(match (fragment.is_last(), asked_once) {
                     (true, true) => self.may_have_come_about(vm, share, rx.handle),
                     (true, false) => self.set_half(vm, share, rx.handle, fragment, WillBe::PerhapsShare),
                     (false, _) => {
