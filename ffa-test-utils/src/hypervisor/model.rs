@@ -140,6 +140,7 @@ impl ModelHypervisor {
             oracle: Oracle::new(subscribers),
             owed: Owed::default(),
             smcs: 0,
+            questions: 0,
             smc_log: VecDeque::new(),
             events: VecDeque::new(),
             tally: Tally::EMPTY,
@@ -401,12 +402,12 @@ impl ModelHypervisor {
             world.now = world.now.max(deadline);
             world.deadline = None;
             world.spmc.advance(&mut world.frames, world.now);
-            world.smcs
+            world.smcs - world.questions
         };
         let before = self.now();
         self.mediator.tick(&mut self.cpu(0));
         let world = &mut *self.world.borrow_mut();
-        let made = world.smcs - smcs;
+        let made = world.smcs - world.questions - smcs;
         if made > u64::from(budget) {
             world.oracle.report(Violation::OverBudget { smcs: made as u32 });
         }
