@@ -89,7 +89,7 @@ pub enum EventKind {
         /// 4 KiB pages.
         pages: u32,
     },
-    /// Donated pages have left their VM for good.
+    /// Donated pages have left their VM for good: their receiver has them, or it cannot be found out any more whether it has.
     Gone {
         /// 4 KiB pages.
         pages: u32,

@@ -13,6 +13,7 @@ mod listing;
 mod mediator;
 mod memory;
 mod message;
+mod named;
 mod notification;
 mod partitions;
 mod peer_memory;

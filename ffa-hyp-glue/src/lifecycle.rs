@@ -8,6 +8,7 @@ use ffa_teardown::{
 };
 
 use crate::mediator::{Guard, RecordOf, State};
+use crate::named::Named;
 use crate::notification::SOON;
 use crate::record::{Mailbox, Record, tag};
 use crate::rxtx::release_both;
@@ -219,8 +220,16 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             drop(state);
             match action {
                 Action::Call { vm, call } => {
-                    let (tx, may) = if donation { self.begin_donation_call(vm) } else { (false, true) };
-                    let answer = if may { self.make(hyp, call) } else { Answer::Error(Status::Busy.into()) };
+                    let (tx, named) =
+                        if donation { self.begin_donation_call(hyp, vm) } else { (false, Named::Own) };
+                    let answer = match named {
+                        Named::Own => self.make(hyp, call),
+                        Named::Later => Answer::Error(Status::Busy.into()),
+                        Named::NotOwn => {
+                            self.donation_lost(hyp, vm);
+                            continue;
+                        }
+                    };
                     let now = hyp.now();
                     let mut state = self.lock();
                     let judged = state.engine.answered(vm, call, &answer, now);
@@ -266,11 +275,34 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     }
 
     /// Sees to it that nothing is sent while a call about a donation is made: whoever sends has our TX page. Returns
-    /// whether we have it, to be [given back](Self::tx_read) when the answer is reported, and whether the call may be made.
+    /// whether we have it, to be [given back](Self::tx_read) when the answer is reported, and what the handle of the
+    /// donation names: the call is made if that is the donation.
     #[cold]
-    fn begin_donation_call(&self, vm: VmKey) -> (bool, bool) {
-        let tx = self.take_tx();
-        (tx, tx && self.lock().engine.may_ask_for_donation(vm))
+    fn begin_donation_call(&self, hyp: &mut P, vm: VmKey) -> (bool, Named) {
+        if !self.take_tx() {
+            return (false, Named::Later);
+        }
+        let state = self.lock();
+        let (may, in_doubt) = (state.engine.may_ask_for_donation(vm), state.engine.must_ask_first());
+        let asked_for = state.engine.donation_asked_for(vm);
+        drop(state);
+        let named = match asked_for {
+            Some((share, handle)) if may && in_doubt => self.ask_what_it_names(hyp, vm, share, handle),
+            _ if may => Named::Own,
+            _ => Named::Later,
+        };
+        (true, named)
+    }
+
+    /// Ends a dead VM's donation, whose handle names something else by now.
+    #[cold]
+    fn donation_lost(&self, hyp: &mut P, vm: VmKey) {
+        let lost = self.lock().engine.donation_lost(vm);
+        self.tx_read();
+        debug_assert!(lost.is_ok(), "its call is in flight");
+        if let Ok(share) = lost {
+            self.gone(hyp, vm, share);
+        }
     }
 
     fn decided(&self, hyp: &mut P, vm: VmKey, decision: Decision) {

@@ -48,8 +48,8 @@ pub enum ListError {
         /// Records that fit.
         room: usize,
     },
-    /// Another CPU is reading it.
-    #[error("another CPU is reading the list")]
+    /// Another CPU is reading it, or what an SPMC says of a handle.
+    #[error("another CPU is reading the list, or uses RX otherwise")]
     Busy,
 }
 

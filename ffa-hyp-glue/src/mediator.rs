@@ -105,8 +105,8 @@ pub struct Mediator<P: Platform, S: Stores<P>> {
     pub(crate) served: Served,
     /// A CPU is using our TX page and waits for the SPMC to have read it.
     tx_busy: AtomicBool,
-    /// A CPU is reading the list of SPs anew.
-    pub(crate) reading: AtomicBool,
+    /// A CPU is reading the list of SPs anew, or what our RX page says of a handle.
+    pub(crate) rx_busy: AtomicBool,
     state: SpinMutex<State<P, S>, Relax<P, S>>,
 }
 
@@ -195,8 +195,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     ) -> Self {
         loans.as_mut().fill(LoanSlot::VACANT);
         let served = Served::new(&spmc, &settings, loans.as_ref().len());
+        let mut engine = Engine::new(vms, duties, settings.teardown);
+        if spmc.says_what_handles_name() {
+            engine.can_ask_what_handles_name();
+        }
         let state = State {
-            engine: Engine::new(vms, duties, settings.teardown),
+            engine,
             records,
             partitions,
             loans,
@@ -211,7 +215,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             settings,
             served,
             tx_busy: AtomicBool::new(false),
-            reading: AtomicBool::new(false),
+            rx_busy: AtomicBool::new(false),
             state: SpinMutex::new(state),
         }
     }

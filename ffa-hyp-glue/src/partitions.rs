@@ -121,7 +121,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         ) -> Result<Option<u16>, ListError>,
     ) -> Result<(), ListError> {
         S::before_lock();
-        if self.reading.swap(true, Ordering::Acquire) {
+        if self.rx_busy.swap(true, Ordering::Acquire) {
             return Err(ListError::Busy);
         }
         let read = read(hyp, &mut |found| self.lock().partitions.note(found)).map(|tag| {
@@ -129,7 +129,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
             state.partitions.replace(tag);
             state.list.changed();
         });
-        self.reading.store(false, Ordering::Release);
+        self.rx_busy.store(false, Ordering::Release);
         let kind = if read.is_ok() { EventKind::Listed } else { EventKind::NotListed };
         hyp.event(&Event::new(PartitionId::HYPERVISOR, kind));
         read

@@ -7,6 +7,7 @@ use crate::dispatch::Reply;
 use crate::mediator::{Guard, refusal};
 use crate::memory::report;
 use crate::message::status;
+use crate::named::Named;
 use crate::{EventKind, Mediator, Platform, Stores};
 
 /// What a guest finds in the pages that it has back.
@@ -104,9 +105,16 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 .inspect(|_| record.enter()),
             Err(status) => Err(status),
         };
+        let in_doubt = state.engine.must_ask_first();
         drop(state);
         let reply = begun.and_then(|(share, resumed)| {
-            self.reclaim_of(hyp, vm, handle, share, resumed, content, Parts::Sps)
+            let named = if in_doubt { self.ask_what_it_names(hyp, vm, share, handle) } else { Named::Own };
+            match named {
+                Named::Own => self.reclaim_of(hyp, vm, handle, share, resumed, content, Parts::Sps),
+                // As for a handle that is another's for certain.
+                Named::NotOwn => self.deny(hyp, vm, share, Parts::Sps).or(Err(Status::InvalidParameters)),
+                Named::Later => self.deny(hyp, vm, share, Parts::Sps).or(Err(Status::Busy)),
+            }
         });
         self.tx_read();
         reply

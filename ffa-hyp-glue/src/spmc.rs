@@ -2,7 +2,7 @@
 
 use ffa_abi::{
     Answer, Call, FeatureId, FeatureQuery, FirmwareStatus, Function, FunctionId, PartitionId, PartitionInfo,
-    Regs, RxTxMap, RxTxUnmap, Transaction, Version, VersionError, Width, version_answer,
+    Regs, RxTxMap, RxTxUnmap, Transaction, Version, VersionError, Width, retrieve_properties, version_answer,
 };
 use ffa_teardown::Storage;
 
@@ -18,6 +18,7 @@ pub struct Spmc {
     abilities: Abilities,
     schedule_receiver: Option<u32>,
     lists_in_registers: bool,
+    says_what_handles_name: bool,
     buffer_pages: u8,
 }
 
@@ -92,6 +93,14 @@ impl Spmc {
             Answer::Success(success) => Some(success.w2()),
             _ => None,
         };
+        let query = FeatureQuery::Function {
+            id: FunctionId::smc32(Function::MemRetrieveReq),
+            properties: retrieve_properties::NS_BIT,
+        };
+        let says_what_handles_name = match ask(hyp, Call::Features(query)) {
+            Answer::Success(success) => success.w2() & retrieve_properties::HYPERVISOR_RETRIEVE != 0,
+            _ => false,
+        };
         let (tx, rx) = hyp.addresses();
         let map = |hyp: &mut P, pages| {
             let map = Call::RxTxMap(RxTxMap { width: Width::Smc64, tx, rx, pages });
@@ -106,7 +115,14 @@ impl Spmc {
         .map_err(unmapped)?;
         let lists_in_registers =
             version >= Version::V1_2 && abilities.contains(FunctionId::smc64(Function::PartitionInfoGetRegs));
-        let spmc = Self { version, abilities, schedule_receiver, lists_in_registers, buffer_pages };
+        let spmc = Self {
+            version,
+            abilities,
+            schedule_receiver,
+            lists_in_registers,
+            says_what_handles_name,
+            buffer_pages,
+        };
         let mut partitions = Partitions::new(lists);
         listing::read(hyp, lists_in_registers, scratch, |found| partitions.note(found))
             .map(|tag| {
@@ -143,6 +159,12 @@ impl Spmc {
     #[must_use]
     pub fn schedule_receiver_interrupt(&self) -> Option<u32> {
         self.schedule_receiver
+    }
+
+    /// Whether it tells the hypervisor what a handle names: which VM's transaction, and of which pages.
+    #[must_use]
+    pub fn says_what_handles_name(&self) -> bool {
+        self.says_what_handles_name
     }
 
     /// Whether it lists partitions in registers, and names the list.
