@@ -8,6 +8,7 @@ use common::*;
 use ffa_abi::{FirmwareStatus, Function, FunctionId, Handle, MemFragTx, MemRetrieveResp, PartitionId, Regs};
 use ffa_abi::{Status, Version};
 use ffa_hyp_glue::{EventKind, Settings};
+use ffa_teardown::{Disposal, Policy};
 use ffa_test_utils::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
 use ffa_test_utils::hypervisor::{Machine, Moment, Region};
 use ffa_test_utils::spmc::{Config, Control, Preset};
@@ -21,7 +22,11 @@ const ASKED: [Preset; 2] = [Preset::Hafnium, Preset::Strict];
 
 /// VM 1 with more scattered pages than one page of RX can name, and VM 2.
 fn world(config: impl Into<Config>) -> World {
-    let settings = Settings { pages_per_share: SCATTERED, ..settings() };
+    world_that(config, settings().teardown)
+}
+
+fn world_that(config: impl Into<Config>, teardown: Policy) -> World {
+    let settings = Settings { pages_per_share: SCATTERED, teardown, ..settings() };
     let mut world = World::boot(Machine { settings, ..machine(config, lazy_sps()) });
     for vm in [VM1, VM2] {
         let regions = [Region::block(TX, 64), Region::loose(LOOSE, SCATTERED)];
@@ -272,6 +277,35 @@ fn what_cannot_be_asked_now_is_asked_later() {
                 }
             }
         }
+    }
+}
+
+/// Pages that were handed over may be behind nobody's stage 2 any more, and there is nothing to compare an answer with.
+#[test]
+fn what_was_handed_over_is_not_asked_about() {
+    for preset in ASKED {
+        let teardown = Policy { disposal: Disposal::HandOver, ..Policy::DEFAULT };
+        let mut world = world_that(preset, teardown);
+        DONATE.send(&mut world, &[(PAGES, 2)]);
+        let fault = Fault {
+            call: CallKind::function(Function::MemReclaim),
+            when: When::Every,
+            action: FaultAction::Refuse(Status::Aborted.into()),
+        };
+        *world.hypervisor.plan_mut() = FaultPlan::new([fault]);
+        world.destroy(VM1);
+        world.hypervisor.advance(LONG);
+        assert_eq!(world.hypervisor.orphans(None), 2, "{preset:?}");
+        doubt(&mut world, VM2, PAGES);
+        let _ = (calls(&mut world, Function::MemReclaim), world.hypervisor.take_events());
+        assert_eq!(world.hypervisor.retry(None), Ok(1));
+        assert!(world.hypervisor.settle(LONG));
+        for function in [Function::MemRetrieveReq, Function::MemReclaim] {
+            assert_eq!(calls(&mut world, function), 0, "{preset:?}: {function:?}");
+        }
+        assert_eq!(events(&mut world, EventKind::Gone { pages: 2 }), 1, "{preset:?}");
+        assert_eq!(world.hypervisor.frames().donated, 2, "{preset:?}");
+        world.check();
     }
 }
 

@@ -33,8 +33,12 @@ impl Doubt {
     pub(crate) fn hides(self, slot: &DutySlot, can_ask: bool) -> bool {
         match self {
             Self::None => false,
-            // A reclaim that is to be resumed may be that of whatever has the handle by now.
-            Self::Settled => !can_ask || slot.resume != Resume::Anew,
+            Self::Settled => {
+                // A reclaim that is to be resumed may be that of whatever has the handle by now. What was handed over may
+                // be behind nobody's stage 2 any more: what the secure world says it has could be compared with nothing.
+                let is_handed_over = slot.duty.as_ref().is_some_and(Duty::is_handed_over);
+                !can_ask || slot.resume != Resume::Anew || is_handed_over
+            }
             Self::Open => true,
         }
     }

@@ -239,6 +239,11 @@ impl Duty {
         }
     }
 
+    /// A share whose pages the hypervisor has on a list of its own.
+    pub(crate) const fn is_handed_over(&self) -> bool {
+        matches!(self, Self::Share { handed_over: true, .. })
+    }
+
     /// A donation that may have come about: a receiver may have made the memory its own, after which nobody has it back,
     /// and the handle is free.
     pub(crate) const fn is_donation(&self) -> bool {

@@ -5,8 +5,8 @@ mod common;
 use common::*;
 use ffa_abi::{Answer, RunTarget, Status};
 use ffa_teardown::{
-    Action, BeginError, Decision, End, Policy, Progress, ReclaimOutcome, SendOutcome, ShareId, Subject,
-    Unexpected, VmKey,
+    Action, BeginError, Decision, Disposal, End, Policy, Progress, ReclaimOutcome, SendOutcome, ShareId,
+    Subject, Unexpected, VmKey,
 };
 
 const OTHER: ffa_abi::PartitionId = ffa_abi::PartitionId(2);
@@ -258,5 +258,24 @@ fn a_reclaim_in_which_an_sp_was_preempted_before_the_doubt_is_not_resumed() {
     assert_eq!(outcome, Ok(SendOutcome::Unknown { handle: None }));
     assert_eq!(engine.begin_donation_reclaim(vm, handle(7)), Err(BeginError::NotFound));
     engine.destroy(vm).expect("alive");
+    assert_eq!(gone(&mut engine), (vm, donation));
+}
+
+/// What the secure world says of pages that were handed over could be compared with nothing.
+#[test]
+fn what_was_handed_over_is_not_asked_about() {
+    let mut engine = engine(2, 4, Policy { disposal: Disposal::HandOver, tries: 1, ..Policy::DEFAULT });
+    engine.can_ask_what_handles_name();
+    let (vm, other) = (live(&mut engine, VM, &[]), live(&mut engine, OTHER, &[]));
+    let donation = donate(&mut engine, vm, 7);
+    engine.destroy(vm).expect("alive");
+    let refused = answer(&mut engine, NOW, reclaim(7), error(Status::Aborted));
+    assert_eq!(refused, Decision::HandOver { share: donation });
+    engine.handed_over(vm, donation).expect("to be handed over");
+    assert_eq!(finished(&mut engine, NOW), (End::Retired, true));
+    let lost = engine.begin_send(other).expect("room").id;
+    let outcome = engine.send_answered(other, lost, &error(Status::Aborted), NOW);
+    assert_eq!(outcome, Ok(SendOutcome::Unknown { handle: None }));
+    assert_eq!(engine.retry(vm), Ok(1));
     assert_eq!(gone(&mut engine), (vm, donation));
 }

@@ -1147,7 +1147,7 @@ impl Oracle {
     pub fn is_hidden(&self, share: &Share, asks: bool) -> bool {
         let open = |share: &Share| share.hold == Hold::Quarantined && share.open;
         let is_open = self.vms.iter().flat_map(|vm| &vm.shares).any(open);
-        self.is_in_doubt() && (is_open || !asks || share.in_hand.is_some())
+        self.is_in_doubt() && (is_open || !asks || share.in_hand.is_some() || share.handed_over)
     }
 
     /// The secure world was asked what the handle of a donation names, and did not say that it is that. Returns its
