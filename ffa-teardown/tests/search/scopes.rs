@@ -201,6 +201,12 @@ pub fn large() -> Vec<Scope> {
         ..scope("1 VM x 1 SP x 2 shares, different waits, pages handed over", 1, &BOTH[..1], 2, true)
     };
     waits.terms.policy = Policy { disposal: Disposal::HandOver, ..POLICY };
+    let mut asked_about = Scope {
+        asks: true,
+        retry: true,
+        ..donating(scope("2 VMs x 1 share or donation, asked about or handed over", 2, &[], 1, true))
+    };
+    asked_about.terms.policy = Policy { tries: 1, ..hand_over };
     let mut creation = every_answer(scope("1 VM x 3 SPs, every answer", 1, &BOTH, 0, true));
     creation.terms.policy = Policy { tries: 2, ..FLAT };
     vec![
@@ -215,6 +221,7 @@ pub fn large() -> Vec<Scope> {
         },
         smallest(false),
         handed_over,
+        asked_about,
         close("1 VM x 1 SP, RX/TX, every answer", Guests { standing: true, ..Guests::default() }, true),
         Scope {
             name: "1 VM x 2 notifications, every answer, every step",
