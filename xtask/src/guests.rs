@@ -44,7 +44,7 @@ pub struct Guests {
     #[arg(long, value_name = "N", requires = "image", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     guests: u8,
     /// Memory of each guest.
-    #[arg(long, value_name = "MIB", requires = "image", default_value_t = 128, value_parser = clap::value_parser!(u64).range(4..=1024))]
+    #[arg(long, value_name = "MIB", requires = "image", default_value_t = 128, value_parser = clap::value_parser!(u64).range(4..=448))]
     memory: u64,
     /// Show what the mediator does.
     #[arg(long, requires = "image")]

@@ -21,6 +21,8 @@ pub const LITTLE: usize = 0x400_0000;
 
 const PAGES: usize = (POOL.end - POOL.start) / PAGE;
 const PAGES_PER_BLOCK: usize = BLOCK / PAGE;
+/// Blocks of the pool.
+pub const BLOCKS: usize = PAGES / PAGES_PER_BLOCK;
 
 /// A page that nobody holds.
 const UNHELD: u64 = 0;

@@ -49,9 +49,9 @@ const LOST: Stage2Attributes =
 /// Where there was memory that the guest has given away.
 const GONE: Stage2Attributes = Stage2Attributes::SWFLAG_0;
 
-/// Tables that a VM's memory may need at most, with its [`layout`]: the root, level 2 of one GiB, those of its loose pages,
-/// that of borrowed ones, and one for each block that is split.
-pub const MAX_TABLES: usize = 3 + blocks(&layout::LOOSE_PAGES) + blocks(&layout::BLOCKS);
+/// Tables that a VM's memory may need at most, with its [`layout`]: the root, level 2 of one GiB, those of its loose pages, and
+/// that of borrowed ones. Besides, each block needs one when it is split.
+pub const FIXED_TABLES: usize = 3 + blocks(&layout::LOOSE_PAGES);
 
 const fn blocks(ipas: &Range<u64>) -> usize {
     (ipas.end - ipas.start) as usize / BLOCK

@@ -8,14 +8,14 @@ use aarch64_paging::paging::{PageTable, Translation};
 use ffa_el2::lock::Mutex;
 
 use crate::vm_id::MAX_VMS;
-use crate::{stage1, stage2};
+use crate::{frames, stage1, stage2};
 
-const TABLES: usize = 2 * WORD;
+const TABLES: usize = 4 * WORD;
 const WORD: usize = u128::BITS as usize;
 const TABLE_BYTES: usize = 4096;
 
 // Building a page table cannot fail half-way, so there must be enough for everything that can be built.
-const _: () = assert!(TABLES >= MAX_VMS * stage2::MAX_TABLES + stage1::MAX_TABLES);
+const _: () = assert!(TABLES >= MAX_VMS * stage2::FIXED_TABLES + frames::BLOCKS + stage1::MAX_TABLES);
 
 #[repr(C, align(4096))]
 struct Memory(UnsafeCell<[[u8; TABLE_BYTES]; TABLES]>);

@@ -1,14 +1,18 @@
 //! What a guest did that EL2 has to deal with.
 
-use arm_sysregs::el2::accessors::{read_elr_el2, read_far_el2, read_hpfar_el2, write_elr_el2};
-use arm_sysregs::el2::registers::ElrEl2;
+use arm_sysregs::el2::accessors::{
+    read_elr_el2, read_far_el2, read_hpfar_el2, read_spsr_el2, write_elr_el2, write_spsr_el2,
+};
+use arm_sysregs::el2::registers::{ElrEl2, SpsrEl2};
 use ffa_el2::clock;
 
 use crate::guest::layout;
+use crate::guest_exception::Place;
 use crate::stage2::Stage2;
 use crate::vcpu::{State, Stop, Vcpu};
+use crate::vm_id::VmId;
 use crate::world_switch::Verdict;
-use crate::{external_abort, guest_call, vms};
+use crate::{guest_call, vms};
 
 /// `ESR_EL2` of `hvc #0` and `smc #0`. Other immediates are not SMCCC calls, and so not for us: SMCCC 1.2 (DEN0028)
 /// section 2.9.
@@ -60,9 +64,8 @@ fn handle_other(vcpu: &mut Vcpu, syndrome: u64) -> Verdict {
         }
         INSTRUCTION_ABORT | DATA_ABORT => {
             let ipa = read_hpfar_el2().fipa() << PAGE_SHIFT | read_far_el2().bits() & ((1 << PAGE_SHIFT) - 1);
-            let is_known = |stage2: &mut Stage2| stage2.is_lost(ipa) || layout::BORROWED.contains(&ipa);
-            if vms::with_memory(vcpu.vm, is_known) == Some(true) {
-                external_abort::deliver(syndrome);
+            if is_anothers(vcpu.vm, ipa) {
+                abort(syndrome);
                 return Verdict::Resume;
             }
             vcpu.state = State::Stopped(Stop::MemoryFault(ipa));
@@ -70,6 +73,23 @@ fn handle_other(vcpu: &mut Vcpu, syndrome: u64) -> Verdict {
         _ => vcpu.state = State::Stopped(Stop::Unsupported(syndrome)),
     }
     Verdict::Leave
+}
+
+/// Whether the VM has lent or donated its memory there, or could borrow some.
+pub fn is_anothers(vm: VmId, ipa: u64) -> bool {
+    let is_known = |stage2: &mut Stage2| stage2.is_lost(ipa) || layout::BORROWED.contains(&ipa);
+    vms::with_memory(vm, is_known) == Some(true)
+}
+
+/// Lets the guest take an external abort for the access that trapped.
+fn abort(syndrome: u64) {
+    let at = Place { pc: read_elr_el2().bits(), processor_state: read_spsr_el2().bits() };
+    let next = at.after_external_abort(syndrome, read_far_el2().bits());
+    // SAFETY: Where the guest goes on; it can hurt nobody but the guest.
+    unsafe {
+        write_elr_el2(ElrEl2::from_bits_retain(next.pc));
+        write_spsr_el2(SpsrEl2::from_bits_retain(next.processor_state));
+    }
 }
 
 fn skip_instruction() {

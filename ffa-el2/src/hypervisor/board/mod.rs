@@ -11,14 +11,15 @@ mod id_registers;
 pub mod layout;
 mod serial;
 mod system_registers;
-mod undefined;
 mod virtual_timer;
 
 use core::ops::Range;
 
 use arm_sysregs::el2::accessors::{read_far_el2, read_hpfar_el2};
 
-use crate::vcpu::{State, Stop, Vcpu};
+use crate::guest_exception::Place;
+use crate::trap::is_anothers;
+use crate::vcpu::{Context, State, Stop, Vcpu};
 use crate::virtual_gic::VirtualGic;
 use crate::vm_id::VmId;
 use crate::world_switch;
@@ -55,7 +56,9 @@ pub struct Board {
 #[derive(Clone, Copy, Debug)]
 struct Trap {
     syndrome: u64,
-    /// The address that was accessed, if one was.
+    /// The address that was accessed, if one was, as the guest sees it.
+    address: u64,
+    /// That address behind the guest's own translation.
     ipa: u64,
 }
 
@@ -77,8 +80,9 @@ impl Board {
 
     /// Takes note of what the vCPU has just been left for.
     pub fn trapped(&mut self, syndrome: u64) {
-        let ipa = read_hpfar_el2().fipa() << PAGE_SHIFT | read_far_el2().bits() & ((1 << PAGE_SHIFT) - 1);
-        self.trap = Some(Trap { syndrome, ipa });
+        let address = read_far_el2().bits();
+        let ipa = read_hpfar_el2().fipa() << PAGE_SHIFT | address & ((1 << PAGE_SHIFT) - 1);
+        self.trap = Some(Trap { syndrome, address, ipa });
     }
 
     /// Ends a turn of the vCPU, whose registers have been saved.
@@ -127,15 +131,17 @@ fn handle(vcpu: &mut Vcpu, trap: Trap) {
             if system_registers::access(vcpu, trap.syndrome) {
                 skip_instruction(vcpu);
             } else {
-                undefined::deliver(&mut vcpu.context);
+                go_on_at(vcpu, Place::after_undefined_instruction);
             }
         }
         DATA_ABORT => match Access::from_syndrome(trap.syndrome) {
             Some(access) if access_device(vcpu, access, trap.ipa) => skip_instruction(vcpu),
-            _ => vcpu.state = State::Stopped(Stop::MemoryFault(trap.ipa)),
+            _ => abort(vcpu, trap),
         },
+        INSTRUCTION_ABORT if is_anothers(vcpu.vm, trap.ipa) => abort(vcpu, trap),
+        // Its vectors may be there as well.
         INSTRUCTION_ABORT => vcpu.state = State::Stopped(Stop::MemoryFault(trap.ipa)),
-        _ => undefined::deliver(&mut vcpu.context),
+        _ => go_on_at(vcpu, Place::after_undefined_instruction),
     }
 }
 
@@ -175,6 +181,17 @@ fn change_gic<T>(gic: &mut VirtualGic, change: impl FnOnce(&mut VirtualGic) -> T
 
 fn board(vcpu: &mut Vcpu) -> &mut Board {
     vcpu.board.as_mut().expect("only vCPUs with a board come here")
+}
+
+/// Lets the guest take an external abort for what it did.
+fn abort(vcpu: &mut Vcpu, trap: Trap) {
+    go_on_at(vcpu, |place| place.after_external_abort(trap.syndrome, trap.address));
+}
+
+fn go_on_at(vcpu: &mut Vcpu, next: impl FnOnce(Place) -> Place) {
+    let Context { pc, processor_state, .. } = &mut vcpu.context;
+    let next = next(Place { pc: *pc, processor_state: *processor_state });
+    (*pc, *processor_state) = (next.pc, next.processor_state);
 }
 
 fn skip_instruction(vcpu: &mut Vcpu) {

@@ -3,7 +3,7 @@
 use arm_sysregs::el1::accessors::read_esr_el1;
 
 use super::{layout, memory};
-use crate::external_abort::{EXTERNAL, STATUS};
+use crate::guest_exception::{EXTERNAL, STATUS};
 
 /// Class of a data abort that EL1 takes from itself.
 const DATA_ABORT: u64 = 0x25;
