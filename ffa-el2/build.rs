@@ -3,7 +3,7 @@
 fn main() {
     let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/linker");
     println!("cargo::rerun-if-changed={scripts}");
-    for image in ["firmware", "hypervisor"] {
+    for image in ["firmware", "hypervisor", "payload"] {
         println!("cargo::rustc-link-arg-bin={image}=-Timage.ld");
         println!("cargo::rustc-link-arg-bin={image}=-T{scripts}/{image}.ld");
     }

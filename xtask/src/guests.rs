@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::linux::Linux;
 use crate::qemu::Machine;
 use crate::workspace;
 
@@ -52,10 +51,14 @@ pub struct Guests {
 }
 
 impl Guests {
-    /// So many guests that boot `linux`, with the memory that it needs.
-    pub fn of_linux(linux: Linux, guests: u8) -> Self {
-        let Linux { image, initrd } = linux;
-        Self { image, initrd: Some(initrd), append: "quiet".into(), guests, memory: 128, events: false }
+    /// So many guests that boot `image`, each with so many MiB.
+    pub fn new(image: PathBuf, guests: u8, memory: u64) -> Self {
+        Self { image, initrd: None, append: String::new(), guests, memory, events: false }
+    }
+
+    /// The same with a RAM disk and kernel arguments.
+    pub fn with_initrd(self, initrd: PathBuf, append: &str) -> Self {
+        Self { initrd: Some(initrd), append: append.to_owned(), ..self }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Builds the images for the bare machine.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
+use crate::elf::Elf;
 use crate::progress::Progress;
 use crate::toolchain::TARGET;
 use crate::{process, setup, workspace};
@@ -39,14 +41,26 @@ pub struct Images {
     pub firmware: PathBuf,
     /// Runs at EL2.
     pub hypervisor: PathBuf,
+    /// Runs at EL1, as a guest that checks what it finds.
+    pub payload: PathBuf,
 }
 
-/// Builds both images.
+impl Images {
+    /// The payload as guests boot it, which is written beside it.
+    pub fn flat_payload(&self) -> Result<PathBuf> {
+        let file = self.payload.with_extension("img");
+        fs::write(&file, Elf::read(&self.payload)?.flatten()?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(file)
+    }
+}
+
+/// Builds all images.
 pub fn build(profile: Profile) -> Result<Images> {
     build_with(profile, None)
 }
 
-/// Builds both images with a feature of their package.
+/// Builds all images with a feature of their package.
 pub fn build_with(profile: Profile, feature: Option<&str>) -> Result<Images> {
     let toolchain = setup::toolchain()?;
     // A folder of their own: another compiler may build them than builds the rest.
@@ -77,5 +91,6 @@ pub fn build_with(profile: Profile, feature: Option<&str>) -> Result<Images> {
         bail!("{log}{} failed ({status})", process::describe(&cargo));
     }
     let folder = target.join(TARGET).join(profile.name());
-    Ok(Images { firmware: folder.join("firmware"), hypervisor: folder.join("hypervisor") })
+    let [firmware, hypervisor, payload] = ["firmware", "hypervisor", "payload"].map(|name| folder.join(name));
+    Ok(Images { firmware, hypervisor, payload })
 }

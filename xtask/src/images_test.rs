@@ -7,12 +7,17 @@ use anyhow::{Result, ensure};
 use ffa_test_utils::scenario::Scenario;
 use ffa_test_utils::timeline::Parsed;
 
+use crate::guests::Guests;
 use crate::image::{self, Images, Profile};
 use crate::qemu::{Ended, Machine};
 use crate::{run, setup};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const SELF_TEST: &str = "self-test";
+/// More than there are CPUs.
+const HOSTED: u8 = 3;
+/// In MiB: that of the payload, and that of its device tree.
+const HOSTED_MEMORY: u64 = 4;
 
 /// A feature of `ffa-el2` that takes DENIED for a confirmation, and the scenario in which that must be seen.
 const WRONG_ENGINE: &str = "broken-release-on-denied";
@@ -38,6 +43,10 @@ pub fn run() -> Result<()> {
         }
         // Nobody else can do what a single CPU has left undone.
         Run::on(1, &qemu, &images, &[("scenario", SELF_TEST)])?.must_pass("self-test on one CPU", profile)?;
+        for cpus in [1, 2] {
+            let name = format!("guests with boards, {cpus} CPUs");
+            Run::hosting(cpus, &qemu, &images)?.must_pass(&name, profile)?;
+        }
         for spmc in run::secure_worlds() {
             Run::of(&qemu, &images, &[("spmc", spmc)])?
                 .must_pass(&format!("whatever it finds: {spmc}"), profile)?;
@@ -55,7 +64,17 @@ impl Run {
     /// On a machine with this many CPUs.
     fn on(cpus: u8, qemu: &Path, images: &Images, told: &[(&'static str, &str)]) -> Result<Self> {
         let told = told.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        let machine = Machine { cpus, told, ..Machine::new(qemu.to_owned(), images.clone(), LIMIT) };
+        Self::of_machine(&Machine { cpus, told, ..Machine::new(qemu.to_owned(), images.clone(), LIMIT) })
+    }
+
+    /// With the payload in guests that look at what they find.
+    fn hosting(cpus: u8, qemu: &Path, images: &Images) -> Result<Self> {
+        let mut machine = Machine { cpus, ..Machine::new(qemu.to_owned(), images.clone(), LIMIT) };
+        Guests::new(images.flat_payload()?, HOSTED, HOSTED_MEMORY).prepare(&mut machine)?;
+        Self::of_machine(&machine)
+    }
+
+    fn of_machine(machine: &Machine) -> Result<Self> {
         let mut lines = Vec::new();
         let ended = machine.run(|line| lines.push(line.to_owned()))?;
         Ok(Self { ended, lines })

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::elf::Elf;
 use crate::image::Images;
-use crate::{elf, process};
+use crate::process;
 
 /// What the hypervisor prints last if all was well.
 const ALL_IS_WELL: &str = "hypervisor: all is well";
@@ -116,7 +117,7 @@ impl Machine {
         } else {
             let firmware = path(&self.images.firmware);
             command.args(["-device", &format!("loader,file={firmware},cpu-num=0")]);
-            let entry = elf::entry(&self.images.firmware)?;
+            let entry = Elf::read(&self.images.firmware)?.entry()?;
             for cpu in 1..self.cpus {
                 command.args(["-device", &format!("loader,addr={entry:#x},cpu-num={cpu}")]);
             }
@@ -192,7 +193,8 @@ mod tests {
         fs::write(&qemu, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&qemu, Permissions::from_mode(0o755)).unwrap();
         fs::write(&image, [&b"\x7fELF\x02\x01"[..], &[0; 26]].concat()).unwrap();
-        let images = Images { firmware: image.clone(), hypervisor: image };
+        let image = || image.clone();
+        let images = Images { firmware: image(), hypervisor: image(), payload: image() };
         let limit = Duration::from_millis(300);
         let ended = Machine::new(qemu, images, limit).run(|_| {});
         fs::remove_dir_all(folder).unwrap();

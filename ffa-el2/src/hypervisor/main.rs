@@ -31,7 +31,6 @@ mod interrupt_test;
 mod interrupts;
 mod lifecycle;
 mod memory_functions;
-mod no_heap;
 mod notification_test;
 mod recipe;
 mod scenario;
@@ -61,6 +60,7 @@ use aarch64_rt::{ExceptionHandlers, RegisterStateRef, entry, exception_handlers}
 use arm_sysregs::el0::accessors::read_currentel;
 use arm_sysregs::el1::accessors::{read_esr_el1, read_far_el1};
 use arm_sysregs::el2::accessors::{read_esr_el2, read_far_el2};
+use ffa_el2::no_heap::NoHeap;
 use ffa_el2::{boot_map, clock, console, exit, println};
 use smccc::{Smc, psci};
 
@@ -69,6 +69,9 @@ boot_map!(boot_map::MEMORY);
 exception_handlers!(Exceptions);
 
 const INSTRUCTION_BYTES: usize = 4;
+
+#[global_allocator]
+static NO_HEAP: NoHeap = NoHeap;
 
 /// Set when the second CPU shall stop.
 static STOPPING: AtomicBool = AtomicBool::new(false);

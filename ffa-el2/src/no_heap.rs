@@ -1,13 +1,11 @@
-//! The tables of scenarios come in a crate that can allocate, which demands an allocator of every program. Nothing here
-//! allocates.
+//! The tables of scenarios come in a crate that can allocate, which demands an allocator of every program. Where nothing
+//! allocates, this is it.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr;
 
-struct NoHeap;
-
-#[global_allocator]
-static NO_HEAP: NoHeap = NoHeap;
+/// An allocator that has no memory.
+pub struct NoHeap;
 
 // SAFETY: To have no memory left is allowed at any time, and nothing can come back that was never handed out.
 unsafe impl GlobalAlloc for NoHeap {
