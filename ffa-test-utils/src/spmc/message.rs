@@ -1,13 +1,13 @@
 use ffa_abi::{
-    Answer, FRAMEWORK_FLAG, FunctionId, PartitionId, Properties, Regs, RunTarget, Status, Uuid, Version,
-    VmAvailability, Width,
+    Answer, FRAMEWORK_FLAG, FirmwareStatus, FunctionId, PartitionId, Properties, Regs, RunTarget, Status,
+    Uuid, Version, VmAvailability, Width,
 };
 
 use super::check::{Checks, DirectCheck};
 use super::control::Control;
 use super::memory::PhysMemory;
 use super::model::{SpmcModel, error};
-use super::partition::{Context, Job, Request, RequestKind};
+use super::partition::{Context, Job, Request, RequestKind, Service};
 use super::response::{mangle, respond, respond_with};
 use super::script::Outcome;
 use super::truth::ToldAnswer;
@@ -46,11 +46,11 @@ impl SpmcModel {
         if let (Some(word), true) = (self.config.quirks.unknown_guest_word, guests_only) {
             return respond(request, [u64::from(word), 0, 0, 0, 0]);
         }
-        self.deliver(cpu, request)
+        self.deliver(memory, cpu, request)
     }
 
     /// FFA_MSG_SEND_DIRECT_REQ2.
-    pub(super) fn direct_request2(&mut self, cpu: u16, regs: &Regs) -> Regs {
+    pub(super) fn direct_request2(&mut self, memory: &mut dyn PhysMemory, cpu: u16, regs: &Regs) -> Regs {
         let (sender, receiver) = PartitionId::split(regs.w::<1>());
         let uuid = Uuid::from_halves([regs.x::<2>(), regs.x::<3>()]);
         let [_, _, _, _, payload @ ..] = regs.0;
@@ -59,7 +59,7 @@ impl SpmcModel {
         if let Err(status) = self.judge_request(self.config.direct2, cpu, 0, request) {
             return error(status);
         }
-        self.deliver(cpu, request)
+        self.deliver(memory, cpu, request)
     }
 
     /// Whether a request may be delivered. The answer for a crashed partition may come from its script.
@@ -76,7 +76,7 @@ impl SpmcModel {
     }
 
     /// A request reaches its partition, which begins to work on it.
-    fn deliver(&mut self, cpu: u16, request: Request) -> Regs {
+    fn deliver(&mut self, memory: &mut dyn PhysMemory, cpu: u16, request: Request) -> Regs {
         let Request { receiver, kind, .. } = request;
         let Some(partition) = self.partition_mut(receiver) else { return error(Status::InvalidParameters) };
         let vcpu = partition.context_for(cpu);
@@ -87,7 +87,7 @@ impl SpmcModel {
                 self.hear_of_end(receiver, vm);
             }
         }
-        self.proceed(RunTarget { endpoint: receiver, vcpu }, Job { request, turn })
+        self.proceed(memory, RunTarget { endpoint: receiver, vcpu }, Job { request, turn })
     }
 
     fn direct_broken(&self, check: DirectCheck, cpu: u16, w2: u32, request: Request) -> bool {
@@ -124,7 +124,7 @@ impl SpmcModel {
     }
 
     /// Takes a message one step further: to the next interruption, or to its answer.
-    pub(super) fn proceed(&mut self, target: RunTarget, mut job: Job) -> Regs {
+    pub(super) fn proceed(&mut self, memory: &mut dyn PhysMemory, target: RunTarget, mut job: Job) -> Regs {
         let turn = &mut job.turn;
         let (answer, not_before) = if turn.preempted > 0 {
             // The highest count is for ever.
@@ -135,7 +135,7 @@ impl SpmcModel {
             (Answer::Yield { target, timeout: turn.rest.as_nanos() }, self.now + turn.rest)
         } else {
             self.set_context(target, Context::Waiting);
-            return self.finish(job);
+            return self.finish(memory, job);
         };
         self.set_context(target, Context::Paused { job, not_before });
         answer.to_regs()
@@ -149,13 +149,13 @@ impl SpmcModel {
     }
 
     /// The partition has made up its mind.
-    fn finish(&mut self, job: Job) -> Regs {
+    fn finish(&mut self, memory: &mut dyn PhysMemory, job: Job) -> Regs {
         let request = job.request;
         let sp = request.receiver;
         let (answer, told) = match job.turn.outcome {
             Outcome::Accept => {
                 let refused = self.carry_out(request);
-                (respond_with(request, refused, self.config.nonce), ToldAnswer::from_status(refused))
+                (self.respond_as_itself(memory, request, refused), ToldAnswer::from_status(refused))
             }
             Outcome::Refuse(status) => {
                 (respond_with(request, Some(status), self.config.nonce), ToldAnswer::Refused(status))
@@ -163,7 +163,7 @@ impl SpmcModel {
             Outcome::Error(status) => (error(status), ToldAnswer::Error(status)),
             Outcome::Mangled(mangling) => {
                 let refused = self.carry_out(request);
-                let good = respond_with(request, refused, self.config.nonce);
+                let good = self.respond_as_itself(memory, request, refused);
                 (mangle(&good, mangling), ToldAnswer::Mangled(mangling))
             }
             Outcome::Crash => {
@@ -175,5 +175,21 @@ impl SpmcModel {
             self.record_answer(sp, vm, told);
         }
         answer
+    }
+
+    /// The answer of a partition that does what it was asked, or has refused it.
+    fn respond_as_itself(
+        &mut self,
+        memory: &mut dyn PhysMemory,
+        request: Request,
+        refused: Option<FirmwareStatus>,
+    ) -> Regs {
+        let service = self.partition(request.receiver).map(|sp| sp.config.service);
+        match (service, request.kind) {
+            (Some(Service::Tee), RequestKind::Partition(payload)) => {
+                respond(request, self.serve_as_tee(memory, request, payload))
+            }
+            _ => respond_with(request, refused, self.config.nonce),
+        }
     }
 }

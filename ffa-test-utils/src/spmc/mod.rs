@@ -57,6 +57,7 @@ mod script;
 mod send;
 mod signal;
 mod store;
+mod tee;
 mod truth;
 mod version;
 mod vm;
@@ -78,7 +79,7 @@ pub use control::Control;
 pub use indirect::Received;
 pub use memory::{Extent, PhysFault, PhysMemory};
 pub use model::SpmcModel;
-pub use partition::SpConfig;
+pub use partition::{Service, SpConfig};
 pub use preset::Preset;
 pub use reach::{Reach, Reached};
 pub use response::mangle;
@@ -86,5 +87,6 @@ pub use script::{
     Cleanup, Crash, Mangling, Outcome, Reaction, Receive, Refusal, Release, Retrieve, Script, Turn, Until,
     Writes,
 };
+pub use tee::{TEE_APPLICATION_UUID, TEE_UUID};
 pub use truth::{Kept, LiveHandle, Told, ToldAnswer};
 pub use vm::RxOwner;

@@ -8,6 +8,7 @@ use ffa_teardown::Time;
 use super::indirect::Received;
 use super::notifications::Notifications;
 use super::script::{Receive, Script, Turn};
+use super::tee::TEE_UUID;
 
 /// A secure partition, as a scenario describes it.
 #[derive(Clone, Debug)]
@@ -22,6 +23,17 @@ pub struct SpConfig {
     pub contexts: u16,
     /// What it does.
     pub script: Script,
+    /// How it answers direct requests that it accepts.
+    pub service: Service,
+}
+
+/// How a partition answers direct requests of partitions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Service {
+    /// With what it was sent, marked.
+    Echo,
+    /// As OP-TEE does, for drivers of real guests.
+    Tee,
 }
 
 impl SpConfig {
@@ -35,7 +47,14 @@ impl SpConfig {
     #[must_use]
     pub fn new(id: PartitionId, script: Script) -> Self {
         let uuid = Uuid::from_words([0x5ec0_0000 | u32::from(id.0), 0x1d5a, 0x4ffa, 0xffa]);
-        Self { id, uuids: vec![uuid], properties: Self::SUBSCRIBED, contexts: 1, script }
+        let uuids = vec![uuid];
+        Self { id, uuids, properties: Self::SUBSCRIBED, contexts: 1, script, service: Service::Echo }
+    }
+
+    /// The same as a trusted OS that speaks OP-TEE's protocol, by whose name drivers know it.
+    #[must_use]
+    pub fn as_tee(self) -> Self {
+        Self { uuids: vec![TEE_UUID], service: Service::Tee, ..self }
     }
 
     /// The same with other properties.

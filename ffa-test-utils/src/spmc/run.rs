@@ -1,12 +1,13 @@
 use ffa_abi::{Answer, PartitionId, Regs, RunTarget, Status, Version};
 
 use super::check::RunCheck;
+use super::memory::PhysMemory;
 use super::model::{SpmcModel, error};
 use super::partition::Context;
 
 impl SpmcModel {
     /// FFA_RUN.
-    pub(super) fn run(&mut self, cpu: u16, regs: &Regs) -> Regs {
+    pub(super) fn run(&mut self, memory: &mut dyn PhysMemory, cpu: u16, regs: &Regs) -> Regs {
         let target = RunTarget::from_word(regs.w::<1>());
         for &(check, status) in self.config.run {
             if self.run_broken(check, cpu, target, regs) {
@@ -24,7 +25,7 @@ impl SpmcModel {
                 let timeout = not_before.since(self.now).as_nanos();
                 Answer::Yield { target, timeout }.to_regs()
             }
-            Some(Context::Paused { job, .. }) => self.proceed(target, job),
+            Some(Context::Paused { job, .. }) => self.proceed(memory, target, job),
             None => error(Status::InvalidParameters),
         }
     }
