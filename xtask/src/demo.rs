@@ -1,7 +1,6 @@
 //! `cargo xtask demo`: guests die, and every page that they shared comes back.
 
 mod in_qemu;
-mod output;
 mod storm;
 
 use std::process::ExitCode;
@@ -12,7 +11,7 @@ use ffa_test_utils::fault::FaultPlan;
 use ffa_test_utils::hypervisor::play_on_host;
 use ffa_test_utils::scenario::Scenario;
 
-use self::output::Output;
+use crate::output::Output;
 use crate::progress::Progress;
 
 /// The scenario that is no table but a program.

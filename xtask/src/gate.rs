@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::image::Profile;
 use crate::linux::Choice;
 use crate::toolchain::Toolchain;
-use crate::{images_test, linux, linux_test, process, setup, workspace};
+use crate::{images_test, linux, linux_run, process, setup, workspace};
 
 /// The published libraries, which need no allocator.
 const LIBRARIES: [&str; 4] = ["ffa-abi", "ffa-mem", "ffa-teardown", "ffa-hyp-glue"];
@@ -90,7 +90,7 @@ impl Gate {
 /// Skipped where the packages of Linux cannot be had, which may be replaced at any time.
 fn linux_in_guests() -> Result<Outcome> {
     match linux::fetch(Choice::Pinned) {
-        Ok(linux) => linux_test::run(linux).map(|()| Outcome::Passed),
+        Ok(linux) => linux_run::test(&linux).map(|()| Outcome::Passed),
         Err(error) => Ok(Outcome::Skipped(format!("{error:#}"))),
     }
 }

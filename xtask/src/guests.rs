@@ -5,9 +5,12 @@
 
 mod device_tree;
 mod image_header;
+mod shelf;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::iter;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -16,20 +19,18 @@ use crate::workspace;
 
 use device_tree::{Conduit, DeviceTree};
 use image_header::ImageHeader;
+use shelf::{Place, Shelf};
 
-/// Where files of guests are put. The hypervisor takes them from nowhere else.
-const FILES: u64 = 0x4800_0000;
-const FILES_END: u64 = 0x6000_0000;
 /// Where the memory of a guest begins.
 const MEMORY: u64 = 0x4000_0000;
 const MIB: u64 = 1 << 20;
-const PAGE: u64 = 0x1000;
+const PAGE: usize = 0x1000;
 /// Images begin at a multiple of this; no device tree may cross one.
 const BLOCK: u64 = 2 * MIB;
 
 /// Guests, all alike.
 #[derive(clap::Args)]
-pub struct Guests {
+pub struct Options {
     /// Boot this arm64 `Image` in guests: of Linux, or of anything else that begins with the same header.
     #[arg(long, value_name = "PATH", required = false, conflicts_with = "scenario")]
     image: PathBuf,
@@ -50,93 +51,142 @@ pub struct Guests {
     events: bool,
 }
 
-impl Guests {
-    /// So many guests that boot `image`, each with so many MiB.
-    pub fn new(image: PathBuf, guests: u8, memory: u64) -> Self {
-        Self { image, initrd: None, append: String::new(), guests, memory, events: false }
-    }
-
-    /// The same with a RAM disk and kernel arguments.
-    pub fn with_initrd(self, initrd: PathBuf, append: &str) -> Self {
-        Self { initrd: Some(initrd), append: append.to_owned(), ..self }
+impl Options {
+    /// The guests, and which events are shown.
+    pub fn guests(self) -> (Vec<Guest>, Events) {
+        let Self { image, initrd, append, guests, memory, events } = self;
+        let guest = Guest { initrd, ..Guest::new(image, memory) }.with_lives([append]);
+        (vec![guest; guests.into()], if events { Events::All } else { Events::None })
     }
 }
 
-/// Puts files one after the other into the memory where the hypervisor finds them.
-struct Shelf<'a> {
-    machine: &'a mut Machine,
-    next: u64,
+/// What one is made of.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    pub image: PathBuf,
+    pub initrd: Option<PathBuf>,
+    /// In MiB.
+    pub memory: u64,
+    /// Kernel arguments of each life that has its own; those of the last one are for all from then on.
+    pub arguments: Vec<String>,
+    /// How often it is made.
+    pub lives: usize,
+    /// When each life is ended by force, in virtual time since it began.
+    pub limit: Option<Duration>,
+    /// What else ends a life by force.
+    pub until: Option<Until>,
 }
 
-impl Guests {
-    /// Gives `machine` what the guests are made of, and tells the hypervisor.
-    ///
-    /// # Errors
-    /// If a file cannot be read or is not what it should be, or a guest has too little memory for it all.
-    pub fn prepare(&self, machine: &mut Machine) -> Result<()> {
+/// What ends the life of a guest that does not end itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Until {
+    /// It has printed a line that ends with "is ready to be killed".
+    Ready,
+    /// No other guest is left, but for those that wait for that as well.
+    Others,
+}
+
+/// Which events of the mediator are shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Events {
+    All,
+    /// Those of VMs that are dead.
+    Teardown,
+    None,
+}
+
+impl Guest {
+    /// One that boots `image` once, with so many MiB.
+    pub fn new(image: PathBuf, memory: u64) -> Self {
+        let (initrd, arguments) = (None, vec![String::new()]);
+        Self { image, initrd, memory, arguments, lives: 1, limit: None, until: None }
+    }
+
+    /// The same with as many lives as there are kernel arguments.
+    pub fn with_lives(self, arguments: impl IntoIterator<Item = String>) -> Self {
+        let arguments: Vec<String> = arguments.into_iter().collect();
+        Self { lives: arguments.len(), arguments, ..self }
+    }
+}
+
+/// Gives `machine` what the guests are made of, and tells the hypervisor.
+///
+/// # Errors
+/// If a file cannot be read or is not what it should be, or a guest has too little memory for it all.
+pub fn prepare(machine: &mut Machine, guests: &[Guest], events: Events) -> Result<()> {
+    let mut shelf = Shelf::default();
+    // Every other one calls by SMC.
+    let conduits = [Conduit::Hvc, Conduit::Smc].into_iter().cycle();
+    let recipes = iter::zip(guests, conduits).enumerate();
+    let recipes = recipes.map(|(index, (guest, conduit))| guest.recipe(index, conduit, &mut shelf));
+    let recipes: Vec<String> = recipes.collect::<Result<_>>()?;
+    machine.files.extend(shelf.files());
+    machine.told.extend([("scenario", "hosting".into()), ("guests", recipes.join(";"))]);
+    machine.told.extend(match events {
+        Events::All => Some(("events", "on".into())),
+        Events::Teardown => Some(("events", "teardown".into())),
+        Events::None => None,
+    });
+    Ok(())
+}
+
+impl Guest {
+    /// Puts the files on the shelf. Returns what the hypervisor is told of the guest.
+    fn recipe(&self, index: usize, conduit: Conduit, shelf: &mut Shelf) -> Result<String> {
         let header = ImageHeader::read(&self.image)?;
-        let memory = MEMORY..MEMORY + self.memory * MIB;
         ensure!(self.memory % (BLOCK / MIB) == 0, "the memory of a guest is a multiple of 2 MiB");
-        machine.told.extend([
-            ("scenario", "hosting".into()),
-            ("guests", self.guests.to_string()),
-            ("guest/memory", format!("{:#x}", self.memory * MIB)),
-        ]);
-        if self.events {
-            machine.told.push(("events", "on".into()));
-        }
-        let image = memory.start + header.text_offset;
-        let device_tree_at = memory.end - BLOCK;
-        let mut shelf = Shelf { machine, next: FILES };
-        shelf.put("guest/image", &self.image, image)?;
-        let mut end = image + header.memory_bytes;
+        let memory = MEMORY..MEMORY + self.memory * MIB;
+        let image_at = memory.start + header.text_offset;
+        let trees_at = memory.end - BLOCK;
+        let mut recipe = format!("memory={:#x}", self.memory * MIB);
+        let mut add = |key: &str, place: Place, target: u64| {
+            let Place { address, bytes } = place;
+            recipe += &format!(" {key}={address:#x}:{bytes:#x}:{target:#x}");
+        };
+        add("image", shelf.put(&self.image)?, image_at);
+        let mut end = image_at + header.memory_bytes;
         let initrd = match &self.initrd {
             None => None,
             Some(initrd) => {
-                let start = end.next_multiple_of(BLOCK);
-                end = start + shelf.put("guest/initrd", initrd, start)?;
+                let (place, start) = (shelf.put(initrd)?, end.next_multiple_of(BLOCK));
+                add("initrd", place, start);
+                end = start + place.bytes;
                 Some(start..end)
             }
         };
         ensure!(
-            end <= device_tree_at,
+            end <= trees_at,
             "{} MiB are too little: image and RAM disk of a guest end {} MiB behind its first byte",
             self.memory,
             (end - memory.start).div_ceil(MIB)
         );
-        let trees = (0..self.guests).map(|guest| {
-            // Every other one calls by SMC.
-            let conduit = if guest % 2 == 0 { Conduit::Hvc } else { Conduit::Smc };
-            DeviceTree { memory: memory.clone(), initrd: initrd.clone(), arguments: &self.append, conduit }
-                .write()
+        let trees = self.arguments.iter().map(|arguments| {
+            DeviceTree { memory: memory.clone(), initrd: initrd.clone(), arguments, conduit }.write()
         });
-        let mut trees: Vec<Vec<u8>> = trees.collect::<Result<_>>()?;
-        let each = trees.iter().map(Vec::len).max().unwrap_or(0).next_multiple_of(PAGE as usize);
-        trees.iter_mut().for_each(|tree| tree.resize(each, 0));
-        ensure!(each as u64 <= BLOCK, "the kernel arguments are too long");
-        let file = workspace::target().join("guests").join("device-trees");
-        fs::create_dir_all(file.parent().expect("it was given one"))
-            .and_then(|()| fs::write(&file, trees.concat()))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-        shelf.put_parts("guest/device-trees", file, each as u64, device_tree_at)
+        let (file, bytes) = write_trees(index, trees.collect::<Result<_>>()?)?;
+        add("device-trees", Place { bytes, ..shelf.put(&file)? }, trees_at);
+        recipe += &format!(" trees={:#x} lives={:#x}", self.arguments.len(), self.lives);
+        if let Some(limit) = self.limit {
+            recipe += &format!(" limit={:#x}", limit.as_millis());
+        }
+        recipe += match self.until {
+            Some(Until::Ready) => " until=ready",
+            Some(Until::Others) => " until=others",
+            None => "",
+        };
+        Ok(recipe)
     }
 }
 
-impl Shelf<'_> {
-    /// Puts a file there, to be copied to `target`, and tells the hypervisor below `name`. Returns how many bytes it has.
-    fn put(&mut self, name: &'static str, file: &Path, target: u64) -> Result<u64> {
-        let bytes = fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len();
-        self.put_parts(name, file.to_owned(), bytes, target)?;
-        Ok(bytes)
-    }
-
-    /// The same with a file of which `part` bytes are copied for one guest, and the next for another.
-    fn put_parts(&mut self, name: &'static str, file: PathBuf, part: u64, target: u64) -> Result<()> {
-        let bytes = fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?.len();
-        ensure!(self.next + bytes <= FILES_END, "there is no room for {}", file.display());
-        self.machine.told.push((name, format!("{:#x} {part:#x} {target:#x}", self.next)));
-        self.machine.files.push((file, self.next));
-        self.next = (self.next + bytes).next_multiple_of(PAGE);
-        Ok(())
-    }
+/// Writes the device trees of a guest into a file. Returns it, and how many bytes each has.
+fn write_trees(index: usize, mut trees: Vec<Vec<u8>>) -> Result<(PathBuf, u64)> {
+    let each = trees.iter().map(Vec::len).max().unwrap_or(0).next_multiple_of(PAGE);
+    trees.iter_mut().for_each(|tree| tree.resize(each, 0));
+    ensure!(each as u64 <= BLOCK, "the kernel arguments are too long");
+    let folder = workspace::target().join("guests");
+    let file = folder.join(format!("device-trees-{index}"));
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(&file, trees.concat()))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok((file, each as u64))
 }

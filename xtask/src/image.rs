@@ -43,6 +43,8 @@ pub struct Images {
     pub hypervisor: PathBuf,
     /// Runs at EL1, as a guest that checks what it finds.
     pub payload: PathBuf,
+    /// Runs in Linux in a guest.
+    pub client: PathBuf,
 }
 
 impl Images {
@@ -91,6 +93,7 @@ pub fn build_with(profile: Profile, feature: Option<&str>) -> Result<Images> {
         bail!("{log}{} failed ({status})", process::describe(&cargo));
     }
     let folder = target.join(TARGET).join(profile.name());
-    let [firmware, hypervisor, payload] = ["firmware", "hypervisor", "payload"].map(|name| folder.join(name));
-    Ok(Images { firmware, hypervisor, payload })
+    let names = ["firmware", "hypervisor", "payload", "client"];
+    let [firmware, hypervisor, payload, client] = names.map(|name| folder.join(name));
+    Ok(Images { firmware, hypervisor, payload, client })
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use ffa_test_utils::scenario::Scenario;
 use ffa_test_utils::timeline::Parsed;
 
-use crate::guests::Guests;
+use crate::guests::{self, Events, Guest};
 use crate::image::{self, Images, Profile};
 use crate::qemu::{Ended, Machine};
 use crate::{run, setup};
@@ -15,7 +15,7 @@ use crate::{run, setup};
 const LIMIT: Duration = Duration::from_secs(120);
 const SELF_TEST: &str = "self-test";
 /// More than there are CPUs.
-const HOSTED: u8 = 3;
+const HOSTED: usize = 3;
 /// In MiB: that of the payload, and that of its device tree.
 const HOSTED_MEMORY: u64 = 4;
 
@@ -70,7 +70,8 @@ impl Run {
     /// With the payload in guests that look at what they find.
     fn hosting(cpus: u8, qemu: &Path, images: &Images) -> Result<Self> {
         let mut machine = Machine { cpus, ..Machine::new(qemu.to_owned(), images.clone(), LIMIT) };
-        Guests::new(images.flat_payload()?, HOSTED, HOSTED_MEMORY).prepare(&mut machine)?;
+        let guest = Guest::new(images.flat_payload()?, HOSTED_MEMORY);
+        guests::prepare(&mut machine, &vec![guest; HOSTED], Events::None)?;
         Self::of_machine(&machine)
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::image::Images;
 use crate::workspace;
 
 use cpio::Cpio;
@@ -31,13 +32,18 @@ const BUSYBOX_VERSION: &str = "1:1.38.0-3+b1";
 const BUSYBOX_SHA256: &str = "968d1aa8f579fa1ac59c26afa365454369e13cf29848e6400b50028fed0ffda0";
 
 /// Modules of the kernel that a guest needs, in the order in which they are loaded.
-const MODULES: [&str; 2] =
-    ["kernel/drivers/firmware/arm_ffa/ffa-core.ko.xz", "kernel/drivers/firmware/arm_ffa/ffa-module.ko.xz"];
+const MODULES: [&str; 4] = [
+    "kernel/drivers/firmware/arm_ffa/ffa-core.ko.xz",
+    "kernel/drivers/firmware/arm_ffa/ffa-module.ko.xz",
+    "kernel/drivers/tee/tee.ko.xz",
+    "kernel/drivers/tee/optee/optee.ko.xz",
+];
 
-/// Files that boot.
+/// What the archive has for a guest, unpacked.
 pub struct Linux {
     pub image: PathBuf,
-    pub initrd: PathBuf,
+    modules: PathBuf,
+    busybox: PathBuf,
 }
 
 /// Which packages to take.
@@ -72,9 +78,30 @@ pub fn fetch(choice: Choice) -> Result<Linux> {
         debian::unpack(&file, &folder)?;
     }
     let modules = folder.join("usr/lib/modules").join(&release);
-    let initrd = folder.join("initrd");
-    write_initrd(&initrd, &folder.join("usr/bin/busybox"), &modules)?;
-    Ok(Linux { image: modules.join("vmlinuz"), initrd })
+    Ok(Linux { image: modules.join("vmlinuz"), modules, busybox: folder.join("usr/bin/busybox") })
+}
+
+impl Linux {
+    /// Writes a RAM disk with our programs and what they need. `images` has one of them.
+    pub fn write_initrd(&self, images: &Images) -> Result<PathBuf> {
+        let read = |file: &Path| fs::read(file).with_context(|| format!("cannot read {}", file.display()));
+        let mut archive = Cpio::default();
+        for folder in ["bin", "dev", "lib", "proc", "sys"] {
+            archive.folder(folder);
+        }
+        archive.console("dev/console");
+        archive.program("init", INIT.as_bytes());
+        archive.program("bin/busybox", &read(&self.busybox)?);
+        archive.program("bin/client", &read(&images.client)?);
+        for (position, module) in MODULES.iter().enumerate() {
+            let name = module.rsplit('/').next().expect("a path has a last part");
+            // Their order is that of their names.
+            archive.file(&format!("lib/{position}-{name}"), &read(&self.modules.join(module))?);
+        }
+        let initrd = images.client.with_file_name("initrd");
+        fs::write(&initrd, archive.finish()).with_context(|| format!("cannot write {}", initrd.display()))?;
+        Ok(initrd)
+    }
 }
 
 fn pinned() -> Vec<Package> {
@@ -100,21 +127,4 @@ fn newest(archive: &mut Archive) -> Result<(String, Vec<Package>)> {
         Ok(Package { name, version, sha256: None })
     });
     Ok((release, packages.collect::<Result<_>>()?))
-}
-
-fn write_initrd(initrd: &Path, busybox: &Path, modules: &Path) -> Result<()> {
-    let read = |file: &Path| fs::read(file).with_context(|| format!("cannot read {}", file.display()));
-    let mut archive = Cpio::default();
-    for folder in ["bin", "dev", "lib", "proc", "sys"] {
-        archive.folder(folder);
-    }
-    archive.console("dev/console");
-    archive.program("init", INIT.as_bytes());
-    archive.program("bin/busybox", &read(busybox)?);
-    for (position, module) in MODULES.iter().enumerate() {
-        let name = module.rsplit('/').next().expect("a path has a last part");
-        // Their order is that of their names.
-        archive.file(&format!("lib/{position}-{name}"), &read(&modules.join(module))?);
-    }
-    fs::write(initrd, archive.finish()).with_context(|| format!("cannot write {}", initrd.display()))
 }

@@ -13,8 +13,10 @@ mod guests;
 mod image;
 mod images_test;
 mod linux;
-mod linux_test;
+mod linux_check;
+mod linux_run;
 mod memory;
+mod output;
 mod process;
 mod progress;
 mod qemu;
@@ -77,6 +79,8 @@ enum Command {
         #[arg(long)]
         newest: bool,
     },
+    /// Boot Linux in guests that share memory with a trusted OS, die, and are born again.
+    Linux(linux_run::Options),
     /// Boot the images in QEMU and show what they print.
     Run(run::Options),
 }
@@ -106,8 +110,10 @@ fn obey(command: Command) -> Result<ExitCode> {
         }
         Command::Fetch { newest } => {
             let linux = linux::fetch(Choice::from_flag(newest))?;
-            println!("{}\n{}", linux.image.display(), linux.initrd.display());
+            let initrd = linux.write_initrd(&image::build(Profile::Release)?)?;
+            println!("{}\n{}", linux.image.display(), initrd.display());
         }
+        Command::Linux(options) => return linux_run::run(&options),
         Command::Run(options) => return run::run(options),
     }
     Ok(ExitCode::SUCCESS)

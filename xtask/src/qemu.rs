@@ -194,7 +194,7 @@ mod tests {
         fs::set_permissions(&qemu, Permissions::from_mode(0o755)).unwrap();
         fs::write(&image, [&b"\x7fELF\x02\x01"[..], &[0; 26]].concat()).unwrap();
         let image = || image.clone();
-        let images = Images { firmware: image(), hypervisor: image(), payload: image() };
+        let images = Images { firmware: image(), hypervisor: image(), payload: image(), client: image() };
         let limit = Duration::from_millis(300);
         let ended = Machine::new(qemu, images, limit).run(|_| {});
         fs::remove_dir_all(folder).unwrap();

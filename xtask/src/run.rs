@@ -9,8 +9,9 @@ use clap::builder::PossibleValuesParser;
 use ffa_test_utils::scenario::Scenario;
 use ffa_test_utils::spmc::Preset;
 
-use crate::guests::Guests;
+use crate::guests;
 use crate::image::{self, Profile};
+use crate::output::Output;
 use crate::qemu::{Ended, Machine};
 use crate::setup;
 
@@ -36,7 +37,7 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     #[command(flatten)]
-    guests: Option<Guests>,
+    guests: Option<guests::Options>,
 }
 
 /// What the images can be told to do.
@@ -59,10 +60,18 @@ pub fn run(options: Options) -> Result<ExitCode> {
     machine.flash = bios;
     let told = [("scenario", scenario), ("spmc", spmc)];
     machine.told.extend(told.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    if let Some(guests) = guests {
-        guests.prepare(&mut machine)?;
-    }
-    match machine.run(|line| println!("{line}"))? {
+    let Some(guests) = guests else {
+        return exit_code(machine.run(|line| println!("{line}"))?, limit);
+    };
+    let (guests, events) = guests.guests();
+    guests::prepare(&mut machine, &guests, events)?;
+    let mut output = Output::new(false);
+    exit_code(machine.run(|line| output.line(line))?, limit)
+}
+
+/// The exit status of a run, which had so many seconds.
+pub fn exit_code(ended: Ended, limit: u32) -> Result<ExitCode> {
+    match ended {
         Ended::Exited(status) => Ok(u8::try_from(status).map_or(ExitCode::FAILURE, ExitCode::from)),
         Ended::Unfinished => bail!("QEMU ended before the hypervisor did"),
         Ended::Hung => bail!("QEMU was still running after {limit} s and was stopped"),

@@ -29,6 +29,9 @@ pub fn start() {
     let scenario = fw_cfg::text("opt/ffa/scenario", &mut scenario).and_then(Scenario::find);
     let (preset, partitions): (_, Vec<SpConfig>) = match scenario {
         Some(scenario) => (scenario.preset, scenario.partitions().collect()),
+        None if fw_cfg::is("opt/ffa/scenario", "hosting") => {
+            (Preset::Strict, partitions::for_hosting().into())
+        }
         None => (Preset::Strict, partitions::default().into()),
     };
     let preset = match fw_cfg::text("opt/ffa/spmc", &mut spmc) {

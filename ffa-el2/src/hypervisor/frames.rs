@@ -69,6 +69,26 @@ pub struct Count {
     pub donated: usize,
 }
 
+const WORD_BITS: usize = u64::BITS as usize;
+
+/// Blocks of the pool.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct BlockSet {
+    words: [u64; BLOCKS.div_ceil(WORD_BITS)],
+}
+
+impl BlockSet {
+    /// How many they are.
+    pub fn count(&self) -> u32 {
+        self.words.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// How many of them are in `other` as well.
+    pub fn in_common(&self, other: &Self) -> u32 {
+        self.words.iter().zip(other.words).map(|(word, other)| (word & other).count_ones()).sum()
+    }
+}
+
 /// Owners and holds by page.
 ///
 /// A page that is held for a share has the share's token, which no other share ever had. So all its pages are released when
@@ -287,6 +307,23 @@ impl Frames {
     /// How many pages the dead VM `owner` still has.
     pub fn orphans_of(&self, owner: VmId) -> usize {
         self.owners[..self.used].iter().filter(|&&page| page == owner.number() | ORPHAN).count()
+    }
+
+    /// How many pages of the living VM `owner` are held.
+    pub fn held_of(&self, owner: VmId) -> usize {
+        let is_theirs = |page: &usize| self.owners[*page] == owner.number() && self.is_held(*page);
+        (0..self.used).filter(is_theirs).count()
+    }
+
+    /// The blocks that are `owner`'s from their first page to their last.
+    pub fn blocks_of(&self, owner: VmId) -> BlockSet {
+        let mut set = BlockSet::default();
+        for (block, pages) in self.owners.chunks_exact(PAGES_PER_BLOCK).enumerate() {
+            if pages.iter().all(|&page| page == owner.number()) {
+                set.words[block / WORD_BITS] |= 1 << (block % WORD_BITS);
+            }
+        }
+        set
     }
 
     fn orphan_all(&mut self, owner: VmId) {

@@ -1,8 +1,18 @@
-//! What guests that bring an operating system are made of, as whoever started the machine says it, below `opt/ffa/guest/`.
+//! What guests that bring an operating system are made of, as whoever started the machine says it in the item
+//! `opt/ffa/guests`. Guests have semicolons between them, and consist of fields `key=value` with spaces between. Numbers are
+//! in hexadecimal. Files are in memory that nobody else uses.
 //!
-//! The files are in memory that nobody else uses. Each item names one: where it is, how many bytes it has, and to which IPA
-//! it is copied, three numbers in hexadecimal.
+//! | key | value |
+//! | --- | --- |
+//! | `memory` | bytes of memory |
+//! | `image`, `initrd` | a file: where it is, its bytes, and the IPA that it is copied to, with colons between |
+//! | `device-trees` | one file for each of its first lives, one behind the other; the last one is for all lives from then on |
+//! | `trees` | how many they are |
+//! | `lives` | how often the VM is made |
+//! | `limit` | when a life is ended by force, in virtual milliseconds since it began |
+//! | `until` | what else ends its life by force: `ready` or `others`, see [`Until`] |
 
+use core::array;
 use core::ops::Range;
 use core::slice;
 
@@ -12,21 +22,35 @@ use ffa_el2::machine::GUEST_FILES;
 use crate::board::layout;
 use crate::frames::BLOCK;
 use crate::stage1;
-use crate::vm_id::VmId;
+use crate::vm_id::MAX_VMS;
 
-const TEXT_BYTES: usize = 64;
+const NAME: &str = "opt/ffa/guests";
+const TEXT_BYTES: usize = 256 * MAX_VMS;
 
-/// What all guests are made of.
+/// What a guest is made of.
 pub struct Recipe {
     memory_bytes: u64,
     image: Piece,
     initrd: Option<Piece>,
-    /// That of the first VM; those of the others follow, each as long.
+    /// That of its first life; those of the others follow, each as long.
     device_tree: Piece,
+    trees: usize,
+    lives: usize,
+    limit: Option<u64>,
+    until: Option<Until>,
+}
+
+/// What ends the life of a guest that does not end itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Until {
+    /// It has printed that it is [ready](crate::hosting::READY).
+    Ready,
+    /// All other guests, but for those with this word, have had all of their lives.
+    Others,
 }
 
 /// A file that becomes a part of a guest's memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Piece {
     source: usize,
     length: usize,
@@ -35,57 +59,114 @@ pub struct Piece {
 }
 
 impl Recipe {
-    /// Reads it.
+    /// Reads those of all guests, of which the first one is of the first VM.
     ///
     /// # Panics
-    /// If it makes no sense: whoever gave it meant something that is not known.
-    pub fn read() -> Self {
-        let recipe = Self {
-            memory_bytes: number("opt/ffa/guest/memory"),
-            image: Piece::read("opt/ffa/guest/image").expect("guests have an image"),
-            initrd: Piece::read("opt/ffa/guest/initrd"),
-            device_tree: Piece::read("opt/ffa/guest/device-trees").expect("guests have device trees"),
-        };
+    /// If one makes no sense: whoever gave it meant something that is not known.
+    pub fn read_all() -> [Option<Self>; MAX_VMS] {
+        let mut text = [0; TEXT_BYTES];
+        let text = fw_cfg::text(NAME, &mut text).unwrap_or_else(|| panic!("{NAME}: there are no guests"));
+        let mut guests = text.split(';');
+        let recipes = array::from_fn(|_| guests.next().map(Self::parse));
+        assert!(guests.next().is_none(), "{NAME}: there can be {MAX_VMS}");
+        recipes
+    }
+
+    fn parse(text: &str) -> Self {
+        let recipe = Self::parse_fields(text);
         let Range { start, end } = recipe.memory();
-        assert!(start < end && end <= start + layout::MOST_MEMORY && end.is_multiple_of(BLOCK as u64));
+        let is_memory = start < end && end <= start + layout::MOST_MEMORY && end.is_multiple_of(BLOCK as u64);
+        let fits = |piece: &Piece| start <= piece.ipa && piece.ipa + piece.length as u64 <= end;
         let pieces = [Some(recipe.image), recipe.initrd, Some(recipe.device_tree)];
-        assert!(
-            pieces.iter().flatten().all(|piece| start <= piece.ipa && piece.ipa + piece.length as u64 <= end),
-            "a file does not fit into the memory of a guest"
-        );
+        assert!(is_memory && pieces.iter().flatten().all(fits), "{NAME}: {text:?} has no room for its files");
         recipe
     }
 
-    /// The memory of each guest, in IPAs.
+    fn parse_fields(text: &str) -> Self {
+        const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
+        let mut recipe = Self {
+            memory_bytes: 0,
+            image: Piece::default(),
+            initrd: None,
+            device_tree: Piece::default(),
+            trees: 1,
+            lives: 1,
+            limit: None,
+            until: None,
+        };
+        for field in text.split(' ') {
+            let (key, value) = field.split_once('=').unwrap_or((field, ""));
+            match key {
+                "memory" => recipe.memory_bytes = number(value),
+                "image" => recipe.image = Piece::parse(value),
+                "initrd" => recipe.initrd = Some(Piece::parse(value)),
+                "device-trees" => recipe.device_tree = Piece::parse(value),
+                "trees" => recipe.trees = number(value) as usize,
+                "lives" => recipe.lives = number(value) as usize,
+                "limit" => {
+                    recipe.limit = Some(number(value).saturating_mul(NANOSECONDS_PER_MILLISECOND));
+                }
+                "until" => recipe.until = Some(Until::parse(value)),
+                _ => panic!("{NAME}: {field:?} means nothing"),
+            }
+        }
+        recipe
+    }
+
+    /// How often it is made.
+    pub fn lives(&self) -> usize {
+        self.lives
+    }
+
+    /// How long each life may be, in nanoseconds.
+    pub fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// What else ends a life by force.
+    pub fn until(&self) -> Option<Until> {
+        self.until
+    }
+
+    /// Its memory, in IPAs.
     pub fn memory(&self) -> Range<u64> {
         layout::MEMORY..layout::MEMORY + self.memory_bytes
     }
 
-    /// Where a guest begins.
+    /// Where it begins.
     pub fn entry(&self) -> u64 {
         self.image.ipa
     }
 
-    /// Where a guest finds its device tree.
+    /// Where it finds its device tree.
     pub fn device_tree(&self) -> u64 {
         self.device_tree.ipa
     }
 
-    /// The files of the guest of `vm`.
-    pub fn pieces(&self, vm: VmId) -> impl Iterator<Item = Piece> {
-        let source = self.device_tree.source + vm.slot() * self.device_tree.length;
+    /// Its files in one of its lives, which are counted from 0.
+    pub fn pieces(&self, life: usize) -> impl Iterator<Item = Piece> {
+        let tree = life.min(self.trees.saturating_sub(1));
+        let source = self.device_tree.source + tree * self.device_tree.length;
         [Some(self.image), self.initrd, Some(Piece { source, ..self.device_tree })].into_iter().flatten()
     }
 }
 
+impl Until {
+    fn parse(value: &str) -> Self {
+        match value {
+            "ready" => Self::Ready,
+            "others" => Self::Others,
+            _ => panic!("{NAME}: no life ends with {value:?}"),
+        }
+    }
+}
+
 impl Piece {
-    /// That of the item `name`, if there is one.
-    fn read(name: &str) -> Option<Self> {
-        let mut text = [0; TEXT_BYTES];
-        let text = fw_cfg::text(name, &mut text)?;
-        let mut numbers = text.split(' ').map(|text| parse(name, text));
-        let mut next = || numbers.next().unwrap_or_else(|| panic!("{name} {text:?} has too few numbers"));
-        Some(Self { source: next() as usize, length: next() as usize, ipa: next() })
+    fn parse(value: &str) -> Self {
+        let mut numbers = value.split(':').map(number);
+        let [source, length, ipa] =
+            array::from_fn(|_| numbers.next().unwrap_or_else(|| panic!("{NAME}: {value:?} is no file")));
+        Self { source: source as usize, length: length as usize, ipa }
     }
 
     /// What is in the file.
@@ -106,14 +187,8 @@ pub fn start() {
     stage1::add_constants(GUEST_FILES);
 }
 
-fn number(name: &str) -> u64 {
-    let mut text = [0; TEXT_BYTES];
-    let text = fw_cfg::text(name, &mut text).unwrap_or_else(|| panic!("{name} is missing"));
-    parse(name, text)
-}
-
-fn parse(name: &str, text: &str) -> u64 {
+fn number(text: &str) -> u64 {
     let digits = text.strip_prefix("0x");
     let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    number.unwrap_or_else(|| panic!("{name}: {text:?} is no number in hexadecimal"))
+    number.unwrap_or_else(|| panic!("{NAME}: {text:?} is no number in hexadecimal"))
 }

@@ -11,7 +11,8 @@ use spin::once::Once;
 use crate::{bench, hosting, self_test, stage, survey};
 
 const NAME: &str = "opt/ffa/scenario";
-const HOSTING: &str = "hosting";
+/// What the run is called in which guests with a board are hosted.
+pub const HOSTING: &str = "hosting";
 
 /// Something was not as it must be. What, was said when it was seen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

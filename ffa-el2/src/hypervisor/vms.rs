@@ -71,8 +71,8 @@ pub struct NotYours;
 pub enum Contents<'a> {
     /// A guest of ours: blocks with a copy of this image in them, and this many single pages.
     Own { loose_pages: usize },
-    /// A guest with a board.
-    Hosted(&'a Recipe),
+    /// A guest with a board, in one of its lives.
+    Hosted { recipe: &'a Recipe, life: usize },
 }
 
 /// Makes a VM. All of its memory is zero, but for what `contents` says.
@@ -87,7 +87,7 @@ pub fn create(id: VmId, contents: Contents) -> Result<(), CreateError> {
     let mut stage2 = Stage2::new(id);
     let filled = match contents {
         Contents::Own { loose_pages } => fill(&mut stage2, id, loose_pages),
-        Contents::Hosted(recipe) => fill_hosted(&mut stage2, id, recipe),
+        Contents::Hosted { recipe, life } => fill_hosted(&mut stage2, id, recipe, life),
     };
     if let Err(error) = filled {
         drop(stage2);
@@ -279,12 +279,12 @@ fn give(stage2: &mut Stage2, ipa: u64, run: Run) {
 }
 
 /// Gives the VM its memory and what is in it at first. After an error, the VM has a part of it.
-fn fill_hosted(stage2: &mut Stage2, id: VmId, recipe: &Recipe) -> Result<(), CreateError> {
+fn fill_hosted(stage2: &mut Stage2, id: VmId, recipe: &Recipe, life: usize) -> Result<(), CreateError> {
     for ipa in recipe.memory().step_by(BLOCK) {
         let address = FRAMES.lock().allocate_block(id);
         give(stage2, ipa, Run { address: address.ok_or(CreateError::NoMemory)?, bytes: BLOCK });
     }
-    recipe.pieces(id).for_each(|piece| copy_in(stage2, piece.ipa, piece.bytes()));
+    recipe.pieces(life).for_each(|piece| copy_in(stage2, piece.ipa, piece.bytes()));
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use ffa_test_utils::scenario::Scenario;
 use ffa_test_utils::timeline::Parsed;
 
-use super::output::Output;
 use crate::image::{self, Images, Profile};
+use crate::output::Output;
 use crate::qemu::{Ended, Machine};
 use crate::setup;
 

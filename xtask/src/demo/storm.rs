@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use ffa_hyp_glue::Settings;
 use ffa_test_utils::hypervisor::{Footprint, Storm, StormReport};
 
-use super::output::{Output, quote};
+use crate::output::{Output, quote};
 use crate::progress::Progress;
 
 /// The size that the large storm is compared with.

@@ -7,6 +7,7 @@ use core::mem;
 
 use ffa_el2::println;
 
+use crate::hosting;
 use crate::vm_id::VmId;
 
 /// Longest line that is printed as one.
@@ -68,7 +69,9 @@ impl Serial {
     pub fn flush(&mut self, vm: VmId) {
         let length = mem::take(&mut self.length);
         if length > 0 {
-            println!("{vm}: {}", Text(&self.line[..length]));
+            let line = &self.line[..length];
+            println!("{vm}: {}", Text(line));
+            hosting::printed(vm, line);
         }
     }
 

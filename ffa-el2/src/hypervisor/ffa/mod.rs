@@ -22,7 +22,7 @@ use percore::{ExceptionLock, PerCore, exception_free};
 use spin::once::Once;
 
 pub use platform::smcs;
-pub use watch::{be_silent, tally};
+pub use watch::{Shown, be_silent, show, tally};
 
 use crate::cpu::{self, Cpus};
 use crate::frames;

@@ -1,0 +1,333 @@
+//! What must be among the lines that the machine prints when [`linux_run`](crate::linux_run) boots it, and what must not.
+
+use std::ops::Range;
+
+use ffa_test_utils::timeline::{Parsed, ParsedSummary};
+
+use crate::linux_run::{ENDINGS, HELD_PAGES, MEMORY, PAYLOAD_LIVES};
+
+/// What every guest with Linux prints in each of its lives.
+const IN_EACH_LIFE: [(Source, &str); 5] = [
+    (Source::Program, "init: Linux "),
+    (Source::Dmesg, "ARM FF-A: Firmware version 1.2 found"),
+    (Source::Dmesg, "optee: initialized driver"),
+    (Source::Program, "init: partition 0x8001:486178e0-e7f8-11e3-bc5e-0002a5d5c51b"),
+    (Source::Program, "client: 1 pages were shared, and are back"),
+];
+
+/// All that the kernel may say of what has one of these in it.
+const WATCHED: [&str; 6] = ["ff-a", "ffa", "optee", "tee:", "tee_", "tee "];
+const EXPECTED: [&str; 4] = [
+    "ARM FF-A: Driver version 1.2",
+    "ARM FF-A: Firmware version 1.2 found",
+    "optee: revision ",
+    "optee: initialized driver",
+];
+/// The kernel never says this.
+const UNEXPECTED: [&str; 6] = ["WARNING", "BUG", "Oops", "Call trace", "Kernel panic", "Internal error"];
+
+/// All that is wrong with `lines`, in words; nothing if all is well.
+pub fn wrongs(lines: &[String]) -> Vec<String> {
+    let run = Run::new(lines);
+    let mut wrongs = run.lines_missing();
+    wrongs.extend(run.complaints());
+    wrongs.extend((0..ENDINGS.len()).filter_map(|life| run.end_of_life(life).err()));
+    wrongs.extend(run.rounds().err());
+    wrongs.extend(run.balance().err());
+    wrongs
+}
+
+/// A line: who says it, and what.
+struct Said<'a> {
+    by: &'a str,
+    source: Source,
+    text: &'a str,
+}
+
+/// Who prints a line of a guest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Source {
+    /// The kernel.
+    Kernel,
+    /// The program that shows what the kernel has said.
+    Dmesg,
+    Program,
+}
+
+impl<'a> Said<'a> {
+    fn parse(line: &'a str) -> Self {
+        let (by, text) = line.split_once(": ").unwrap_or(("", line));
+        // The kernel puts the time in front.
+        let kernels = |text: &'a str| Some(text.strip_prefix('[')?.split_once("] ")?.1);
+        if let Some(text) = text.strip_prefix("dmesg: ").and_then(kernels) {
+            return Self { by, source: Source::Dmesg, text };
+        }
+        match kernels(text) {
+            Some(text) => Self { by, source: Source::Kernel, text },
+            None => Self { by, source: Source::Program, text },
+        }
+    }
+}
+
+struct Run<'a> {
+    lines: Vec<Said<'a>>,
+    timeline: Vec<(usize, Parsed)>,
+}
+
+impl<'a> Run<'a> {
+    fn new(lines: &'a [String]) -> Self {
+        let timeline = lines.iter().enumerate().filter_map(|(position, line)| {
+            let parsed = Parsed::from_line(line).ok()??;
+            Some((position, parsed))
+        });
+        Self { lines: lines.iter().map(|line| Said::parse(line)).collect(), timeline: timeline.collect() }
+    }
+
+    fn positions(&self, by: &str, source: Source, start: &str) -> Vec<usize> {
+        let matches = |(_, said): &(usize, &Said)| {
+            said.by == by && said.source == source && said.text.starts_with(start)
+        };
+        self.lines.iter().enumerate().filter(matches).map(|(position, _)| position).collect()
+    }
+
+    /// What a guest does not say, or says too often.
+    fn lines_missing(&self) -> Vec<String> {
+        let of_lives = IN_EACH_LIFE.iter().flat_map(|(source, line)| {
+            [("vm1", *source, line.to_string(), ENDINGS.len()), ("vm2", *source, line.to_string(), 1)]
+        });
+        let program = Source::Program;
+        let others = [
+            ("vm1", program, format!("client: {HELD_PAGES} pages are shared, and stay so"), 2),
+            ("vm1", program, format!("client: {HELD_PAGES} pages were shared, and are back"), 1),
+            ("vm3", program, "payload: all is well".to_owned(), PAYLOAD_LIVES),
+        ];
+        let wrong = of_lives.chain(others).filter_map(|(by, source, line, times)| {
+            let found = self.positions(by, source, &line).len();
+            (found != times).then(|| format!("{by} says {line:?} {found} times, not {times} times"))
+        });
+        wrong.collect()
+    }
+
+    /// What a kernel says that it should not.
+    fn complaints(&self) -> Vec<String> {
+        let is_bad = |said: &&Said| {
+            let lower = said.text.to_lowercase();
+            let is_watched = WATCHED.iter().any(|word| lower.contains(word));
+            let is_expected = EXPECTED.iter().any(|start| said.text.starts_with(start));
+            let is_unexpected = UNEXPECTED.iter().any(|word| said.text.contains(word));
+            said.source != Source::Program && (is_unexpected || is_watched && !is_expected)
+        };
+        self.lines.iter().filter(is_bad).map(|said| format!("{} says {:?}", said.by, said.text)).collect()
+    }
+
+    /// The position of the nth note that begins like this.
+    fn note(&self, start: &str, nth: usize) -> Result<usize, String> {
+        let notes = self.timeline.iter().filter_map(|(position, parsed)| match parsed {
+            Parsed::Note { text, .. } if text.starts_with(start) => Some(*position),
+            _ => None,
+        });
+        notes.into_iter().nth(nth).ok_or_else(|| format!("there is no note {start:?} for the {nth}th time"))
+    }
+
+    /// From the last word of the first guest's VM to the note that it is gone.
+    fn teardown(&self, life: usize) -> Result<Range<usize>, String> {
+        let is_dead = self.timeline.iter().filter_map(|(position, parsed)| match parsed {
+            Parsed::Entry(entry) if entry.vm == Some(1) && entry.then.starts_with("VM is dead") => {
+                Some(*position)
+            }
+            _ => None,
+        });
+        let start =
+            is_dead.into_iter().nth(life).ok_or_else(|| format!("life {life} of vm1 does not end"))?;
+        Ok(start..self.note("vm1 is gone", life)?)
+    }
+
+    /// The teardown of the first guest must be seen to its end, and it must be born again where it was.
+    fn end_of_life(&self, life: usize) -> Result<(), String> {
+        let range = self.teardown(life)?;
+        let entries = self.timeline.iter().filter_map(|(position, parsed)| match parsed {
+            Parsed::Entry(entry) if entry.vm == Some(1) && range.contains(position) => Some(entry),
+            _ => None,
+        });
+        let then: Vec<&str> = entries.map(|entry| entry.then.as_str()).collect();
+        let mut wanted =
+            vec!["unmapped: its buffers go back".to_owned(), "VM is gone, its ID is free".to_owned()];
+        if ENDINGS[life] != "tidy" {
+            wanted.push(format!("{HELD_PAGES} pages back"));
+        }
+        for wanted in wanted {
+            if !then.contains(&wanted.as_str()) {
+                return Err(format!("in life {life} of vm1, nothing ends with {wanted:?}: {then:?}"));
+            }
+        }
+        if life > 0 {
+            let blocks = MEMORY / 2;
+            self.note(
+                &format!("vm1 is born again: {blocks} of its {blocks} blocks were its own before"),
+                life - 1,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The second guest shares again and again, before, while and after the first one is killed and born again.
+    fn rounds(&self) -> Result<(), String> {
+        let rounds = self.positions("vm2", Source::Program, "client: round ");
+        for (position, number) in rounds.iter().zip(1..) {
+            let text = self.lines[*position].text;
+            if !text.starts_with(&format!("client: round {number}, ")) {
+                return Err(format!("vm2 says {text:?} in its round {number}"));
+            }
+        }
+        let killed = self.note("vm1 is killed", 0)?;
+        let reborn =
+            *self.positions("vm1", Source::Program, "init: Linux ").get(1).ok_or("vm1 is not born again")?;
+        let last = self.note("vm2 is killed", 0)?;
+        for (when, range) in [("before", 0..killed), ("while", killed..reborn), ("after", reborn..last)] {
+            let count = rounds.iter().filter(|position| range.contains(position)).count();
+            if count < 2 {
+                return Err(format!("vm2 shares {count} times {when} vm1 is killed and born again"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything came back.
+    fn balance(&self) -> Result<(), String> {
+        let summary = self.timeline.iter().find_map(|(_, parsed)| match parsed {
+            Parsed::Summary(summary) => Some(summary),
+            _ => None,
+        });
+        let summary = summary.ok_or("there is no summary")?;
+        let ParsedSummary { ref scenario, shares, smcs, .. } = *summary;
+        let good = ParsedSummary {
+            scenario: scenario.clone(),
+            shares,
+            reclaimed: shares,
+            smcs,
+            ..ParsedSummary::default()
+        };
+        if *summary == good && shares > 0 {
+            Ok(())
+        } else {
+            Err(format!("not everything came back: {summary:?}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `vm` prints from its first line to the end of its first use of the memory.
+    fn boot(vm: &str) -> Vec<String> {
+        let lines = [
+            "[    0.000000] KASLR disabled due to lack of seed",
+            "init: Linux 7.2",
+            "dmesg: [    2.002029] ARM FF-A: Driver version 1.2",
+            "dmesg: [    2.002035] ARM FF-A: Firmware version 1.2 found",
+            "dmesg: [    2.480032] optee: revision 4.0 (7b1dcdaf)",
+            "dmesg: [    2.483351] optee: initialized driver",
+            "init: partition 0x8001:486178e0-e7f8-11e3-bc5e-0002a5d5c51b",
+            "client: 1 pages were shared, and are back",
+        ];
+        lines.map(|line| format!("{vm}: {line}")).into()
+    }
+
+    fn rounds(numbers: Range<u32>) -> Vec<String> {
+        numbers
+            .map(|round| format!("vm2: client: round {round}, 256 pages were shared, and are back"))
+            .collect()
+    }
+
+    fn teardown(held: bool) -> Vec<String> {
+        let mut lines = vec![
+            "@ffa t=1 by=us vm=1 then=VM is dead, 2 shares open",
+            "@ffa t=1 by=us vm=1 call=FFA_RXTX_UNMAP answer=SUCCESS then=unmapped: its buffers go back",
+        ];
+        if held {
+            lines.push("@ffa t=1 by=us vm=1 handle=2 then=1024 pages back");
+        }
+        lines.extend([
+            "@ffa t=1 by=us vm=1 then=VM is gone, its ID is free",
+            "@ffa t=1 note=vm1 is gone after 1 ms",
+        ]);
+        lines.into_iter().map(str::to_owned).collect()
+    }
+
+    fn one(line: &str) -> Vec<String> {
+        vec![line.to_owned()]
+    }
+
+    fn good() -> Vec<String> {
+        let held = "vm1: client: 1024 pages are shared, and stay so";
+        let born = "@ffa t=1 note=vm1 is born again: 64 of its 64 blocks were its own before";
+        let parts = [
+            vec!["vm3: payload: all is well".to_owned(); PAYLOAD_LIVES],
+            boot("vm2"),
+            rounds(1..3),
+            boot("vm1"),
+            one(held),
+            one("@ffa t=1 note=vm1 is killed, 1027 of its pages are held"),
+            teardown(true),
+            one(born),
+            rounds(3..5),
+            boot("vm1"),
+            one(held),
+            teardown(true),
+            one(born),
+            boot("vm1"),
+            rounds(5..7),
+            one("vm1: client: 1024 pages were shared, and are back"),
+            teardown(false),
+            one("@ffa t=1 note=vm2 is killed, 3 of its pages are held"),
+            one(
+                "summary scenario=hosting shares=9 reclaimed=9 gone=0 quarantined=0 pages_held=0 zombies=0 smcs=99 violations=0",
+            ),
+        ];
+        parts.concat()
+    }
+
+    #[test]
+    fn a_good_run_has_nothing_wrong() {
+        assert_eq!(wrongs(&good()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_line_that_is_missing_is_missed() {
+        let good = good();
+        for position in 0..good.len() {
+            let mut lines = good.clone();
+            let line = lines.remove(position);
+            // These need not be there, or not for this.
+            let may_be_missing =
+                ["KASLR", "Driver version", "revision"].iter().any(|text| line.contains(text));
+            assert_eq!(wrongs(&lines).is_empty(), may_be_missing, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_complaint_is_heard() {
+        for line in [
+            "vm1: [    3.1] optee: probe failed with -22",
+            "vm2: [    3.1] ARM FF-A: Failed to initialize FF-A",
+            "vm2: dmesg: [    3.1] arm_ffa arm-ffa-1: something",
+            "vm1: [    3.1] WARNING: CPU: 0 PID: 1 at nowhere",
+            "vm1: [    3.1] Call trace:",
+            "vm1: [    3.1] tee_shm: unregister failed",
+        ] {
+            let lines = [good(), one(line)].concat();
+            assert_eq!(wrongs(&lines).len(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_did_not_come_back_is_missed() {
+        for (from, to) in
+            [("reclaimed=9", "reclaimed=8"), ("zombies=0", "zombies=1"), ("64 of its 64", "63 of its 64")]
+        {
+            let lines: Vec<String> = good().iter().map(|line| line.replace(from, to)).collect();
+            assert!(!wrongs(&lines).is_empty(), "{to}");
+        }
+    }
+}
