@@ -100,6 +100,24 @@ fn requests_of_both_kinds_count() {
     }
 }
 
+/// Whatever else of a VM is under way is no direct request.
+#[test]
+fn a_half_sent_transaction_does_not_count() {
+    every_preset(|preset| {
+        let mut world = world(preset);
+        for page in [0, 8] {
+            let ranges: Vec<_> = (0..3).map(|n| (PAGES + (page + 2 * n) * PAGE, 1)).collect();
+            let bytes = descriptor(Version::V1_2, VM1, SP1, &ranges);
+            world.write_tx(VM1, &bytes);
+            let answer = world.call(VM1, [MEM_SHARE, bytes.len() as u64, bytes.len() as u64 - 16]);
+            assert_eq!(answer.w::<0>(), 0x8400_007a, "{}: {answer:x?}", world.preset);
+        }
+        reach_the_limit(&mut world);
+        world.refused("one more", VM1, request(VM1, SP3), BUSY);
+        ends(&mut world);
+    });
+}
+
 #[test]
 fn a_vm_that_comes_again_begins_at_none() {
     every_preset(|preset| {

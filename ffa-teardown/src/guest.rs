@@ -349,15 +349,18 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     }
 
     /// Whether the VM has so many direct requests that are not over, those included that an SP was preempted in. Looks at no
-    /// more than that.
+    /// more than that, and what is half-sent.
     #[inline]
     #[must_use]
     pub fn has_calls(&self, vm: VmKey, count: u32) -> bool {
         let slot = self.vms.get(vm.index.get()).filter(|slot| slot.id == vm.id);
         let mut at = slot.and_then(|slot| slot.lists[STAGE_CALL].head);
-        for _ in 0..count {
+        let mut left = count;
+        while left > 0 {
             let Some(index) = at else { return false };
-            at = self.duties[index.get()].next;
+            let slot = &self.duties[index.get()];
+            left -= u32::from(slot.duty.as_ref().is_some_and(Duty::is_call));
+            at = slot.next;
         }
         true
     }

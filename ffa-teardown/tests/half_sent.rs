@@ -60,6 +60,15 @@ fn a_descriptor_in_fragments_becomes_a_share_with_its_last_byte() {
 }
 
 #[test]
+fn it_is_no_direct_request() {
+    let mut engine = engine(1, 8, Policy::DEFAULT);
+    let (vm, _) = half(&mut engine, 7);
+    engine.begin_call(vm, 0, A).expect("room");
+    half(&mut engine, 8);
+    assert_eq!([0, 1, 2].map(|count| engine.has_calls(vm, count)), [true, true, false]);
+}
+
+#[test]
 fn a_whole_descriptor_is_one_fragment() {
     let whole = Fragment { sent: HEAD.total, holds_pages: true, ..HEAD };
     let cases = [
