@@ -375,3 +375,44 @@ fn pages_that_a_vm_is_just_getting_wait_for_it() {
     }
     assert!(waited >= 5, "{waited}");
 }
+
+/// The secure world names a transaction like one between VMs that begins while its borrower is mapping it: each of the two
+/// stays what it is.
+#[test]
+fn a_name_that_two_transactions_have_gives_away_neither() {
+    for preset in DONATE.served_by {
+        let mut world = world(*preset, LenderDeath::Revoke);
+        world.hypervisor.permit(|_, _, _| true);
+        world.live(VM3, Version::V1_1);
+        // Keeps the first place for the donation, whose name will be the one after that which the mixed one leaves unused.
+        let first = world.offer(&[(PAGES + 40 * PAGE, 1)]);
+        let name = Handle::new(first.get() + 2).expect("a handle");
+        let call = CallKind::function(Function::MemShare);
+        let fault = Fault { call, when: When::Nth(1), action: FaultAction::GiveHandle(name.get()) };
+        *world.hypervisor.plan_mut() = FaultPlan::new([fault]);
+        assert_eq!(mixed(&mut world, SHARE), name);
+        assert_eq!(world.reclaim(VM1, first), DONE);
+        let donation = DONATE.describe_in(Version::V1_1, VM3, &[VM2], &RANGES, SendFlags::NONE);
+        let scribble = world.hypervisor.scribbler();
+        let done = once(
+            &mut world,
+            |moment| matches!(moment, Moment::Mapped(VM2)),
+            move |cpu, mediator| {
+                let len = donation.len() as u64;
+                scribble(VM3, TX, &donation);
+                let answer =
+                    elsewhere(cpu, mediator, VM3, Regs::new([DONATE.w0, len, len])).expect("it lives");
+                assert_eq!(handle_of(&answer), Some(name));
+            },
+        );
+        world.retrieve(&request(SHARE, name));
+        world.hypervisor.set_interloper(None);
+        assert!(done.get());
+        world.check();
+        assert!(world.reaches(VM1, PAGES), "it is shared, not given");
+        world.destroy(VM1);
+        assert!(world.hypervisor.settle(LONG));
+        assert_eq!(world.hypervisor.borrowed(VM2), 0, "{}", world.preset);
+        world.check();
+    }
+}

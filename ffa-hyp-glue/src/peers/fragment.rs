@@ -24,7 +24,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if wanted.endpoint != PartitionId(0) {
             return Err(Status::InvalidParameters);
         }
-        let pages = state.retrieved(vm, &wanted)?;
+        let (at, pages) = state.retrieved(vm, &wanted)?;
         let ranges = state.record(vm)?.ranges.run(tag(pages)).len();
         let place = place(wanted.offset, version).filter(|place| *place < ranges);
         let place = place.ok_or(Status::InvalidParameters)?;
@@ -36,14 +36,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let fragment = out.get(..len).unwrap_or_default();
         let written = hyp.write(vm.id(), rx.base(), fragment);
         let mut state = self.lock();
-        let still = state.retrieved(vm, &wanted) == Ok(pages) && written.is_ok() && len > 0;
+        let still = state.retrieved(vm, &wanted) == Ok((at, pages)) && written.is_ok() && len > 0;
         // It knows all of what is given to it, and has it from now on.
-        let given = if still && place + len / RetrieveResponse::RANGE_LEN >= ranges {
-            state.begin_giving(wanted.handle, vm)
-        } else {
-            None
-        };
-        if let Some(at) = given {
+        let is_last = still && place + len / RetrieveResponse::RANGE_LEN >= ranges;
+        if is_last && state.begin_giving(at) {
             drop(state);
             self.give(hyp, at, vm, pages);
             state = self.lock();
@@ -58,11 +54,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 }
 
 impl<P: Platform, S: Stores<P>> State<P, S> {
-    /// Under which a borrower's pages are tracked that has retrieved this.
-    fn retrieved(&mut self, vm: VmKey, wanted: &MemFragRx) -> Result<ShareId, Status> {
-        let found = self.loans().find(wanted.handle, vm);
-        match found.and_then(|at| self.loans().get(at)).map(|loan| loan.stage) {
-            Some(Stage::Retrieved(borrowed)) => Ok(borrowed.pages),
+    /// Where the loan is that a borrower has retrieved, and under which its pages are tracked.
+    fn retrieved(&mut self, vm: VmKey, wanted: &MemFragRx) -> Result<(usize, ShareId), Status> {
+        let at = self.loans().find(wanted.handle, vm).ok_or(Status::InvalidParameters)?;
+        match self.loans().get(at).map(|loan| loan.stage) {
+            Some(Stage::Retrieved(borrowed)) => Ok((at, borrowed.pages)),
             _ => Err(Status::InvalidParameters),
         }
     }

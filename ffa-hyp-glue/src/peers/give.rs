@@ -1,6 +1,6 @@
 //! Memory that a VM has donated becomes its receiver's, when that has retrieved it and knows where all of it is.
 
-use ffa_abi::{Handle, Transaction};
+use ffa_abi::Transaction;
 use ffa_mem::IpaRange;
 use ffa_teardown::{ShareId, VmKey};
 
@@ -39,13 +39,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 }
 
 impl<P: Platform, S: Stores<P>> State<P, S> {
-    /// Keeps everybody else from a donation that its receiver is to have now, and says where it is. `None` if it is no
-    /// donation.
-    pub(crate) fn begin_giving(&mut self, handle: Handle, receiver: VmKey) -> Option<usize> {
-        let at = self.loans().find(handle, receiver)?;
-        let loan = self.loans().get(at)?;
-        let is_given = loan.terms.transaction == Transaction::Donate;
-        is_given.then(|| loan.stage = Stage::Ending).map(|()| at)
+    /// Keeps everybody else from the loan at `at` if it is a donation, which its receiver is to have now. Whether it is one.
+    pub(crate) fn begin_giving(&mut self, at: usize) -> bool {
+        let donation = self.loans().get(at).filter(|loan| loan.terms.transaction == Transaction::Donate);
+        donation.map(|loan| loan.stage = Stage::Ending).is_some()
     }
 }
 

@@ -102,15 +102,15 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let mut state = self.lock();
         let total = state.pages(vm, borrowed.pages);
         let is_whole = response.fragment_len == response.total_len;
-        let given = if is_whole { state.begin_giving(handle, vm) } else { None };
-        if let (None, Some(loan)) = (given, state.loans().get(grant.at)) {
+        let is_given = is_whole && state.begin_giving(grant.at);
+        if let (false, Some(loan)) = (is_given, state.loans().get(grant.at)) {
             loan.stage = Stage::Retrieved(borrowed);
         }
         drop(state);
         let handle = Some(handle);
         hyp.event(&Event { handle, ..Event::new(vm.id(), EventKind::Retrieved { pages: total }) });
-        if let Some(at) = given {
-            self.give(hyp, at, vm, borrowed.pages);
+        if is_given {
+            self.give(hyp, grant.at, vm, borrowed.pages);
         }
         self.end_filling(hyp, self.lock(), vm, true);
         // Its owner may have died meanwhile.
