@@ -13,7 +13,7 @@ use ffa_mem::{
     FirstFragment, IpaRange, MemoryAttributes, PAGE_SIZE, RangeStore, Reassembly, SendFlags, SendHead,
     SendHeader, SendRules, SendTotals, Unsent,
 };
-use ffa_teardown::{SendOutcome, ShareId, VmKey};
+use ffa_teardown::{Progress, SendOutcome, ShareId, Subject, VmKey};
 
 use crate::dispatch::Reply;
 use crate::mediator::{Guard, State};
@@ -123,6 +123,9 @@ fn piece(left: usize, total_len: u32) -> usize {
 }
 
 /// A call takes a draft, which no longer waits for anything.
+///
+/// # Errors
+/// INVALID_PARAMETERS: the secure world has given its handle to another transaction, and it is no more.
 fn begin_rest<P: Platform, S: Stores<P>>(
     state: &mut State<P, S>,
     vm: VmKey,
@@ -134,10 +137,15 @@ fn begin_rest<P: Platform, S: Stores<P>>(
         *slot = DraftSlot::VACANT;
     }
     // The secure world waits for nothing of which it is to have no part.
-    match draft.unsent {
-        Some(_) => engine.begin_rest(vm, draft.share).map_err(|error| status(&error)),
-        None => Ok(()),
+    if draft.unsent.is_none() {
+        return Ok(());
     }
+    let begun = engine.begin_rest(vm, draft.share);
+    if begun.is_err() {
+        record.forget(draft.share);
+        state.withdraw(vm, draft.share);
+    }
+    begun.map_err(|_| Status::InvalidParameters)
 }
 
 impl<P: Platform, S: Stores<P>> Mediator<P, S> {
@@ -213,6 +221,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         scratch: &mut Scratch,
         regs: &mut Regs,
     ) -> Result<Reply, Status> {
+        self.cancel_again(hyp, vm);
         let is_whole = send.fragment_len == send.total_len;
         let Scratch { input, output } = scratch;
         let rules = SendRules { version, transaction: send.transaction, sender: vm.id() };
@@ -450,9 +459,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         if collected.is_ok() && !draft.rest.is_whole() {
             return self.ask_for_more(hyp, state, vm, Some(slot), draft, regs);
         }
-        let is_ours = begin_rest(&mut state, vm, slot, &draft);
+        if let Err(status) = begin_rest(&mut state, vm, slot, &draft) {
+            return self.refuse(hyp, state, vm, status);
+        }
         drop(state);
-        if let Err(status) = collected.and(is_ours) {
+        if let Err(status) = collected {
             self.drop_draft(vm, draft.share, None);
             self.cancel_draft(hyp, vm, draft.share);
             return Err(status);
@@ -477,16 +488,33 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         for slot in 0..slots {
             let Ok(record) = state.record(vm) else { return };
             let waits = record.drafts.as_mut().get(slot).and_then(|slot| slot.0);
-            if let Some(draft @ Draft { share, handle: Some(_), .. }) = waits {
+            let Some(draft @ Draft { share, handle: Some(_), .. }) = waits else { continue };
+            // Under the same lock: TX may be there again, and with it a call that goes on.
+            if let (Ok(()), Ok(record)) = (begin_rest(&mut state, vm, slot, &draft), state.record(vm)) {
                 record.enter();
-                // Under the same lock: TX may be there again, and with it a call that goes on.
-                let _begun = begin_rest(&mut state, vm, slot, &draft);
                 drop(state);
                 self.untrack(vm, share);
                 self.cancel_draft(hyp, vm, share);
                 state = self.lock();
             }
         }
+    }
+
+    /// Tries once more to cancel a half-sent transaction that the guest has given up, or that could not be completed, if there
+    /// is one left. The call that is in progress goes on.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn cancel_again(&self, hyp: &mut P, vm: VmKey) {
+        let mut state = self.lock();
+        let Some(share) = state.next_cancellation(vm) else { return };
+        let Ok((engine, record)) = state.engine_and_record(vm) else { return };
+        if engine.begin_rest(vm, share).is_err() {
+            record.forget(share);
+            return;
+        }
+        record.enter();
+        drop(state);
+        self.cancel(hyp, vm, share);
     }
 
     pub(crate) fn in_order(&self, vm: VmKey, share: ShareId) -> InOrder<'_, P, S> {
@@ -669,6 +697,24 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 *slot = DraftSlot::VACANT;
             }
         }
+    }
+}
+
+impl<P: Platform, S: Stores<P>> State<P, S> {
+    /// A half-sent transaction of which the guest brings no more, and on which no call works.
+    fn next_cancellation(&mut self, vm: VmKey) -> Option<ShareId> {
+        let (engine, record) = self.engine_and_record(vm).ok()?;
+        if !record.owes_cancellations {
+            return None;
+        }
+        let drafts = record.drafts.as_ref();
+        let is_draft = |share| drafts.iter().any(|slot| slot.0.is_some_and(|draft| draft.share == share));
+        let next = engine.obligations(vm).find_map(|owed| match (owed.subject, owed.progress) {
+            (Subject::HalfSent { share, .. }, Progress::Owed) if !is_draft(share) => Some(share),
+            _ => None,
+        });
+        record.owes_cancellations = next.is_some();
+        next
     }
 }
 

@@ -52,7 +52,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
         let (begun, tracked) = match self.begin_share(&mut state, vm, &descriptor) {
             Ok(begun) => begun,
-            Err(status) => return self.refuse(hyp, state, vm, status),
+            Err(status) => return self.refuse_for_now(hyp, state, vm, status),
         };
         let share = begun.id;
         drop(state);
@@ -102,6 +102,20 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     ) -> Result<T, Status> {
         self.leave(hyp, state, vm);
         Err(status)
+    }
+
+    /// The same, where there may be room the next time.
+    #[cold]
+    fn refuse_for_now<T>(
+        &self,
+        hyp: &mut P,
+        state: Guard<'_, P, S>,
+        vm: VmKey,
+        status: Status,
+    ) -> Result<T, Status> {
+        drop(state);
+        self.cancel_again(hyp, vm);
+        self.refuse(hyp, self.lock(), vm, status)
     }
 
     /// Ends the call for a share of which no more than `held` could be held.

@@ -36,6 +36,8 @@ pub struct Record<P: VmReferences, R, C, F> {
     pub(crate) vcpus: C,
     /// Memory transactions that the guest has sent a part of.
     pub(crate) drafts: F,
+    /// There may be others, which have yet to be cancelled.
+    pub(crate) owes_cancellations: bool,
     pub(crate) reference: Option<P::Reference>,
     /// Guest calls in progress outside the lock. Teardown begins when none is.
     pub(crate) calls: u32,
@@ -65,6 +67,7 @@ impl<P: VmReferences, R: RangeStore, C, F> Record<P, R, C, F> {
             signals_vms: false,
             vcpus,
             drafts,
+            owes_cancellations: false,
             reference: None,
             calls: 0,
             shares: 0,

@@ -321,7 +321,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 Ok(CancelOutcome::Left) | Err(_) => break,
             }
         }
-        self.leave(hyp, self.lock(), vm);
+        let mut state = self.lock();
+        if let Ok(record) = state.record(vm) {
+            record.owes_cancellations = true;
+        }
+        self.leave(hyp, state, vm);
     }
 
     /// Makes a call of the engine's.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use common::*;
 use ffa_abi::{Answer, FirmwareStatus, Function, FunctionId, Handle, Regs, Status, Version};
-use ffa_hyp_glue::{Caller, EventKind, Scratch};
+use ffa_hyp_glue::{Caller, EventKind, Scratch, Settings};
 use ffa_teardown::Span;
 use ffa_test_utils::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
 use ffa_test_utils::hypervisor::{Cpu, Machine, Moment};
@@ -393,6 +393,93 @@ fn a_cancellation_that_fails_is_made_up_for_when_the_vm_dies() {
             world.destroy(VM1);
             assert!(world.hypervisor.settle(LONG), "{preset:?} {action:?}");
             world.check_all_gone();
+        }
+    }
+}
+
+/// The same, and the guest goes on: with its next send in fragments, or with one for which it has no room.
+#[test]
+fn a_cancellation_that_fails_is_made_up_for_when_the_guest_sends_again() {
+    let settings = Settings { shares_per_vm: 1, ..Settings::DEFAULT };
+    for preset in Preset::ALL {
+        for status in [Status::Busy, Status::Retry] {
+            for in_parts in [true, false] {
+                let action = FaultAction::Refuse(status.into());
+                let plan = FaultPlan::new([Fault { call: Place::Last.call(), when: When::First(2), action }]);
+                let mut world = World::with(Machine { plan, settings, ..machine(preset, lazy_sps()) });
+                let half = |world: &World| world.hypervisor.spmc().live_handles().count();
+                let send = |world: &mut World| match in_parts {
+                    true => world.send_parts(1),
+                    false => world.send(VM1, &descriptor(Version::V1_1, VM1, SP1, &[(PAGES, 1)])),
+                };
+                // At its end, with its pages held, or before it.
+                let answer = world.send_parts(1);
+                let (handle, _) = asked(&answer).expect("begun");
+                assert_eq!(world.call_on(VM1, 0, frag(handle, 17)), Regs::error(Status::InvalidParameters));
+                assert_eq!(send(&mut world), Regs::error(Status::NoMemory), "{preset:?} {status:?}");
+                assert_eq!((half(&world), world.hypervisor.plan_mut().fired(0)), (1, 2));
+                let mut answer = send(&mut world);
+                if !in_parts {
+                    assert_eq!(answer, Regs::error(Status::NoMemory), "there was no room when it came");
+                    assert_eq!(half(&world), 0);
+                    answer = send(&mut world);
+                }
+                assert!(asked(&answer).is_some() == in_parts && half(&world) == 1, "{answer:x?}");
+                world.destroy(VM1);
+                assert!(world.hypervisor.settle(LONG), "{preset:?} {status:?}");
+                world.check_all_gone();
+            }
+        }
+    }
+}
+
+/// Nor are the pages lost that were held for it.
+#[test]
+fn pages_of_a_cancellation_that_failed_are_back_when_the_guest_sends_again() {
+    for preset in Preset::ALL {
+        let action = FaultAction::Refuse(Status::Busy.into());
+        let plan = FaultPlan::new([Fault { call: Place::Last.call(), when: When::First(2), action }]);
+        let mut world = World::with(Machine { plan, ..machine(preset, lazy_sps()) });
+        assert_eq!(status_of(&world.send_parts(99)), Some(Status::Aborted.into()));
+        let counts = |world: &World| {
+            let report = world.hypervisor.report(VM1).expect("it lives");
+            (report.shares, report.pages)
+        };
+        assert_eq!(counts(&world), (1, COUNT), "{preset:?}");
+        assert!(handle_of(&world.send_parts(99)).is_some(), "{preset:?}");
+        assert_eq!(counts(&world), (1, COUNT));
+        world.destroy(VM1);
+        assert!(world.hypervisor.settle(LONG), "{preset:?}");
+        world.check_all_gone();
+    }
+}
+
+/// The secure world gives the handle of a half-sent transaction to another guest. That one is over for its guest, which has
+/// as many shares left as before.
+#[test]
+fn a_half_sent_transaction_whose_handle_is_anothers_costs_its_guest_nothing() {
+    let settings = Settings { shares_per_vm: 1, ..Settings::DEFAULT };
+    for preset in Preset::ALL {
+        for unmaps in [false, true] {
+            let mut world = World::with(Machine { settings, ..machine(preset, lazy_sps()) });
+            world.live(VM2, Version::V1_1);
+            let answer = world.send_parts(1);
+            let (handle, _) = asked(&answer).expect("begun");
+            let action = FaultAction::GiveHandle(handle.get());
+            let fault = Fault { call: Place::Head.call(), when: When::Nth(1), action };
+            *world.hypervisor.plan_mut() = FaultPlan::new([fault]);
+            let answer = world.send(VM2, &descriptor(Version::V1_1, VM2, SP1, &[(PAGES, 3)]));
+            assert_eq!(handle_of(&answer), Some(handle), "{preset:?}");
+            if unmaps {
+                assert_eq!(world.call(VM1, [0x8400_0067]), Regs::success(0, 0));
+                world.map(VM1);
+            }
+            let answer = world.call_on(VM1, 0, frag(handle, 16));
+            assert_eq!(answer, Regs::error(Status::InvalidParameters), "{preset:?}");
+            assert_eq!(world.hypervisor.report(VM1).map(|report| report.shares), Some(0), "{preset:?}");
+            let last = PAGES + 61 * PAGE;
+            world.share(VM1, SP2, &[(last, 1)]);
+            world.check();
         }
     }
 }

@@ -182,18 +182,26 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
     /// The guest has brought the rest, or gives the transaction up: a call works on it from now on.
     ///
     /// # Errors
-    /// [`BeginError::NotFound`] if it is not half-sent, or another call works on it.
+    /// [`BeginError::NotFound`] if it is not half-sent, or another call works on it. If its handle is another one's by now it is no
+    /// more: there was nothing of it but that.
     pub fn begin_rest(&mut self, vm: VmKey, share: ShareId) -> Result<(), BeginError> {
         self.live(vm)?;
         let mut at = self.vms[vm.index.get()].lists[STAGE_CALL].head;
         while let Some(index) = at {
             let slot = &mut self.duties[index.get()];
-            let is_half = slot.duty.is_some_and(|duty| duty.is_half() && !duty.is_nameless());
-            if index == share.0 && is_half && slot.state == State::Owed {
-                slot.state = State::Guest { vm: vm.index };
-                return Ok(());
+            match slot.duty {
+                Some(Duty::Half { handle, held, .. }) if index == share.0 && slot.state == State::Owed => {
+                    if handle.is_some() {
+                        slot.state = State::Guest { vm: vm.index };
+                        return Ok(());
+                    }
+                    if held == Held::No {
+                        self.remove(vm.index, index);
+                    }
+                    return Err(BeginError::NotFound);
+                }
+                _ => at = slot.next,
             }
-            at = slot.next;
         }
         Err(BeginError::NotFound)
     }

@@ -553,6 +553,7 @@ fn a_handle_that_may_be_free_keeps_nothing_from_others() {
         assert_eq!(engine.obligations(vm).next().map(|shown| shown.subject), Some(subject));
         if state == "left" {
             assert_eq!(engine.begin_rest(vm, share), Err(BeginError::NotFound));
+            assert_eq!(engine.obligations(vm).next(), None);
             engine.destroy(vm).expect("alive");
         }
         assert_eq!(finished(&mut engine, millis(10)), (End::Gone, true), "{state}");
