@@ -177,10 +177,10 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         }
     }
 
-    /// A share of which all `len` bytes have been copied to the CPU's buffer, and not all receivers are SPs that the guest
-    /// may share with. There may be VMs among them, or it is refused.
+    /// A share of which all `len` bytes have been copied to the CPU's buffer, and there is no room for it or not all receivers
+    /// are SPs that the guest may share with. Room may be made, and there may be VMs among them; or it is refused.
     #[cold]
-    pub(crate) fn share_with_others(
+    pub(crate) fn share_otherwise(
         &self,
         hyp: &mut P,
         mut state: Guard<'_, P, S>,
@@ -221,7 +221,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         scratch: &mut Scratch,
         regs: &mut Regs,
     ) -> Result<Reply, Status> {
-        self.cancel_again(hyp, vm);
+        self.make_room(hyp, vm);
         let is_whole = send.fragment_len == send.total_len;
         let Scratch { input, output } = scratch;
         let rules = SendRules { version, transaction: send.transaction, sender: vm.id() };
@@ -502,8 +502,6 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
 
     /// Tries once more to cancel a half-sent transaction that the guest has given up, or that could not be completed, if there
     /// is one left. The call that is in progress goes on.
-    #[cold]
-    #[inline(never)]
     pub(crate) fn cancel_again(&self, hyp: &mut P, vm: VmKey) {
         let mut state = self.lock();
         let Some(share) = state.next_cancellation(vm) else { return };

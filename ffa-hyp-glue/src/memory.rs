@@ -48,11 +48,11 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         };
         let mut state = self.lock();
         if self.check_receivers(hyp, &state, vm, descriptor.receivers()).is_err() {
-            return self.share_with_others(hyp, state, vm, send.fragment_len, scratch);
+            return self.share_otherwise(hyp, state, vm, send.fragment_len, scratch);
         }
         let (begun, tracked) = match self.begin_share(&mut state, vm, &descriptor) {
             Ok(begun) => begun,
-            Err(status) => return self.refuse_for_now(hyp, state, vm, status),
+            Err(_) => return self.share_otherwise(hyp, state, vm, send.fragment_len, scratch),
         };
         let share = begun.id;
         drop(state);
@@ -104,18 +104,12 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         Err(status)
     }
 
-    /// The same, where there may be room the next time.
+    /// Ends what transactions of the guest are over but for a call or a note of it, before it begins another one.
     #[cold]
-    fn refuse_for_now<T>(
-        &self,
-        hyp: &mut P,
-        state: Guard<'_, P, S>,
-        vm: VmKey,
-        status: Status,
-    ) -> Result<T, Status> {
-        drop(state);
+    #[inline(never)]
+    pub(crate) fn make_room(&self, hyp: &mut P, vm: VmKey) {
         self.cancel_again(hyp, vm);
-        self.refuse(hyp, self.lock(), vm, status)
+        self.end_lost_donations(hyp, vm);
     }
 
     /// Ends the call for a share of which no more than `held` could be held.

@@ -208,6 +208,15 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         self.leave(hyp, self.lock(), vm);
     }
 
+    /// Takes donations from the guest for good whose handles are others' by now: it could not ask for them any more.
+    pub(crate) fn end_lost_donations(&self, hyp: &mut P, vm: VmKey) {
+        loop {
+            let Some(share) = self.lock().engine.next_lost_donation(vm) else { return };
+            let pages = self.take_away(hyp, vm, share);
+            report(hyp, vm, None, EventKind::Gone { pages });
+        }
+    }
+
     /// Takes the pages of a donation from their VM for good, and forgets it. Returns the number of pages.
     pub(crate) fn take_away(&self, hyp: &mut P, vm: VmKey, share: ShareId) -> u32 {
         self.each_range(hyp, vm, share, |hyp, range| hyp.donated(vm.id(), range));

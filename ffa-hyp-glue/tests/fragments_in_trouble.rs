@@ -418,13 +418,9 @@ fn a_cancellation_that_fails_is_made_up_for_when_the_guest_sends_again() {
                 assert_eq!(world.call_on(VM1, 0, frag(handle, 17)), Regs::error(Status::InvalidParameters));
                 assert_eq!(send(&mut world), Regs::error(Status::NoMemory), "{preset:?} {status:?}");
                 assert_eq!((half(&world), world.hypervisor.plan_mut().fired(0)), (1, 2));
-                let mut answer = send(&mut world);
-                if !in_parts {
-                    assert_eq!(answer, Regs::error(Status::NoMemory), "there was no room when it came");
-                    assert_eq!(half(&world), 0);
-                    answer = send(&mut world);
-                }
-                assert!(asked(&answer).is_some() == in_parts && half(&world) == 1, "{answer:x?}");
+                let answer = send(&mut world);
+                assert!(if in_parts { asked(&answer).is_some() } else { handle_of(&answer).is_some() });
+                assert_eq!(half(&world), 1);
                 world.destroy(VM1);
                 assert!(world.hypervisor.settle(LONG), "{preset:?} {status:?}");
                 world.check_all_gone();

@@ -6,7 +6,7 @@ mod common;
 use common::sends::*;
 use common::*;
 use ffa_abi::{Answer, FirmwareStatus, Function, Handle, PartitionId, Regs, Status, Version};
-use ffa_hyp_glue::{Event, EventKind};
+use ffa_hyp_glue::{Event, EventKind, Settings};
 use ffa_mem::{MemoryAttributes, Permissions, Receiver, SendDescriptor, SendFlags, SendHeader, SendRules};
 use ffa_teardown::{Disposal, Policy};
 use ffa_test_utils::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
@@ -321,6 +321,30 @@ fn h_a_handle_that_a_donation_has_left_is_the_next_shares() {
     world.destroy(VM2);
     assert!(world.hypervisor.settle(LONG));
     world.check_all_gone();
+}
+
+/// A guest that gives away page after page does not run out of transactions, whatever it sends in between.
+#[test]
+fn donations_whose_handles_are_others_by_now_are_over() {
+    for send in [DONATE, SHARE] {
+        let settings = Settings { shares_per_vm: 3, pages_per_vm: 3, ..Settings::DEFAULT };
+        let mut world = World::with(Machine { settings, ..machine(Preset::Hafnium, lazy_sps()) });
+        for n in 0..20 {
+            // The last one's handle is this one's.
+            let donated = DONATE.send(&mut world, &[(PAGES + 2 * n * PAGE, 1)]);
+            ask(&mut world, SP1, Control::Retrieve(donated));
+            let bytes = send.bytes(&[(PAGES + (2 * n + 1) * PAGE, 1)]);
+            let answer = send.make(&mut world, VM1, &bytes);
+            let sent = handle_of(&answer).unwrap_or_else(|| panic!("{n}: {send:?}: {answer:x?}"));
+            assert_eq!(sent, donated, "or there is nothing to see here");
+            assert_eq!(world.reclaim(VM1, sent), Regs::success(0, 0), "{n}: {send:?}");
+        }
+        world.destroy(VM1);
+        assert!(world.hypervisor.settle(LONG));
+        world.check_all_gone();
+        assert_eq!(world.hypervisor.frames().donated, 20);
+        assert_eq!(events(&mut world, |event| event.kind == EventKind::Gone { pages: 1 }), 20);
+    }
 }
 
 /// While somebody sends, no donation is asked for: its handle might be given away at this moment.

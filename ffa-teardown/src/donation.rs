@@ -3,7 +3,7 @@
 use ffa_abi::{Answer, Handle, RunTarget};
 
 use crate::arena::Arena;
-use crate::duty::{Duty, DutySlot, Resume, State};
+use crate::duty::{Duty, DutySlot, Resume, STAGE_SHARE, State};
 use crate::index::Index;
 use crate::vm::{VmKey, VmSlot};
 use crate::{BeginError, Engine, ShareId, Storage, Unexpected};
@@ -134,6 +134,24 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         self.duties[index.get()].state = State::Returning { vm: vm.index };
         self.forget_target(index);
         Ok(ShareId(index))
+    }
+
+    /// A donation of a live VM whose handle is another transaction's by now, which says that its receiver has it. Take its
+    /// pages from the VM for good, as with [`Action::Gone`](crate::Action::Gone), then call [`released`](Self::released).
+    pub fn next_lost_donation(&mut self, vm: VmKey) -> Option<ShareId> {
+        self.live(vm).ok()?;
+        let mut at = self.vms[vm.index.get()].lists[STAGE_SHARE].head;
+        while let Some(index) = at {
+            let slot = &mut self.duties[index.get()];
+            let is_lost = slot.duty.is_some_and(|duty| duty.is_donation() && duty.is_unsent());
+            if is_lost && slot.state == State::Owed {
+                slot.state = State::Returning { vm: vm.index };
+                self.forget_target(index);
+                return Some(ShareId(index));
+            }
+            at = slot.next;
+        }
+        None
     }
 
     fn donation_in_flight(&self, vm: VmKey) -> Option<Index> {

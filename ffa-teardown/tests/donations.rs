@@ -118,6 +118,21 @@ fn its_handle_may_be_another_shares_and_is_not_asked_for_any_more() {
 }
 
 #[test]
+fn of_a_live_guest_it_is_over_when_its_handle_is_another_transactions() {
+    let mut engine = engine(2, 4, Policy::DEFAULT);
+    let (vm, other) = (live(&mut engine, VM, &[]), live(&mut engine, OTHER, &[]));
+    let donation = donate(&mut engine, vm, 7);
+    assert_eq!(engine.next_lost_donation(vm), None);
+    let next = donate(&mut engine, vm, 7);
+    assert_eq!([vm, other].map(|vm| engine.next_lost_donation(vm)), [Some(donation), None]);
+    assert_eq!(engine.next_lost_donation(vm), None, "it is on its way");
+    assert_eq!(engine.released(vm, donation), Ok(()));
+    assert_eq!(engine.begin_donation_reclaim(vm, handle(7)), Ok((next, None)));
+    engine.destroy(vm).expect("alive");
+    assert_eq!(engine.next_lost_donation(vm), None);
+}
+
+#[test]
 fn a_call_about_it_is_not_made_when_its_handle_went_elsewhere_meanwhile() {
     let mut engine = engine(2, 4, Policy::DEFAULT);
     let (vm, other) = (live(&mut engine, VM, &[]), live(&mut engine, OTHER, &[]));
