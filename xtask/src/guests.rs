@@ -30,7 +30,7 @@ const BLOCK: u64 = 2 * MIB;
 
 /// Guests, all alike.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct Guests {
     /// Boot this arm64 `Image` in guests: of Linux, or of anything else that begins with the same header.
     #[arg(long, value_name = "PATH", required = false, conflicts_with = "scenario")]
     image: PathBuf,
@@ -51,7 +51,7 @@ pub struct Options {
     events: bool,
 }
 
-impl Options {
+impl Guests {
     /// The guests, and which events are shown.
     pub fn guests(self) -> (Vec<Guest>, Events) {
         let Self { image, initrd, append, guests, memory, events } = self;

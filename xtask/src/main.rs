@@ -118,3 +118,15 @@ fn obey(command: Command) -> Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn no_two_arguments_have_one_name() {
+        Arguments::command().debug_assert();
+    }
+}

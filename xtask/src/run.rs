@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     #[command(flatten)]
-    guests: Option<guests::Options>,
+    guests: Option<guests::Guests>,
 }
 
 /// What the images can be told to do.
