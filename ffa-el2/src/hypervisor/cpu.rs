@@ -1,12 +1,14 @@
-//! Physical CPUs: what each of them sets up, and the life of the second one.
+//! Physical CPUs: what each of them sets up, and the lives of all but the first.
 
 use core::arch::asm;
+use core::ops::Range;
 
 use aarch64_rt::{Stack, start_core};
 use arm_sysregs::el1::accessors::{read_midr_el1, read_mpidr_el1};
 use arm_sysregs::el2::accessors::*;
 use arm_sysregs::el2::registers::*;
 use ffa_el2::lock::let_others_go_first;
+use ffa_el2::machine::MAX_CPUS;
 use ffa_el2::println;
 use percore::Cores;
 use smccc::Smc;
@@ -15,17 +17,17 @@ use smccc::psci::{self, AffinityState, LowestAffinityLevel};
 use crate::{interrupts, stage1, stage2, virtual_gic, world_switch};
 
 /// Most CPUs that the hypervisor uses.
-pub const MAX: usize = 2;
-/// On this machine, a CPU's affinity fields above the first are zero.
-const SECOND: u64 = 1;
+pub const MAX: usize = MAX_CPUS;
+/// All CPUs but the first, by PSCI's names for them: on this machine, a CPU's affinity fields above the first are zero.
+const OTHERS: Range<u64> = 1..MAX as u64;
 const STACK_PAGES: usize = 32;
 
 /// The affinity of every vCPU, as it reads it: the first of its VM. Bit 31 is always set.
 const GUEST_AFFINITY: u64 = 1 << 31;
 
-/// The stack of the second CPU; that of the first is provided by `aarch64-rt`.
-#[unsafe(link_section = ".stack.second")]
-static mut SECOND_STACK: Stack<STACK_PAGES> = Stack::new();
+/// The stacks of the others; that of the first is provided by `aarch64-rt`.
+#[unsafe(link_section = ".stack.others")]
+static mut STACKS: [Stack<STACK_PAGES>; MAX - 1] = [const { Stack::new() }; MAX - 1];
 
 /// `CPTR_EL2.TTA` as it is when EL2 is not a host; `arm-sysregs` has the other layout.
 const TRACE: CptrEl2 = CptrEl2::from_bits_retain(1 << 20);
@@ -54,34 +56,42 @@ pub fn start_this() {
     virtual_gic::start_cpu();
 }
 
-/// Starts the second CPU at `main`. To run without it is no error: the machine may have only one.
-pub fn start_second(main: fn()) {
-    // SAFETY: This is called once, and nothing else uses the stack. The CPU starts with the same page table as this one
-    // did, which maps it in the same way.
-    match unsafe { start_core::<Smc, _, STACK_PAGES>(SECOND, &raw mut SECOND_STACK, main) } {
-        Ok(()) => {}
-        Err(error) => println!("running on one CPU: PSCI CPU_ON says {error}"),
+/// Starts the others at `main`. To run without some of them is no error: the machine may have fewer.
+pub fn start_others(main: fn()) {
+    let mut stack = (&raw mut STACKS).cast::<Stack<STACK_PAGES>>();
+    for cpu in OTHERS {
+        // SAFETY: This is called once, and nothing else uses the stack, of which there is one for each CPU. The CPU starts
+        // with the same page table as this one did, which maps it in the same way.
+        let started = unsafe { start_core::<Smc, _, STACK_PAGES>(cpu, stack, main) };
+        if let Err(error) = started {
+            println!("running on CPUs below {cpu}: PSCI CPU_ON says {error}");
+            break;
+        }
+        stack = stack.wrapping_add(1);
     }
 }
 
-/// Ends the second CPU, which calls this.
-pub fn stop_second() -> ! {
+/// Ends a CPU other than the first, which calls this.
+pub fn stop_this() -> ! {
     // It returns only if it fails, and then there is nothing else to do.
     _ = psci::cpu_off::<Smc>();
     ffa_el2::exit::park()
 }
 
-/// Waits until the second CPU is off, or was never on.
-pub fn wait_for_second_to_stop() {
-    while has_second() {
+/// Waits until the others are off, or were never on.
+pub fn wait_for_others_to_stop() {
+    while has_others() {
         let_others_go_first();
     }
 }
 
-/// Whether the second CPU is on, or will be.
-pub fn has_second() -> bool {
-    let state = psci::affinity_info::<Smc>(SECOND, LowestAffinityLevel::All);
-    matches!(state, Ok(AffinityState::On | AffinityState::OnPending))
+/// Whether another CPU is on, or will be.
+pub fn has_others() -> bool {
+    let is_on = |cpu| {
+        let state = psci::affinity_info::<Smc>(cpu, LowestAffinityLevel::All);
+        matches!(state, Ok(AffinityState::On | AffinityState::OnPending))
+    };
+    OTHERS.into_iter().any(is_on)
 }
 
 /// What every guest has to ask for.

@@ -65,7 +65,7 @@ fn nobody_there() -> bool {
 /// This CPU runs no guest meanwhile, so another does.
 fn on_another_cpu() -> Result<(), Failed> {
     const NAME: &str = "an interrupt reaches a busy guest on another CPU";
-    if !cpu::has_second() {
+    if !cpu::has_others() {
         ffa_el2::println!("check: {NAME}: skipped, there is one CPU");
         return Ok(());
     }

@@ -6,7 +6,7 @@
 //!
 //! Most of its guests are functions of the same image. Others bring an operating system: what those find is in [`board`].
 //!
-//! **Not supported:** more than two CPUs, more than one vCPU in a VM, interrupts of real devices, debugging in guests;
+//! **Not supported:** more than one vCPU in a VM, interrupts of real devices, debugging in guests;
 //! floating point in those of the image.
 
 #![no_std]
@@ -73,7 +73,7 @@ const INSTRUCTION_BYTES: usize = 4;
 #[global_allocator]
 static NO_HEAP: NoHeap = NoHeap;
 
-/// Set when the second CPU shall stop.
+/// Set when the other CPUs shall stop.
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// Whatever firmware passes on is not needed: a device tree, or nothing.
@@ -99,12 +99,12 @@ fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
         }
         Err(failure) => println!("hypervisor: no FF-A: {failure}"),
     }
-    cpu::start_second(second_main);
+    cpu::start_others(other_main);
     let verdict = scenario::run();
 
     STOPPING.store(true, Release);
     interrupts::kick_others();
-    cpu::wait_for_second_to_stop();
+    cpu::wait_for_others_to_stop();
     match verdict {
         Ok(()) => {
             println!("hypervisor: all is well");
@@ -119,10 +119,10 @@ fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
     }
 }
 
-fn second_main() {
+fn other_main() {
     cpu::start_this();
     scheduler::run(|| STOPPING.load(Acquire));
-    cpu::stop_second()
+    cpu::stop_this()
 }
 
 struct Exceptions;

@@ -85,7 +85,7 @@ static LISTS: [Mutex<Partitions>; 2] = [const { Mutex::new([NO_PARTITION; PARTIT
 const NO_PARTITION: PartitionInfo =
     PartitionInfo { id: PartitionId(0), contexts: 0, properties: Properties(0), uuid: Uuid::NIL };
 static CPUS: PerCore<[ExceptionLock<RefCell<PerCpu>>; cpu::MAX], Cpus> =
-    PerCore::new([PerCpu::of_cpu(0), PerCpu::of_cpu(1)]);
+    PerCore::new([PerCpu::of_cpu(0), PerCpu::of_cpu(1), PerCpu::of_cpu(2), PerCpu::of_cpu(3)]);
 
 impl PerCpu {
     const fn of_cpu(cpu: usize) -> ExceptionLock<RefCell<Self>> {
