@@ -1,7 +1,8 @@
 //! Physical CPUs: what each of them sets up, and the lives of all but the first.
 
 use core::arch::asm;
-use core::ops::Range;
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use aarch64_rt::{Stack, start_core};
 use arm_sysregs::el1::accessors::{read_midr_el1, read_mpidr_el1};
@@ -12,15 +13,16 @@ use ffa_el2::machine::MAX_CPUS;
 use ffa_el2::println;
 use percore::Cores;
 use smccc::Smc;
-use smccc::psci::{self, AffinityState, LowestAffinityLevel};
+use smccc::psci;
 
 use crate::{interrupts, stage1, stage2, virtual_gic, world_switch};
 
 /// Most CPUs that the hypervisor uses.
 pub const MAX: usize = MAX_CPUS;
-/// All CPUs but the first, by PSCI's names for them: on this machine, a CPU's affinity fields above the first are zero.
-const OTHERS: Range<u64> = 1..MAX as u64;
 const STACK_PAGES: usize = 32;
+
+/// CPUs other than the first that were started, and have not stopped.
+static OTHERS: AtomicUsize = AtomicUsize::new(0);
 
 /// The affinity of every vCPU, as it reads it: the first of its VM. Bit 31 is always set.
 const GUEST_AFFINITY: u64 = 1 << 31;
@@ -59,13 +61,14 @@ pub fn start_this() {
 /// Starts the others at `main`. To run without some of them is no error: the machine may have fewer.
 pub fn start_others(main: fn()) {
     let mut stack = (&raw mut STACKS).cast::<Stack<STACK_PAGES>>();
-    for cpu in OTHERS {
+    for cpu in 1..interrupts::cpus() {
         // SAFETY: This is called once, and nothing else uses the stack, of which there is one for each CPU. The CPU starts
-        // with the same page table as this one did, which maps it in the same way.
-        let started = unsafe { start_core::<Smc, _, STACK_PAGES>(cpu, stack, main) };
-        if let Err(error) = started {
-            println!("running on CPUs below {cpu}: PSCI CPU_ON says {error}");
-            break;
+        // with the same page table as this one did, which maps it in the same way. On this machine, a CPU's affinity fields
+        // above the first are zero.
+        let started = unsafe { start_core::<Smc, _, STACK_PAGES>(cpu as u64, stack, main) };
+        match started {
+            Ok(()) => _ = OTHERS.fetch_add(1, Relaxed),
+            Err(error) => println!("running without CPU {cpu}: PSCI CPU_ON says {error}"),
         }
         stack = stack.wrapping_add(1);
     }
@@ -73,25 +76,22 @@ pub fn start_others(main: fn()) {
 
 /// Ends a CPU other than the first, which calls this.
 pub fn stop_this() -> ! {
-    // It returns only if it fails, and then there is nothing else to do.
+    OTHERS.fetch_sub(1, Release);
+    // It returns only if it fails, as it does while OP-TEE is the SPMC, and then there is nothing else to do.
     _ = psci::cpu_off::<Smc>();
     ffa_el2::exit::park()
 }
 
-/// Waits until the others are off, or were never on.
+/// Waits until the others do nothing any more.
 pub fn wait_for_others_to_stop() {
     while has_others() {
         let_others_go_first();
     }
 }
 
-/// Whether another CPU is on, or will be.
+/// Whether this CPU, the first, is not the only one that runs, or will run.
 pub fn has_others() -> bool {
-    let is_on = |cpu| {
-        let state = psci::affinity_info::<Smc>(cpu, LowestAffinityLevel::All);
-        matches!(state, Ok(AffinityState::On | AffinityState::OnPending))
-    };
-    OTHERS.into_iter().any(is_on)
+    OTHERS.load(Acquire) > 0
 }
 
 /// What every guest has to ask for.

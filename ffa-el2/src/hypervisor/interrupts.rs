@@ -47,6 +47,15 @@ pub fn start() {
     *GIC.lock() = Some(gic);
 }
 
+/// How many CPUs the machine has, of those that the hypervisor can use. TF-A turns others on that are not there, and says
+/// that it worked.
+pub fn cpus() -> usize {
+    let mut gic = GIC.lock();
+    let gic = gic.as_mut().expect("the boot CPU found the GIC first");
+    let is_last = |cpu: &usize| gic.gicr_typer(*cpu).is_ok_and(|typer| typer.last_redistributor());
+    (0..MAX_CPUS).find(is_last).map_or(MAX_CPUS, |last| last + 1)
+}
+
 /// Lets this CPU take the interrupts.
 pub fn start_cpu(cpu: usize) {
     GicCpuInterface::enable_system_register_el2(false);
