@@ -114,7 +114,7 @@ impl Pages for Platform {
             return;
         }
         let id = VmId::of_partition(vm).expect("the mediator knows no other VMs");
-        vms::with_stage2(id, |stage2| {
+        let released = vms::with_stage2(id, |stage2| {
             let mut is_back = false;
             for run in stage2.runs(range.base(), range.bytes()) {
                 is_back = frames::release_to_owner(run.expect("held pages stay where they are"));
@@ -122,8 +122,8 @@ impl Pages for Platform {
             if is_back && stage2.is_lost(range.base()) {
                 stage2.regain(ipas(range));
             }
-        })
-        .expect("its pages keep what is left of a VM");
+        });
+        quarantine::done_or_lost(released);
     }
 
     /// All memory of guests can be written.
@@ -149,13 +149,13 @@ impl Pages for Platform {
             return;
         }
         let id = VmId::of_partition(vm).expect("the mediator knows no other VMs");
-        vms::with_stage2(id, |stage2| {
+        let donated = vms::with_stage2(id, |stage2| {
             for run in stage2.runs(range.base(), range.bytes()) {
                 donate(run.expect("held pages stay where they are"));
             }
             stage2.forget_lost(ipas(range));
-        })
-        .expect("its pages keep what is left of a VM");
+        });
+        quarantine::done_or_lost(donated);
     }
 
     fn quarantine(&mut self, vm: PartitionId, range: IpaRange) {

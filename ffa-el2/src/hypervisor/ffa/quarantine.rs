@@ -28,6 +28,10 @@ static LIST: Mutex<[Option<Entry>; ENTRIES]> = Mutex::new([None; ENTRIES]);
 /// Whether anything was ever added: mostly not, and pages are released all the time.
 static IS_USED: AtomicBool = AtomicBool::new(false);
 
+/// Whether there was ever more than the list has room for: then there may be pages to release of which nobody knows where
+/// they are.
+static HAS_LOST: AtomicBool = AtomicBool::new(false);
+
 /// Whether anything was ever added.
 #[inline]
 pub fn is_used() -> bool {
@@ -40,8 +44,20 @@ pub fn add(vm: PartitionId, range: IpaRange, run: Run) {
     FRAMES.lock().keep(run);
     match LIST.lock().iter_mut().find(|entry| entry.is_none()) {
         Some(free) => *free = Some(Entry { vm, range, run }),
-        None => println!("hypervisor: {run:x?} is lost for ever, the list of such pages is full"),
+        None => {
+            HAS_LOST.store(true, Release);
+            println!("hypervisor: {run:x?} is lost for ever, the list of such pages is full");
+        }
     }
+}
+
+/// Takes note of how something went that is to be done to pages of a VM, which may be gone if the list was full.
+///
+/// # Panics
+/// If it was not, and nothing is left of the VM.
+#[inline]
+pub fn done_or_lost(done: Option<()>) {
+    assert!(done.is_some() || HAS_LOST.load(Acquire), "its pages keep what is left of a VM");
 }
 
 /// Releases all of `range` and takes it off the list. Whether it was there.
