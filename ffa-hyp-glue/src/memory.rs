@@ -372,10 +372,7 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 drop(state);
                 report(hyp, vm, handle, EventKind::Doubtful { pages });
                 if handle.is_none() {
-                    if self.settings.teardown.disposal == Disposal::HandOver {
-                        self.hand_over(hyp, vm, share);
-                    }
-                    report(hyp, vm, None, EventKind::Quarantined { pages });
+                    self.quarantine(hyp, vm, share, pages);
                 }
                 self.leave(hyp, self.lock(), vm);
                 Status::Aborted
@@ -385,6 +382,15 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 Status::Aborted
             }
         }
+    }
+
+    /// Reports that nobody can ask for a live guest's share, and hands its pages over if they are to be.
+    #[cold]
+    pub(crate) fn quarantine(&self, hyp: &mut P, vm: VmKey, share: ShareId, pages: u32) {
+        if self.settings.teardown.disposal == Disposal::HandOver {
+            self.hand_over(hyp, vm, share);
+        }
+        report(hyp, vm, None, EventKind::Quarantined { pages });
     }
 
     /// Ends the call for a share that was never sent, and of which nothing is held any more.

@@ -172,10 +172,8 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
                 Ok(ReclaimOutcome::Refused(status)) => status.for_guest(),
                 Err(_) => refusal(&answer),
             };
-            if parts == Parts::SpsAndVms {
-                state.offer(vm, share, handle);
-            }
-            self.leave(hyp, state, vm);
+            drop(state);
+            self.reclaim_refused(hyp, vm, share, parts);
             return Err(refused);
         }
     }
@@ -190,14 +188,33 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
     /// Ends the call of a guest that asks for what it has no right to. The share stands as before.
     #[cold]
     pub(crate) fn deny<T>(&self, hyp: &mut P, vm: VmKey, share: ShareId, parts: Parts) -> Result<T, Status> {
-        let mut state = self.lock();
-        if let (Parts::SpsAndVms, Some(terms)) = (parts, state.loans().terms(vm, share)) {
-            state.offer(vm, share, terms.handle);
-        }
-        let abandoned = state.engine.abandon_reclaim(vm, share);
+        let abandoned = self.lock().engine.abandon_reclaim(vm, share);
         debug_assert_eq!(abandoned, Ok(()), "the call that it was begun for is not over");
-        self.leave(hyp, state, vm);
+        self.reclaim_refused(hyp, vm, share, parts);
         Err(Status::Denied)
+    }
+
+    /// Ends the call for a reclaim that did not work. If the secure world has given the handle to another transaction by
+    /// now, nobody can ask for the share any more: its pages are quarantined.
+    #[cold]
+    fn reclaim_refused(&self, hyp: &mut P, vm: VmKey, share: ShareId, parts: Parts) {
+        let now = hyp.now();
+        let mut state = self.lock();
+        let is_lost = state.engine.give_up_nameless(vm, share, now);
+        if parts == Parts::SpsAndVms {
+            match state.loans().terms(vm, share) {
+                Some(terms) if is_lost => state.forget_offer(&terms),
+                Some(terms) => state.loans().offer(&terms, terms.handle),
+                None => {}
+            }
+        }
+        if is_lost {
+            let pages = state.pages(vm, share);
+            drop(state);
+            self.quarantine(hyp, vm, share, pages);
+            state = self.lock();
+        }
+        self.leave(hyp, state, vm);
     }
 
     /// Takes a donation from the guest for good, which its receiver has, and ends the call.

@@ -10,6 +10,7 @@ use common::*;
 use ffa_abi::{Function, FunctionId, Handle, PartitionId, Regs, Status, Version};
 use ffa_hyp_glue::{Caller, Creation, EventKind, GuestInterrupts, Scratch, Settings};
 use ffa_teardown::{Disposal, Phase, Policy};
+use ffa_test_utils::fault::{CallKind, Fault, FaultAction, FaultPlan, When};
 use ffa_test_utils::hypervisor::{Cpu, Machine, ModelMediator, Moment};
 use ffa_test_utils::spmc::{Preset, Reaction, Script, SpConfig, Turn};
 
@@ -202,6 +203,52 @@ fn r09_a_handle_that_is_reused_while_its_reclaim_returns_names_the_new_share() {
         assert!(world.hypervisor.settle(LONG));
         world.check_all_gone();
     });
+}
+
+/// The same, and the answer to the reclaim is lost: nobody can ask for that share any more, and its pages are listed.
+#[test]
+fn r09_a_share_that_loses_its_name_is_quarantined_at_once() {
+    for disposal in [Disposal::Zombie, Disposal::HandOver] {
+        let lost = FaultAction::Lose(Status::Aborted.into());
+        let call = CallKind::function(Function::MemReclaim);
+        let plan = FaultPlan::new([Fault { call, when: When::Nth(1), action: lost }]);
+        let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::GOOD)];
+        let teardown = Policy { disposal, ..Policy::DEFAULT };
+        let settings = Settings { teardown, ..Settings::DEFAULT };
+        let mut world = World::with(Machine { plan, settings, ..machine(Preset::Hafnium, sps) });
+        world.live(VM2, Version::V1_1);
+        let old = world.share(VM1, SP1, &[(PAGES, 2)]);
+        let bytes = descriptor(Version::V1_1, VM2, SP1, &[(PAGES, 3)]);
+        world.write_tx(VM2, &bytes);
+        let len = bytes.len() as u64;
+        let done = once(
+            &mut world,
+            |moment| matches!(moment, Moment::Answered(regs) if is_smc(&regs, Function::MemReclaim)),
+            move |cpu, mediator| {
+                let answer = other_vcpu(cpu, mediator, VM2, Regs::new([MEM_SHARE, len, len]));
+                assert_eq!(handle_of(&answer), Some(old), "or there is nothing to see here");
+            },
+        );
+        assert_eq!(world.reclaim(VM1, old), Regs::error(Status::Aborted));
+        assert!(done.get());
+        world.hypervisor.set_interloper(None);
+        let quarantined = |world: &World| {
+            let first = world.hypervisor.mediator().quarantined(0).expect("there is one");
+            assert_eq!(world.hypervisor.mediator().quarantined(1), None);
+            (first.vm, first.pages)
+        };
+        assert_eq!(quarantined(&world), (VM1, 2), "{disposal:?}");
+        let leaked = if disposal == Disposal::HandOver { 2 } else { 0 };
+        assert_eq!(world.hypervisor.frames().leaked, leaked);
+        world.destroy(VM1);
+        assert!(world.hypervisor.settle(LONG));
+        world.check();
+        assert_eq!(quarantined(&world), (VM1, 2));
+        let frames = world.hypervisor.frames();
+        assert_eq!((frames.leaked, frames.orphans), (leaked, 2 - leaked), "{disposal:?}");
+        let told = world.hypervisor.take_events().into_iter();
+        assert_eq!(told.filter(|(_, event)| event.kind == EventKind::Quarantined { pages: 2 }).count(), 1);
+    }
 }
 
 #[test]

@@ -330,6 +330,23 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         Ok(())
     }
 
+    /// Gives up a share whose reclaim was refused or abandoned, if its handle is another one's by now: nobody can ask for it any
+    /// more, and its pages are quarantined. Whether that is so; never of a donation, which is its receiver's then.
+    pub fn give_up_nameless(&mut self, vm: VmKey, share: ShareId, now: Time) -> bool {
+        let mut at = self.live(vm).ok().and_then(|()| self.vms[vm.index.get()].lists[STAGE_SHARE].head);
+        while let Some(index) = at.filter(|index| *index != share.0) {
+            at = self.duties[index.get()].next;
+        }
+        let Some(index) = at else { return false };
+        let slot = &mut self.duties[index.get()];
+        let is_lost = slot.state == State::Owed
+            && slot.duty.is_some_and(|duty| duty.is_unsent() && !duty.is_to_be_donated());
+        if is_lost {
+            slot.state = State::GivenUp { at: now };
+        }
+        is_lost
+    }
+
     /// Puts a share back to where it was before the guest asked for it.
     fn reclaim_failed(&mut self, vm: VmKey, share: ShareId) {
         let slot = &mut self.duties[share.0.get()];

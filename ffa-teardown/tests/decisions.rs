@@ -513,6 +513,24 @@ fn a_guest_that_settles_behind_a_long_walk_is_noticed() {
 }
 
 #[test]
+fn a_share_that_loses_its_handle_while_it_is_reclaimed_can_be_given_up() {
+    let other = PartitionId(2);
+    for success in [false, true] {
+        let mut engine = engine(2, 4, Policy::DEFAULT);
+        let (vm, other) = (live(&mut engine, VM, &[]), live(&mut engine, other, &[]));
+        let [lost, kept] = [7, 8].map(|raw| share(&mut engine, vm, raw));
+        engine.begin_reclaim(vm, handle(7)).expect("its own");
+        share(&mut engine, other, 7);
+        assert!(!engine.give_up_nameless(vm, lost, NOW), "it is being reclaimed");
+        let answer = if success { common::success(0) } else { error(Status::Aborted) };
+        let outcome = engine.reclaim_answered(vm, lost, &answer);
+        assert_eq!(outcome == Ok(ReclaimOutcome::Confirmed), success);
+        assert_eq!([lost, kept].map(|share| engine.give_up_nameless(vm, share, NOW)), [!success, false]);
+        assert_eq!(engine.quarantined().count(), usize::from(!success));
+    }
+}
+
+#[test]
 fn a_direct_request_in_flight_is_waited_for_and_a_preempted_one_is_finished_first() {
     let mut engine = engine(1, 4, Policy::DEFAULT);
     let vm = live(&mut engine, VM, &[both(A)]);
