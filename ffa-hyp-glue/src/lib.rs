@@ -38,7 +38,7 @@ pub use event::{Event, EventKind};
 pub use fragments::DraftSlot;
 pub use lifecycle::Creation;
 pub use listing::ListError;
-pub use mediator::{Caller, Mediator, Outcome, Quarantined, Scratch, Stores, StoresOf, VmReport};
+pub use mediator::{Caller, Mediator, Occupancy, Outcome, Quarantined, Scratch, Stores, StoresOf, VmReport};
 pub use notification::VcpuSlot;
 pub use partitions::Partitions;
 pub use peer_memory::{Lending, PeerMemory};

@@ -13,7 +13,8 @@ use crate::notification::SOON;
 use crate::record::{Mailbox, Record, tag};
 use crate::rxtx::release_both;
 use crate::{
-    DraftSlot, Event, EventKind, Mediator, Platform, Quarantined, Stores, VcpuSlot, VmReferences, VmReport,
+    DraftSlot, Event, EventKind, Mediator, Occupancy, Platform, Quarantined, Stores, VcpuSlot, VmReferences,
+    VmReport,
 };
 
 /// How far a VM's creation has come.
@@ -378,6 +379,16 @@ impl<P: Platform, S: Stores<P>> Mediator<P, S> {
         let referenced = record.reference.is_some();
         let (pages, ranges) = (record.shared_pages(), record.ranges.len());
         Some(VmReport { vm, phase, shares, pages, ranges, quarantined, open, referenced })
+    }
+
+    /// How much of the memory that was lent to [`new`](Self::new) is in use. Looks at every slot.
+    pub fn occupancy(&self) -> Occupancy {
+        let state = self.lock();
+        Occupancy {
+            vms: state.engine.vms().count(),
+            duties: state.engine.taken_duties(),
+            loans: state.loans.as_ref().iter().filter(|slot| slot.is_taken()).count(),
+        }
     }
 
     /// The quarantined share or pair of buffers after the first `skip` ones; `None` after the last.

@@ -489,6 +489,17 @@ pub struct VmReport {
     pub referenced: bool,
 }
 
+/// How many slots of the memory lent to a mediator are taken. When no VM is left, and no ID is retired, none is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Occupancy {
+    /// VMs: alive, dying, zombies and retired.
+    pub vms: usize,
+    /// Obligations of all VMs, met ones not included.
+    pub duties: usize,
+    /// Borrowers of what VMs lend each other.
+    pub loans: usize,
+}
+
 /// Pages that are quarantined together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Quarantined {

@@ -7,7 +7,7 @@ use ffa_abi::{
     Function, FunctionId, PartitionId, Properties, RecordFormat, Records, Regs, Status, Uuid, Version,
     version_answer,
 };
-use ffa_hyp_glue::{Creation, Outcome, Settings};
+use ffa_hyp_glue::{Creation, Occupancy, Outcome, Settings};
 use ffa_test_utils::spmc::{Config, Preset, Script, SpConfig};
 
 const VERSIONS: [Version; 3] = [Version::V1_0, Version::V1_1, Version::V1_2];
@@ -88,9 +88,13 @@ fn a_guest_reclaims_what_its_sp_has_let_go() {
         let sps = vec![SpConfig::new(SP1, Script::LAZY), SpConfig::new(SP2, Script::GOOD)];
         let mut world = World::with(machine(preset, sps));
         let handle = world.share(VM1, SP1, &[(PAGES, 3)]);
+        let with_share = world.hypervisor.occupancy();
         assert_eq!(world.hypervisor.report(VM1).unwrap().shares, 1);
         assert_eq!(world.reclaim(VM1, handle), Regs::success(0, 0), "{}", preset.name());
         assert_eq!(world.hypervisor.report(VM1).unwrap().shares, 0);
+        let without = world.hypervisor.occupancy();
+        assert_eq!(without, Occupancy { duties: with_share.duties - 1, ..with_share });
+        assert_eq!((without.vms, without.loans), (1, 0));
         // R07: the second time it is a handle like any other.
         world.refused(
             "reclaim twice",

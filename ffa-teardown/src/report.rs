@@ -108,6 +108,12 @@ impl<V: Storage<VmSlot>, D: Storage<DutySlot>> Engine<V, D> {
         (0..self.vms.len()).filter_map(|position| self.key_at(position))
     }
 
+    /// How many slots for obligations are taken, whosever they are. Looks at every slot.
+    #[must_use]
+    pub fn taken_duties(&self) -> usize {
+        self.duties.iter().filter(|slot| slot.duty.is_some()).count()
+    }
+
     /// What is owed for one VM, in the order in which it is worked on. Nothing for a void key.
     pub fn obligations(&self, vm: VmKey) -> impl Iterator<Item = Obligation> + '_ {
         let lists = self.phase(vm).ok().map(|_| self.vms[vm.index.get()].lists);

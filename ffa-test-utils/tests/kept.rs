@@ -118,3 +118,33 @@ fn a_guest_that_nobody_tidied_up_after_is_kept() {
         assert_eq!(world.spmc.kept().count(), usize::from(kept), "{preset:?}");
     }
 }
+
+#[test]
+fn a_census_counts_what_there_is_of_a_vm() {
+    let script = Script::LAZY.on_request(Reaction::always(Turn::ACCEPT.preempted(1)));
+    let mut world =
+        World::new(Preset::Strict, [SpConfig::new(SP1, script), SpConfig::new(SP2, Script::LAZY)]);
+    let known = Census { known: 2, ..Census::default() };
+    assert_eq!(world.spmc.census(Some(VM1)), known);
+    assert_eq!(world.spmc.census(Some(VM2)), Census::default());
+    let handle = world.share(&Descriptor::good());
+    map_buffers_for_vm1(&mut world);
+    assert_eq!(world.call([0x8400_007d, 1, 1]), Regs::success(0, 0));
+    let answer = world.direct(VM1, SP1, [0; 5]);
+    assert_eq!(answer.w::<0>(), 0x8400_0062, "{answer:x?}");
+    let all = Census { handles: 1, pages: 2, kept: 1, requests: 1, ..known };
+    assert_eq!(world.spmc.census(Some(VM1)), all);
+    assert_eq!(world.spmc.census(None), all);
+    assert_eq!(world.spmc.census(Some(VM2)), Census::default());
+    world.run(SP1, 0);
+    assert_eq!(world.spmc.census(None), Census { requests: 0, ..all });
+    assert_eq!(status_of(&world.reclaim(handle)), Ok(()));
+    assert_eq!(world.call([0x8400_0067, 1 << 16]), Regs::success(0, 0));
+    assert_eq!(world.spmc.census(None), Census { kept: 1, ..known });
+    assert_eq!(world.call([0x8400_007e, 1]), Regs::success(0, 0));
+    assert_eq!(world.spmc.census(None), known);
+    for sp in [SP1, SP2] {
+        world.tell(VmAvailability::Destroyed, VM1, sp);
+    }
+    assert_eq!(world.spmc.census(None), Census::default());
+}

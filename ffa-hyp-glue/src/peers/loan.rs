@@ -9,6 +9,10 @@ pub struct LoanSlot(Option<Loan>);
 impl LoanSlot {
     /// An empty slot.
     pub const VACANT: Self = Self(None);
+
+    pub(crate) const fn is_taken(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 /// What one VM lets another have of its memory, or an SP beside it.

@@ -6,7 +6,7 @@ pub mod peers;
 pub mod sends;
 
 use ffa_abi::{FirmwareStatus, Handle, PartitionId, Regs, Status, Version};
-use ffa_hyp_glue::{Creation, Outcome, Settings};
+use ffa_hyp_glue::{Creation, Occupancy, Outcome, Settings};
 use ffa_mem::SendFlags;
 use ffa_teardown::Span;
 use ffa_test_utils::fault::FaultPlan;
@@ -161,6 +161,7 @@ impl World {
         for vm in [VM1, VM2] {
             assert_eq!(self.hypervisor.report(vm), None, "{}", self.preset);
         }
+        assert_eq!(self.hypervisor.occupancy(), Occupancy::default(), "{}", self.preset);
         assert_eq!(self.hypervisor.deadline(), None);
         assert_eq!(self.hypervisor.frames().orphans, 0);
         assert_eq!(self.hypervisor.spmc().live_handles().count(), 0);

@@ -6,8 +6,8 @@ use std::vec::Vec;
 
 use ffa_abi::{PartitionId, PartitionInfo, Regs};
 use ffa_hyp_glue::{
-    Caller, Creation, DraftSlot, Event, GuestFault, LoanSlot, Mediator, Outcome, ProbeFailure, Relation,
-    Scratch, Settings, Spmc, VcpuSlot, VmReport,
+    Caller, Creation, DraftSlot, Event, GuestFault, LoanSlot, Mediator, Occupancy, Outcome, ProbeFailure,
+    Relation, Scratch, Settings, Spmc, VcpuSlot, VmReport,
 };
 use ffa_teardown::{CreateError, DutySlot, Span, Time, Unexpected, VmKey, VmSlot};
 
@@ -494,6 +494,12 @@ impl ModelHypervisor {
     #[must_use]
     pub fn report(&self, vm: PartitionId) -> Option<VmReport> {
         self.mediator.report(self.key(vm)?)
+    }
+
+    /// How much of the memory that was lent to the mediator is in use.
+    #[must_use]
+    pub fn occupancy(&self) -> Occupancy {
+        self.mediator.occupancy()
     }
 
     /// The mediator's key of a VM, void ones included.

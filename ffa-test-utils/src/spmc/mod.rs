@@ -88,5 +88,5 @@ pub use script::{
     Writes,
 };
 pub use tee::{TEE_APPLICATION_UUID, TEE_UUID};
-pub use truth::{Kept, LiveHandle, Told, ToldAnswer};
+pub use truth::{Census, Kept, LiveHandle, Told, ToldAnswer};
 pub use vm::RxOwner;

@@ -8,6 +8,7 @@ use ffa_teardown::Time;
 use super::indirect::Received;
 use super::memory::{Extent, PAGE_SIZE};
 use super::model::SpmcModel;
+use super::partition::Context;
 use super::reach::{Reach, Reached};
 use super::script::Mangling;
 use super::store::Share;
@@ -41,6 +42,21 @@ pub struct Kept {
     pub pending: NotificationBitmap,
     /// Those of the framework.
     pub framework: FrameworkNotifications,
+}
+
+/// How much a secure world has of one VM, or of all: nothing of a VM that is gone.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Census {
+    /// Handles that the SPMC knows, those of half-sent descriptors included.
+    pub handles: u64,
+    /// 4 KiB pages that partitions can reach, counted for each share and receiver.
+    pub pages: u64,
+    /// VMs for which buffers, bitmaps or notifications are kept.
+    pub kept: u64,
+    /// Partitions that were told of a VM and not of its end, counted for each VM.
+    pub known: u64,
+    /// Requests of VMs that partitions work on.
+    pub requests: u64,
 }
 
 /// One message about a VM that reached a partition.
@@ -148,6 +164,23 @@ impl SpmcModel {
             pending: vm.notifications.pending(),
             framework: vm.notifications.framework,
         })
+    }
+
+    /// How much there is of `vm`, or of all VMs.
+    #[must_use]
+    pub fn census(&self, vm: Option<PartitionId>) -> Census {
+        let is_theirs = |id: PartitionId| vm.is_none_or(|vm| vm == id);
+        let reached = self.reaches().filter(|reached| is_theirs(reached.owner));
+        let contexts = self.partitions.iter().flat_map(|partition| &partition.contexts);
+        let works = |context: &&Context| matches!(context, Context::Paused { job, .. } if is_theirs(job.request.sender));
+        let known = self.partitions.iter().flat_map(|partition| &partition.vms);
+        Census {
+            handles: self.live_handles().filter(|handle| is_theirs(handle.owner)).count() as u64,
+            pages: reached.map(|reached| u64::from(reached.extent.pages)).sum(),
+            kept: self.kept().filter(|kept| is_theirs(kept.vm)).count() as u64,
+            known: known.filter(|&&vm| is_theirs(vm)).count() as u64,
+            requests: contexts.filter(works).count() as u64,
+        }
     }
 
     /// What `sp` was told of `vm`, in order.
