@@ -11,6 +11,7 @@
 #![no_std]
 
 pub mod boot_map;
+pub mod census;
 pub mod clock;
 pub mod console;
 pub mod exit;

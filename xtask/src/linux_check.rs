@@ -26,13 +26,31 @@ const EXPECTED: [&str; 4] = [
 /// The kernel never says this.
 const UNEXPECTED: [&str; 6] = ["WARNING", "BUG", "Oops", "Call trace", "Kernel panic", "Internal error"];
 
+/// What of a VM that is gone the secure world has, if it says it.
+const NOTHING: &str = "the secure world has nothing of it";
+/// The hypervisor found its memory, its page tables, the mediator's slots and the secure world as they were.
+const AS_IT_WAS: &str = "no VM is left, and everything is as it was before the first one";
+
+/// What firmware the machine has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Firmware {
+    /// Ours, which says what its secure world has of a VM.
+    Ours,
+    Other,
+}
+
 /// All that is wrong with `lines`, in words; nothing if all is well.
-pub fn wrongs(lines: &[String]) -> Vec<String> {
+pub fn wrongs(lines: &[String], firmware: Firmware) -> Vec<String> {
     let run = Run::new(lines);
     let mut wrongs = run.lines_missing();
     wrongs.extend(run.complaints());
     wrongs.extend((0..ENDINGS.len()).filter_map(|life| run.end_of_life(life).err()));
-    wrongs.extend(run.rounds().err());
+    wrongs.extend(run.others().err());
+    wrongs.extend(run.note(AS_IT_WAS, 0).err());
+    if firmware == Firmware::Ours {
+        wrongs.extend(run.held_when_killed().err());
+        wrongs.extend(run.left_behind());
+    }
     wrongs.extend(run.balance().err());
     wrongs
 }
@@ -170,8 +188,36 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The second guest shares again and again, before, while and after the first one is killed and born again.
-    fn rounds(&self) -> Result<(), String> {
+    /// When the first guest is killed, the secure world has what it shared.
+    fn held_when_killed(&self) -> Result<(), String> {
+        let position = self.note("vm1 is killed", 0)?;
+        let killed = self.timeline.iter().find_map(|(at, parsed)| match parsed {
+            Parsed::Note { text, .. } if *at == position => Some(text),
+            _ => None,
+        });
+        let pages =
+            killed.and_then(|text| text.split_once(" handles, ")?.1.split_once(" pages")?.0.parse().ok());
+        if pages.is_some_and(|pages: usize| pages >= HELD_PAGES) {
+            return Ok(());
+        }
+        Err(format!("the secure world has too little of vm1 when it is killed: {killed:?}"))
+    }
+
+    /// What the secure world has of VMs that are gone.
+    fn left_behind(&self) -> Vec<String> {
+        let notes = self.timeline.iter().filter_map(|(_, parsed)| match parsed {
+            Parsed::Note { text, .. } if text.contains(" is gone after ") => Some(text),
+            _ => None,
+        });
+        notes
+            .filter(|text| !text.ends_with(NOTHING))
+            .map(|text| format!("something is left: {text}"))
+            .collect()
+    }
+
+    /// The second guest shares again and again, before, while and after the first one is killed and born again; and the third one
+    /// lives and dies.
+    fn others(&self) -> Result<(), String> {
         let rounds = self.positions("vm2", Source::Program, "client: round ");
         for (position, number) in rounds.iter().zip(1..) {
             let text = self.lines[*position].text;
@@ -179,6 +225,7 @@ impl<'a> Run<'a> {
                 return Err(format!("vm2 says {text:?} in its round {number}"));
             }
         }
+        let payloads = self.positions("vm3", Source::Program, "payload: all is well");
         let killed = self.note("vm1 is killed", 0)?;
         let reborn =
             *self.positions("vm1", Source::Program, "init: Linux ").get(1).ok_or("vm1 is not born again")?;
@@ -187,6 +234,9 @@ impl<'a> Run<'a> {
             let count = rounds.iter().filter(|position| range.contains(position)).count();
             if count < 2 {
                 return Err(format!("vm2 shares {count} times {when} vm1 is killed and born again"));
+            }
+            if !payloads.iter().any(|position| range.contains(position)) {
+                return Err(format!("no life of vm3 ends {when} vm1 is killed and born again"));
             }
         }
         Ok(())
@@ -241,19 +291,18 @@ mod tests {
     }
 
     fn teardown(held: bool) -> Vec<String> {
-        let mut lines = vec![
-            "@ffa t=1 by=us vm=1 then=VM is dead, 2 shares open",
-            "@ffa t=1 by=us vm=1 call=FFA_RXTX_UNMAP answer=SUCCESS then=unmapped: its buffers go back",
-        ];
-        if held {
-            lines.push("@ffa t=1 by=us vm=1 handle=2 then=1024 pages back");
-        }
-        lines.extend([
-            "@ffa t=1 by=us vm=1 then=VM is gone, its ID is free",
-            "@ffa t=1 note=vm1 is gone after 1 ms",
-        ]);
-        lines.into_iter().map(str::to_owned).collect()
+        let back = if held { "1024 pages back" } else { "1 page back" };
+        vec![
+            "@ffa t=1 by=us vm=1 then=VM is dead, 2 shares open".to_owned(),
+            "@ffa t=1 by=us vm=1 then=unmapped: its buffers go back".to_owned(),
+            format!("@ffa t=1 by=us vm=1 then={back}"),
+            "@ffa t=1 by=us vm=1 then=VM is gone, its ID is free".to_owned(),
+            format!("@ffa t=1 note=vm1 is gone after 1 ms, 0 of its pages are held; {NOTHING}"),
+        ]
     }
+
+    const HELD: &str = "the secure world has 2 handles, 1025 pages and 1 records of it";
+    const PAYLOAD: &str = "vm3: payload: all is well";
 
     fn one(line: &str) -> Vec<String> {
         vec![line.to_owned()]
@@ -263,24 +312,27 @@ mod tests {
         let held = "vm1: client: 1024 pages are shared, and stay so";
         let born = "@ffa t=1 note=vm1 is born again: 64 of its 64 blocks were its own before";
         let parts = [
-            vec!["vm3: payload: all is well".to_owned(); PAYLOAD_LIVES],
+            vec![PAYLOAD.to_owned(); PAYLOAD_LIVES - 2],
             boot("vm2"),
             rounds(1..3),
             boot("vm1"),
             one(held),
-            one("@ffa t=1 note=vm1 is killed, 1027 of its pages are held"),
+            one(&format!("@ffa t=1 note=vm1 is killed, 1027 of its pages are held; {HELD}")),
             teardown(true),
             one(born),
             rounds(3..5),
+            one(PAYLOAD),
             boot("vm1"),
             one(held),
             teardown(true),
             one(born),
             boot("vm1"),
             rounds(5..7),
+            one(PAYLOAD),
             one("vm1: client: 1024 pages were shared, and are back"),
             teardown(false),
             one("@ffa t=1 note=vm2 is killed, 3 of its pages are held"),
+            one(&format!("@ffa t=1 note={AS_IT_WAS}")),
             one(
                 "summary scenario=hosting shares=9 reclaimed=9 gone=0 quarantined=0 pages_held=0 zombies=0 smcs=99 violations=0",
             ),
@@ -290,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_good_run_has_nothing_wrong() {
-        assert_eq!(wrongs(&good()), Vec::<String>::new());
+        assert_eq!(wrongs(&good(), Firmware::Ours), Vec::<String>::new());
     }
 
     #[test]
@@ -301,8 +353,8 @@ mod tests {
             let line = lines.remove(position);
             // These need not be there, or not for this.
             let may_be_missing =
-                ["KASLR", "Driver version", "revision"].iter().any(|text| line.contains(text));
-            assert_eq!(wrongs(&lines).is_empty(), may_be_missing, "{line}");
+                ["KASLR", "Driver version", "revision", "1 page back"].iter().any(|text| line.contains(text));
+            assert_eq!(wrongs(&lines, Firmware::Ours).is_empty(), may_be_missing, "{line}");
         }
     }
 
@@ -317,17 +369,21 @@ mod tests {
             "vm1: [    3.1] tee_shm: unregister failed",
         ] {
             let lines = [good(), one(line)].concat();
-            assert_eq!(wrongs(&lines).len(), 1, "{line}");
+            assert_eq!(wrongs(&lines, Firmware::Ours).len(), 1, "{line}");
         }
     }
 
     #[test]
     fn what_did_not_come_back_is_missed() {
-        for (from, to) in
-            [("reclaimed=9", "reclaimed=8"), ("zombies=0", "zombies=1"), ("64 of its 64", "63 of its 64")]
-        {
+        for (from, to) in [
+            ("reclaimed=9", "reclaimed=8"),
+            ("zombies=0", "zombies=1"),
+            ("64 of its 64", "63 of its 64"),
+            ("has nothing", "has something"),
+            ("1025 pages", "1 pages"),
+        ] {
             let lines: Vec<String> = good().iter().map(|line| line.replace(from, to)).collect();
-            assert!(!wrongs(&lines).is_empty(), "{to}");
+            assert!(!wrongs(&lines, Firmware::Ours).is_empty(), "{to}");
         }
     }
 }

@@ -4,11 +4,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use arm_sysregs::el1::accessors::read_mpidr_el1;
+use ffa_abi::PartitionId;
 use ffa_el2::lock::Mutex;
-use ffa_el2::{fw_cfg, partitions, println};
+use ffa_el2::{census, fw_cfg, partitions, println};
 use ffa_test_utils::Rng;
 use ffa_test_utils::scenario::Scenario;
-use ffa_test_utils::spmc::{Config, Preset, SpConfig};
+use ffa_test_utils::spmc::{Census, Config, Preset, SpConfig};
 
 use crate::smc::{NOT_SUPPORTED, Registers};
 use crate::spmc::Spmc;
@@ -18,6 +19,9 @@ pub trait SecureWorld: Send {
     /// Answers one FF-A call, made on `cpu` at `now` nanoseconds after reset. Every register comes back as the
     /// specification says: those that carry no result are zero.
     fn call(&mut self, cpu: u16, now: u64, registers: &mut Registers);
+
+    /// How much it has of a VM, or of all VMs.
+    fn census(&self, vm: Option<PartitionId>) -> Census;
 }
 
 static SECURE_WORLD: Mutex<Option<Box<dyn SecureWorld>>> = Mutex::new(None);
@@ -52,6 +56,19 @@ fn nonce() -> u32 {
     let seed =
         seed.map_or(0, |seed| seed.parse().unwrap_or_else(|_| panic!("the seed {seed:?} is no number")));
     Rng::new(seed).next_u64() as u32 | 1
+}
+
+/// Answers [`census::FUNCTION`].
+pub fn census(registers: &mut Registers) {
+    let vm = match registers[1] as u16 {
+        0 => None,
+        id => Some(PartitionId(id)),
+    };
+    *registers = [0; 18];
+    match SECURE_WORLD.lock().as_ref() {
+        Some(world) => registers[..6].copy_from_slice(&census::to_registers(world.census(vm))),
+        None => registers[0] = NOT_SUPPORTED,
+    }
 }
 
 /// Hands an FF-A call to the secure world.

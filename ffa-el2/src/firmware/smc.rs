@@ -1,8 +1,8 @@
 //! SMCs of the normal world: who answers which.
 
 use ffa_abi::FunctionId;
-use ffa_el2::clock;
 use ffa_el2::lock::Mutex;
+use ffa_el2::{census, clock};
 use smccc::arch::{SMCCC_ARCH_FEATURES, SMCCC_VERSION};
 
 use crate::{psci, secure_world};
@@ -41,6 +41,10 @@ pub fn call(registers: &mut Registers, immediate: u16) -> Outcome {
             _ => NOT_SUPPORTED,
         },
         0x8400_0000..=0x8400_001f | 0xc400_0000..=0xc400_001f => return psci::call(function, registers),
+        census::FUNCTION => {
+            secure_world::census(registers);
+            return Outcome::Return;
+        }
         _ if FunctionId::is_ffa(function) => {
             secure_world::call(clock::now(), registers);
             return Outcome::Return;

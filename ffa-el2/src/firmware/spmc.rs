@@ -1,8 +1,8 @@
 //! A secure world that is the model of `ffa-test-utils`, with real registers and real memory.
 
-use ffa_abi::Regs;
+use ffa_abi::{PartitionId, Regs};
 use ffa_teardown::Time;
-use ffa_test_utils::spmc::{Config, SpConfig, SpmcModel};
+use ffa_test_utils::spmc::{Census, Config, SpConfig, SpmcModel};
 
 use crate::interrupts;
 use crate::normal_memory::NormalMemory;
@@ -30,5 +30,9 @@ impl SecureWorld for Spmc {
         if let Some(sgi) = self.model.take_sri() {
             interrupts::send_to_normal_world(sgi);
         }
+    }
+
+    fn census(&self, vm: Option<PartitionId>) -> Census {
+        self.model.census(vm)
     }
 }

@@ -32,6 +32,11 @@ static FREE: Mutex<[u128; TABLES / WORD]> = Mutex::new([u128::MAX; TABLES / WORD
 /// its physical address.
 pub struct TablePool;
 
+/// How many tables nobody has.
+pub fn free() -> u32 {
+    FREE.lock().iter().map(|word| word.count_ones()).sum()
+}
+
 impl<A: PagingAttributes> Translation<A> for TablePool {
     fn allocate_table(&mut self) -> (NonNull<PageTable<A>>, PhysicalAddress) {
         let mut free = FREE.lock();

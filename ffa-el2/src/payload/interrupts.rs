@@ -125,6 +125,15 @@ pub fn of_timer() -> bool {
     waits && interrupts && are_taken(&[TIMER; 6])
 }
 
+/// Waits so long that others live and die meanwhile.
+pub fn end_long_wait() -> bool {
+    const SECOND: u64 = 1_000_000_000;
+    let start = clock::now();
+    sleep(SECOND);
+    // Its turn comes soon.
+    (SECOND..2 * SECOND).contains(&(clock::now() - start))
+}
+
 /// What is printed leaves room to transmit. Whoever masks that is not interrupted by it, until it is unmasked.
 pub fn of_serial_port() -> bool {
     forget();

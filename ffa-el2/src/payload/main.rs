@@ -79,6 +79,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("the more urgent interrupt is taken first", interrupts::have_priorities),
     ("the virtual timer ends a wait, every time", interrupts::of_timer),
     ("the serial port interrupts as long as it asks to", interrupts::of_serial_port),
+    ("the virtual timer ends a wait of a second", interrupts::end_long_wait),
     ("floating-point registers are kept while others run", floating_point::is_kept),
 ];
 

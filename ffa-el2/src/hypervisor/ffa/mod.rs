@@ -12,12 +12,14 @@ mod watch;
 use core::cell::RefCell;
 
 use ffa_abi::{PartitionId, PartitionInfo, Properties, Regs, Uuid};
+use ffa_el2::census;
 use ffa_el2::lock::{Mutex, MutexGuard, Yield, let_others_go_first};
 use ffa_hyp_glue::{
     Caller, Creation, DraftSlot, LoanSlot, Mediator, Outcome, ProbeFailure, Record, Scratch, Spmc, Stores,
     VcpuSlot,
 };
 use ffa_teardown::{CreateError, DutySlot, VmKey, VmSlot};
+use ffa_test_utils::spmc::Census;
 use percore::{ExceptionLock, PerCore, exception_free};
 use spin::once::Once;
 
@@ -173,6 +175,14 @@ pub fn retry() -> u32 {
 pub fn call_secure_world(regs: &Regs) -> Regs {
     use ffa_hyp_glue::Conduit;
     with_cpu(|cpu| cpu.platform.call(regs))
+}
+
+/// How much the secure world has of a VM, or of all VMs; `None` if it does not say.
+pub fn census(vm: Option<VmId>) -> Option<Census> {
+    let mut regs = Regs([0; 18]);
+    regs.0[0] = census::FUNCTION.into();
+    regs.0[1] = vm.map_or(0, VmId::number).into();
+    census::from_registers(&call_secure_world(&regs).0)
 }
 
 /// Lends what this CPU has for the mediator. Nothing that runs meanwhile comes here again: interrupts are masked, and the

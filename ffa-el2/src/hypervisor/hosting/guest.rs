@@ -1,8 +1,10 @@
 //! One guest, from life to life.
 
+use core::fmt::{self, Display, Formatter};
 use core::sync::atomic::Ordering::Relaxed;
 
 use ffa_el2::clock;
+use ffa_test_utils::spmc::Census;
 
 use crate::alarm::NEVER;
 use crate::frames::{BlockSet, FRAMES};
@@ -15,6 +17,24 @@ use crate::vms::Contents;
 use crate::{ffa, scheduler, vms};
 
 use super::{READY_GUESTS, note};
+
+/// What the secure world has of a VM, in words; nothing if it does not say.
+struct Had(Option<Census>);
+
+impl Display for Had {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        let Some(census) = self.0 else { return Ok(()) };
+        if census == Census::default() {
+            return write!(f, "; the secure world has nothing of it");
+        }
+        let Census { handles, pages, kept, known, requests } = census;
+        write!(
+            f,
+            "; the secure world has {handles} handles, {pages} pages and {kept} records of it, {known} SPs know it, {requests} \
+             requests go on"
+        )
+    }
+}
 
 /// How long teardown is waited for, in nanoseconds.
 const PATIENCE: u64 = 60_000_000_000;
@@ -104,10 +124,11 @@ impl Guest {
         self.limit = None;
         let stop = vms::stopped(id);
         let held = FRAMES.lock().held_of(id);
+        let had = Had(ffa::census(Some(id)));
         match stop {
-            None => note(format_args!("{id} is killed, {held} of its pages are held")),
+            None => note(format_args!("{id} is killed, {held} of its pages are held{had}")),
             Some(Stop::TurnedOff) => {
-                note(format_args!("{id} has turned itself off, {held} of its pages are held"));
+                note(format_args!("{id} has turned itself off, {held} of its pages are held{had}"));
             }
             Some(Stop::MemoryFault(ipa)) => note(format_args!("{id} executed nothing, at {ipa:#x}")),
             Some(Stop::Unsupported(_) | Stop::Exited(_)) => note(format_args!("{id} ended with {stop:x?}")),
@@ -119,8 +140,10 @@ impl Guest {
         let took = (clock::now() - start) / 1_000_000;
         let is_gone = self.is_gone();
         let state = if is_gone { "is gone" } else { "is NOT gone" };
-        note(format_args!("{id} {state} after {took} ms, {held} of its pages are held"));
-        let is_good = matches!(stop, None | Some(Stop::TurnedOff)) && is_gone && held == 0;
+        let left = ffa::census(Some(id));
+        note(format_args!("{id} {state} after {took} ms, {held} of its pages are held{}", Had(left)));
+        let is_clean = is_gone && held == 0 && left.is_none_or(|left| left == Census::default());
+        let is_good = matches!(stop, None | Some(Stop::TurnedOff)) && is_clean;
         if is_good { Ok(()) } else { Err(Failed) }
     }
 
