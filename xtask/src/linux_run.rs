@@ -11,7 +11,7 @@ use ffa_test_utils::spmc::Preset;
 use crate::guests::{self, Events, Guest, Until};
 use crate::image::{self, Images, Profile};
 use crate::linux::{self, Choice, Linux};
-use crate::linux_check::{self, Firmware};
+use crate::linux_check::{self, SecureWorld};
 use crate::output::Output;
 use crate::qemu::{Ended, Machine};
 use crate::{run, setup};
@@ -32,7 +32,7 @@ pub struct Options {
     #[arg(long)]
     verbose: bool,
     /// The secure world.
-    #[arg(long, value_name = "NAME", default_value = "strict", value_parser = PossibleValuesParser::new(run::secure_worlds()))]
+    #[arg(long, value_name = "NAME", default_value = "strict", value_parser = PossibleValuesParser::new(Preset::ALL.map(|preset| preset.name())))]
     spmc: String,
     /// Use this flash image for firmware, in place of ours.
     #[arg(long, value_name = "PATH", conflicts_with = "spmc")]
@@ -73,7 +73,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut output = Output::new(false);
     let (ended, lines) = play(&machine, |line| output.line(line))?;
     if ended == Ended::Exited(0) {
-        agree(&lines, if machine.flash.is_some() { Firmware::Other } else { Firmware::Ours })?;
+        let preset = options.bios.is_none().then(|| Preset::from_name(&options.spmc)).flatten();
+        agree(&lines, preset)?;
         println!("{WELL}");
     }
     run::exit_code(ended, options.limit)
@@ -92,7 +93,7 @@ pub fn test(linux: &Linux) -> Result<()> {
     let guests = guests(linux, &machine.images, LOG_LEVEL)?;
     guests::prepare(&mut machine, &guests, Events::Teardown)?;
     let (ended, lines) = play(&machine, |_| ())?;
-    let agreed = agree(&lines, Firmware::Ours);
+    let agreed = agree(&lines, Some(Preset::Strict));
     if ended != Ended::Exited(0) || agreed.is_err() {
         lines.iter().for_each(|line| println!("{line}"));
     }
@@ -112,9 +113,11 @@ fn play(machine: &Machine, mut show: impl FnMut(&str)) -> Result<(Ended, Vec<Str
     Ok((ended, lines))
 }
 
-/// Whether these lines are what a run prints.
-fn agree(lines: &[String], firmware: Firmware) -> Result<()> {
-    let wrongs = linux_check::wrongs(lines, firmware);
+/// Whether these lines are what a run prints, over our firmware with this preset or over any other.
+fn agree(lines: &[String], preset: Option<Preset>) -> Result<()> {
+    let has_notifications = preset.is_some_and(|preset| preset.config().notifications.is_some());
+    let world = SecureWorld { is_counted: preset.is_some(), has_notifications };
+    let wrongs = linux_check::wrongs(lines, world);
     ensure!(wrongs.is_empty(), "{}", wrongs.join("\n"));
     Ok(())
 }
