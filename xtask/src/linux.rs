@@ -1,18 +1,17 @@
 //! A Linux for guests, from Debian's packages: a kernel that has FF-A, and a RAM disk with a program of ours for a start.
 
 mod cpio;
-mod debian;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::debian::{self, Archive, Package};
 use crate::image::Images;
 use crate::workspace;
 
 use cpio::Cpio;
-use debian::{Archive, Package};
 
 /// What Linux does in a guest.
 const INIT: &str = include_str!("linux/init.sh");

@@ -5,6 +5,7 @@ mod print;
 
 mod abi;
 mod bench;
+mod debian;
 mod demo;
 mod el2_bench;
 mod elf;
