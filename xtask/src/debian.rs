@@ -1,4 +1,4 @@
-//! Packages of Debian for 64-bit Arm, whatever this machine is.
+//! Packages of Debian for 64-bit Arm, whatever this machine is, and the sources of packages.
 //!
 //! The host's own apt gets them, from the mirror that the host uses, but with a configuration and lists of our own: nothing is
 //! installed, and the host's apt does not learn of it. apt believes only what Debian signed.
@@ -23,17 +23,34 @@ pub struct Package {
     pub sha256: Option<String>,
 }
 
+/// The sources of a package, as who wrote them published them: without what Debian changes.
+pub struct Source {
+    pub name: &'static str,
+    /// Debian's.
+    pub version: &'static str,
+    pub tarball: &'static str,
+    /// Digest of the tarball, in hexadecimal.
+    pub sha256: &'static str,
+}
+
 /// Debian's archive, of which the lists are got when they are needed first.
 pub struct Archive {
     suite: &'static str,
+    /// What its lists tell of, as a list of sources has it.
+    kind: &'static str,
     folder: PathBuf,
     is_updated: bool,
 }
 
 impl Archive {
-    /// That of one of Debian's releases.
+    /// The packages of one of Debian's releases.
     pub fn new(suite: &'static str) -> Self {
-        Self { suite, folder: workspace::target().join("apt"), is_updated: false }
+        Self { suite, kind: "deb", folder: workspace::target().join("apt"), is_updated: false }
+    }
+
+    /// The sources of one of Debian's releases.
+    pub fn of_sources(suite: &'static str) -> Self {
+        Self { suite, kind: "deb-src", folder: workspace::target().join("apt-sources"), is_updated: false }
     }
 
     /// The file of `package`, which is got unless it is there already.
@@ -44,17 +61,28 @@ impl Archive {
         let Package { name, version, sha256 } = package;
         let file = self.folder.join("packages").join(format!("{name}_{version}.deb"));
         if !file.exists() {
-            self.download(package, &file)
-                .with_context(|| format!("the package {name} {version} cannot be had"))?;
+            self.download(name, version, &["download"], ".deb", &file).with_context(|| {
+                format!("the package {name} {version} cannot be had; --newest takes whatever there is")
+            })?;
         }
         if let Some(expected) = sha256 {
-            let found = digest(&file)?;
-            if found != *expected {
-                // The next try gets it again.
-                _ = fs::remove_file(&file);
-                bail!("{} has the SHA-256 digest {found}, not {expected}", file.display());
-            }
+            check(&file, expected)?;
         }
+        Ok(file)
+    }
+
+    /// The tarball of `source`, which is got unless it is there already.
+    ///
+    /// # Errors
+    /// If the archive does not have it, or has another one by that name.
+    pub fn fetch_source(&mut self, source: &Source) -> Result<PathBuf> {
+        let Source { name, version, tarball, sha256 } = source;
+        let file = self.folder.join("packages").join(tarball);
+        if !file.exists() {
+            self.download(name, version, &["source", "--download-only"], tarball, &file)
+                .with_context(|| format!("the sources {name} {version} cannot be had"))?;
+        }
+        check(&file, sha256)?;
         Ok(file)
     }
 
@@ -77,22 +105,31 @@ impl Archive {
         Ok(lines.lines().filter_map(|line| Some(line.split('|').nth(1)?.trim().to_owned())).collect())
     }
 
-    fn download(&mut self, package: &Package, target: &Path) -> Result<()> {
-        let Package { name, version, .. } = package;
+    /// Has `apt-get` do `what` for a package, and moves the file that it got, whose name ends in `suffix`, to `target`.
+    fn download(
+        &mut self,
+        name: &str,
+        version: &str,
+        what: &[&str],
+        suffix: &str,
+        target: &Path,
+    ) -> Result<()> {
         let versions = self.versions(name)?;
-        if !versions.contains(version) {
+        if !versions.iter().any(|has| has == version) {
             let has = if versions.is_empty() { "none by that name".to_owned() } else { versions.join(", ") };
-            bail!("{} has {has} by now; with --newest, whatever it has is taken", self.suite);
+            bail!("{} has {has} by now", self.suite);
         }
-        // apt chooses the name of the file.
         let folder = self.folder.join("incoming");
         _ = fs::remove_dir_all(&folder);
         create(&folder)?;
         eprintln!("getting {name} {version}");
         let wanted = format!("{name}={version}");
-        process::output(self.apt("apt-get")?.args(["download", &wanted]).current_dir(&folder))?;
-        let mut files = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-        let file = files.next().context("apt-get got nothing")??.path();
+        process::output(self.apt("apt-get")?.args(what).arg(&wanted).current_dir(&folder))?;
+        // apt chooses the name of the file.
+        let files = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let files = files.collect::<Result<Vec<_>, _>>()?;
+        let file = files.iter().find(|file| file.file_name().to_string_lossy().ends_with(suffix));
+        let file = file.with_context(|| format!("apt-get got no {suffix}"))?.path();
         create(target.parent().expect("it was given one"))?;
         fs::rename(&file, target).with_context(|| format!("cannot write {}", target.display()))
     }
@@ -101,7 +138,7 @@ impl Archive {
     fn apt(&mut self, program: &str) -> Result<Command> {
         if !self.is_updated {
             self.write_configuration()?;
-            eprintln!("asking Debian's archive what {} has for {ARCHITECTURE}", self.suite);
+            eprintln!("asking Debian's archive what {} has", self.suite);
             process::output(self.command("apt-get").arg("update"))
                 .context("Debian's archive cannot be reached")?;
             self.is_updated = true;
@@ -123,13 +160,16 @@ impl Archive {
         }
         let mirror = mirror(&self.folder.join("none"))?;
         let folder = self.folder.display();
-        let suite = self.suite;
+        let Self { suite, kind, .. } = self;
         let write = |name: &str, text: String| {
             let file = self.folder.join(name);
             fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
         };
         write("state/status", String::new())?;
-        write("sources.list", format!("deb [arch={ARCHITECTURE} signed-by={KEYS}] {mirror} {suite} main\n"))?;
+        write(
+            "sources.list",
+            format!("{kind} [arch={ARCHITECTURE} signed-by={KEYS}] {mirror} {suite} main\n"),
+        )?;
         write(
             "apt.conf",
             format!(
@@ -155,6 +195,14 @@ pub fn unpack(package: &Path, folder: &Path) -> Result<()> {
     process::output(Command::new("dpkg-deb").arg("--extract").args([package, folder])).map(drop)
 }
 
+/// Unpacks a tarball, which has everything in one folder, into `folder`.
+pub fn unpack_source(tarball: &Path, folder: &Path) -> Result<()> {
+    create(folder)?;
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--strip-components=1", "--file"]).arg(tarball).arg("--directory").arg(folder);
+    process::output(&mut tar).map(drop)
+}
+
 /// Where this machine gets the packages of its own release from: there are those of the others as well.
 fn mirror(lists: &Path) -> Result<String> {
     let system = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
@@ -173,6 +221,16 @@ fn mirror(lists: &Path) -> Result<String> {
     addresses
         .find_map(|address| address.strip_suffix(&end).map(str::to_owned))
         .with_context(|| format!("apt on this machine knows no mirror of Debian {release}"))
+}
+
+/// Sees that `file` has the digest `expected`. One that has not is deleted, so that the next try gets it again.
+fn check(file: &Path, expected: &str) -> Result<()> {
+    let found = digest(file)?;
+    if found != expected {
+        _ = fs::remove_file(file);
+        bail!("{} has the SHA-256 digest {found}, not {expected}", file.display());
+    }
+    Ok(())
 }
 
 fn digest(file: &Path) -> Result<String> {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::image::Profile;
 use crate::linux::Choice;
 use crate::toolchain::Toolchain;
-use crate::{images_test, linux, linux_run, process, setup, workspace};
+use crate::{firmware, firmware_test, images_test, linux, linux_run, process, setup, workspace};
 
 /// The published libraries, which need no allocator.
 const LIBRARIES: [&str; 4] = ["ffa-abi", "ffa-mem", "ffa-teardown", "ffa-hyp-glue"];
@@ -42,6 +42,7 @@ pub fn run() -> Result<ExitCode> {
     gate.check("tests, release", || passes(cargo("test").args(["--release", "--", "--show-output"])));
     gate.check("libraries without std and alloc", || libraries(&toolchain));
     gate.check("images in QEMU", || images_test::run().map(|()| Outcome::Passed));
+    gate.check("TF-A and OP-TEE in QEMU", on_real_firmware);
     gate.check("Linux in QEMU", linux_in_guests);
     Ok(gate.close())
 }
@@ -91,6 +92,14 @@ impl Gate {
 fn linux_in_guests() -> Result<Outcome> {
     match linux::fetch(Choice::Pinned) {
         Ok(linux) => linux_run::test(&linux).map(|()| Outcome::Passed),
+        Err(error) => Ok(Outcome::Skipped(format!("{error:#}"))),
+    }
+}
+
+/// Skipped where the sources of the firmware, or what it is built with, cannot be had.
+fn on_real_firmware() -> Result<Outcome> {
+    match firmware::fetch() {
+        Ok(sources) => firmware_test::run(&sources.build()?).map(|()| Outcome::Passed),
         Err(error) => Ok(Outcome::Skipped(format!("{error:#}"))),
     }
 }

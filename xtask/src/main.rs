@@ -9,6 +9,8 @@ mod debian;
 mod demo;
 mod el2_bench;
 mod elf;
+mod firmware;
+mod firmware_test;
 mod gate;
 mod guests;
 mod image;
@@ -46,7 +48,8 @@ struct Arguments {
 enum Command {
     /// Install what the other commands need. They call this themselves.
     Setup {
-        /// Also install what only developers need: cargo-deny, which takes five minutes to build.
+        /// Also install what only developers need: what TF-A and OP-TEE are built with, and cargo-deny, which takes five
+        /// minutes to build.
         #[arg(long)]
         dev: bool,
     },
@@ -74,6 +77,8 @@ enum Command {
         #[arg(long)]
         release: bool,
     },
+    /// Build TF-A and OP-TEE, from Debian's archive, as a flash image for `run --bios`. Prints where it is.
+    Firmware,
     /// Get a Linux for guests from Debian's packages: a kernel and a RAM disk. Prints where they are.
     Fetch {
         /// Take what the archive has by now, not what is known to work.
@@ -109,6 +114,7 @@ fn obey(command: Command) -> Result<ExitCode> {
             let images = image::build(Profile::from_flag(release))?;
             println!("{}\n{}", images.firmware.display(), images.hypervisor.display());
         }
+        Command::Firmware => println!("{}", firmware::fetch()?.build()?.display()),
         Command::Fetch { newest } => {
             let linux = linux::fetch(Choice::from_flag(newest))?;
             let initrd = linux.write_initrd(&image::build(Profile::Release)?)?;

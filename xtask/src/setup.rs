@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::stderr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +15,15 @@ use crate::{process, workspace};
 const QEMU: &str = "qemu-system-aarch64";
 const QEMU_PACKAGE: &str = "qemu-system-arm";
 const VALGRIND: &str = "valgrind";
+/// What TF-A and OP-TEE are built with, beside a compiler for this machine: packages of Debian, each with a file that it has.
+const FIRMWARE_TOOLS: [(&str, &str); 6] = [
+    ("gcc-aarch64-linux-gnu", "/usr/bin/aarch64-linux-gnu-gcc"),
+    ("device-tree-compiler", "/usr/bin/dtc"),
+    ("make", "/usr/bin/make"),
+    ("python3-pyelftools", "/usr/lib/python3/dist-packages/elftools"),
+    ("python3-cryptography", "/usr/lib/python3/dist-packages/cryptography"),
+    ("libssl-dev", "/usr/include/openssl/evp.h"),
+];
 
 /// Installs everything that any command needs; for developers, more.
 pub fn everything(dev: bool) -> Result<()> {
@@ -23,6 +32,7 @@ pub fn everything(dev: bool) -> Result<()> {
     println!("compiler for {TARGET}: {}", toolchain()?.describe());
     if dev {
         println!("{}", cargo_deny()?);
+        firmware_tools()?;
     }
     Ok(())
 }
@@ -35,6 +45,18 @@ pub fn qemu() -> Result<PathBuf> {
 /// The path of Valgrind.
 pub fn valgrind() -> Result<PathBuf> {
     program(VALGRIND, VALGRIND, "counts instructions")
+}
+
+/// Sees that there is what TF-A and OP-TEE are built with.
+pub fn firmware_tools() -> Result<()> {
+    let is_missing = |file: &str| !Path::new(file).exists();
+    let missing = FIRMWARE_TOOLS.into_iter().filter(|(_, file)| is_missing(file));
+    let missing: Vec<&str> = missing.map(|(package, _)| package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("TF-A and OP-TEE are built with {}, which this machine lacks", missing.join(", "));
+    install_packages(&missing)
 }
 
 /// The path of `program`, which a package has.
