@@ -28,7 +28,7 @@ const OPTEE: Source = Source {
 };
 
 /// OP-TEE as an SPMC that knows guests, without the trusted applications that come with it.
-const OPTEE_OPTIONS: [&str; 13] = [
+const OPTEE_OPTIONS: [&str; 14] = [
     // Without it, that of the repository around it is taken.
     "TEE_IMPL_VERSION=4.10.0",
     "PLATFORM=vexpress-qemu_armv8a",
@@ -41,6 +41,8 @@ const OPTEE_OPTIONS: [&str; 13] = [
     "CFG_CORE_SEL1_SPMC=y",
     "CFG_NS_VIRTUALIZATION=y",
     "CFG_BUILD_IN_TREE_TA=n",
+    // Trusted applications for tests, which are part of OP-TEE itself.
+    "CFG_ENABLE_EMBEDDED_TESTS=y",
     "CFG_TEE_CORE_LOG_LEVEL=1",
     // It may be a newer compiler than theirs.
     "CFG_WERROR=n",
