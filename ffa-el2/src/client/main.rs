@@ -97,13 +97,18 @@ fn use_shared(pages: usize, end: impl FnOnce(Shared)) -> Result<(), Wrong> {
     // Every page is different from the others.
     let byte = |position: usize| (position / PAGE + position) as u8;
     memory.bytes().iter_mut().enumerate().for_each(|(position, target)| *target = byte(position));
-    let sum = memory.bytes().iter().map(|&byte| u64::from(byte)).sum();
     let shared = tee.register(&memory)?;
-    if session.complement(&shared)? != sum {
-        return Err(Wrong("the application found something else in the memory"));
+    session.change(&shared)?;
+    let mut first = 0;
+    for page in memory.bytes().chunks(PAGE) {
+        if page.iter().enumerate().all(|(position, &found)| found == byte(first + position)) {
+            return Err(Wrong("the application did not change all of the memory"));
+        }
+        first += PAGE;
     }
-    if memory.bytes().iter().enumerate().any(|(position, &found)| found != !byte(position)) {
-        return Err(Wrong("the application did not change all of the memory"));
+    session.change(&shared)?;
+    if memory.bytes().iter().enumerate().any(|(position, &found)| found != byte(position)) {
+        return Err(Wrong("the application found something else in the memory"));
     }
     end(shared);
     Ok(())

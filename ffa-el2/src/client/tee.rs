@@ -3,9 +3,17 @@
 use crate::kernel::{File, Memory};
 
 /// The trusted application of the secure world's model.
-const APPLICATION: [u8; 16] =
+const MODEL: [u8; 16] =
     [0x0d, 0x5a, 0x1d, 0xef, 0x2c, 0x3b, 0x4f, 0x6a, 0x9a, 0x81, 0x66, 0x66, 0x61, 0x2d, 0x65, 0x6c];
 const COMPLEMENT: u32 = 0;
+
+/// OP-TEE's own tests, which it has unless it was built without: `pta_invoke_tests.h`.
+const TESTS: [u8; 16] =
+    [0xd9, 0x6a, 0x5b, 0x40, 0xc3, 0xe5, 0x21, 0xe3, 0x87, 0x94, 0x10, 0x02, 0xa5, 0xd5, 0xc6, 0x1b];
+/// To encrypt, with a key and a counter that are always the same.
+const AES: u32 = 9;
+const KEY_BITS: u64 = 128;
+const COUNTER_MODE: u64 = 2;
 
 /// Requests: direction, size of the argument, the driver's letter, and a number.
 const OPEN_SESSION: usize = request(READ, size_of::<Buffer>(), 2);
@@ -19,7 +27,8 @@ const fn request(direction: usize, bytes: usize, number: usize) -> usize {
     direction << 30 | bytes << 16 | LETTER << 8 | number
 }
 
-/// Kinds of parameters: both go in and come out.
+/// Kinds of parameters: one that goes in, and two that come out as well.
+const INPUT: u64 = 1;
 const VALUE: u64 = 3;
 const MEMORY_REFERENCE: u64 = 7;
 
@@ -53,19 +62,18 @@ struct Opening {
 }
 
 #[repr(C)]
-#[derive(Default)]
-struct Invocation {
+struct Invocation<const PARAMETERS: usize> {
     function: u32,
     session: u32,
     cancel_id: u32,
     result: u32,
     origin: u32,
     count: u32,
-    parameters: [Parameter; 2],
+    parameters: [Parameter; PARAMETERS],
 }
 
 #[repr(C)]
-#[derive(Default)]
+#[derive(Clone, Copy)]
 struct Parameter {
     kind: u64,
     words: [u64; 3],
@@ -85,9 +93,19 @@ pub struct Shared {
     _file: File,
 }
 
+/// A trusted application that changes every byte of memory, and changes it back when it is asked once more.
+#[derive(Clone, Copy)]
+enum Application {
+    /// Encrypts by a stream cipher.
+    Tests,
+    /// Complements.
+    Model,
+}
+
 /// A session of the application.
 pub struct Session<'a> {
     tee: &'a Tee,
+    application: Application,
     number: u32,
 }
 
@@ -124,31 +142,48 @@ impl Shared {
 }
 
 impl<'a> Session<'a> {
+    /// Opens one with whichever application there is. OP-TEE would wait for somebody who brings it one that it does not know,
+    /// so its own comes first.
     pub fn open(tee: &'a Tee) -> Result<Self, TeeError> {
-        let mut opening = Opening { application: APPLICATION, ..Opening::default() };
-        tee.request(OPEN_SESSION, &mut opening)?;
-        if opening.result != 0 {
-            return Err(TeeError("the trusted OS does not have the application"));
+        for (application, uuid) in [(Application::Tests, TESTS), (Application::Model, MODEL)] {
+            let mut opening = Opening { application: uuid, ..Opening::default() };
+            tee.request(OPEN_SESSION, &mut opening)?;
+            if opening.result == 0 {
+                return Ok(Self { tee, application, number: opening.session });
+            }
         }
-        Ok(Self { tee, number: opening.session })
+        Err(TeeError("the trusted OS does not have the application"))
     }
 
-    /// Has the application turn each byte into its complement. Returns the sum of what it found.
-    pub fn complement(&self, shared: &Shared) -> Result<u64, TeeError> {
+    /// Has the application change each byte of the memory, or change it back.
+    pub fn change(&self, shared: &Shared) -> Result<(), TeeError> {
+        let memory = Parameter { kind: MEMORY_REFERENCE, words: [0, shared.length, shared.id as u64] };
+        match self.application {
+            Application::Tests => {
+                let algorithm = Parameter { kind: INPUT, words: [KEY_BITS, COUNTER_MODE, 0] };
+                // Once, a page at a time.
+                let pace = Parameter { kind: INPUT, words: [1, 4096, 0] };
+                // From where it is to where it is.
+                self.invoke(AES, [algorithm, pace, memory, memory])
+            }
+            Application::Model => {
+                let sum = Parameter { kind: VALUE, words: [0; 3] };
+                self.invoke(COMPLEMENT, [sum, memory])
+            }
+        }
+    }
+
+    fn invoke<const N: usize>(&self, function: u32, parameters: [Parameter; N]) -> Result<(), TeeError> {
         let mut invocation = Invocation {
-            function: COMPLEMENT,
+            function,
             session: self.number,
-            count: 2,
-            parameters: [
-                Parameter { kind: VALUE, ..Parameter::default() },
-                Parameter { kind: MEMORY_REFERENCE, words: [0, shared.length, shared.id as u64] },
-            ],
-            ..Invocation::default()
+            cancel_id: 0,
+            result: 0,
+            origin: 0,
+            count: N as u32,
+            parameters,
         };
         self.tee.request(INVOKE, &mut invocation)?;
-        if invocation.result != 0 {
-            return Err(TeeError("the application refuses"));
-        }
-        Ok(invocation.parameters[0].words[0])
+        if invocation.result == 0 { Ok(()) } else { Err(TeeError("the application refuses")) }
     }
 }
