@@ -10,6 +10,7 @@
 //! | `trees` | how many they are |
 //! | `lives` | how often the VM is made |
 //! | `limit` | when a life is ended by force, in virtual milliseconds since it began |
+//! | `spread` | how much later than `limit` some lives are ended, in virtual nanoseconds: each life at another time |
 //! | `until` | what else ends its life by force: `ready` or `others`, see [`Until`] |
 
 use core::array;
@@ -37,6 +38,7 @@ pub struct Recipe {
     trees: usize,
     lives: usize,
     limit: Option<u64>,
+    spread: u64,
     until: Option<Until>,
 }
 
@@ -92,6 +94,7 @@ impl Recipe {
             trees: 1,
             lives: 1,
             limit: None,
+            spread: 0,
             until: None,
         };
         for field in text.split(' ') {
@@ -106,6 +109,7 @@ impl Recipe {
                 "limit" => {
                     recipe.limit = Some(number(value).saturating_mul(NANOSECONDS_PER_MILLISECOND));
                 }
+                "spread" => recipe.spread = number(value),
                 "until" => recipe.until = Some(Until::parse(value)),
                 _ => panic!("{NAME}: {field:?} means nothing"),
             }
@@ -118,9 +122,13 @@ impl Recipe {
         self.lives
     }
 
-    /// How long each life may be, in nanoseconds.
-    pub fn limit(&self) -> Option<u64> {
-        self.limit
+    /// How long one of its lives, which are counted from 0, may be, in nanoseconds.
+    pub fn limit(&self, life: usize) -> Option<u64> {
+        // Multiples of the golden ratio, modulo 1, are spread evenly, however many there are.
+        const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+        let part = (life as u64).wrapping_mul(GOLDEN_RATIO);
+        let more = (u128::from(part) * u128::from(self.spread)) >> u64::BITS;
+        self.limit.map(|limit| limit.saturating_add(more as u64))
     }
 
     /// What else ends a life by force.

@@ -41,7 +41,7 @@ pub fn run_until(limit: u64, done: impl Fn() -> bool) {
         }
         match vms::claim_due(last, now) {
             Some(mut claim) => {
-                last = Some(take_turn(&mut claim, now));
+                last = Some(take_turn(&mut claim, limit.min(now + TURN)));
                 let is_ready = claim.vcpu().state == State::Ready;
                 drop(claim);
                 // The vCPU may have been the last that somebody waits for. One that goes on is this CPU's to run: to tell
@@ -60,9 +60,9 @@ pub fn run_until(limit: u64, done: impl Fn() -> bool) {
     timer::disarm();
 }
 
-/// Runs the claimed vCPU once and says whose it is.
-fn take_turn(claim: &mut Claim, now: u64) -> VmId {
-    timer::arm(alarm::next().min(now + TURN));
+/// Runs the claimed vCPU once, not after `end`, and says whose it is.
+fn take_turn(claim: &mut Claim, end: u64) -> VmId {
+    timer::arm(alarm::next().min(end));
     let (vttbr, doorbell) = (claim.vttbr, claim.doorbell);
     let vcpu = claim.vcpu();
     vcpu.state = State::Ready;

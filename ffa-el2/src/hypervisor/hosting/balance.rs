@@ -48,4 +48,21 @@ impl Balance {
         ));
         Err(Failed)
     }
+
+    /// Says whether nothing is left but `alive` VMs with `pages` pages, some of which the mediator may have forgotten already,
+    /// since they have turned themselves off.
+    ///
+    /// # Errors
+    /// If not.
+    pub fn check_beside(&self, alive: usize, pages: usize) -> Result<(), Failed> {
+        let now = Self::now();
+        let has_pages = now.pages.free + pages == self.pages.free && now.pages.orphans == self.pages.orphans;
+        if has_pages && now.slots.is_none_or(|slots| slots.vms <= alive) {
+            return Ok(());
+        }
+        violations::report(format_args!(
+            "something is left of a VM: {now:?} with {alive} VMs that have {pages} pages, and {self:?} before the first one"
+        ));
+        Err(Failed)
+    }
 }

@@ -1,13 +1,14 @@
 //! One guest, from life to life.
 
 use core::fmt::{self, Display, Formatter};
+use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
 use ffa_el2::clock;
 use ffa_test_utils::spmc::Census;
 
 use crate::alarm::NEVER;
-use crate::frames::{BlockSet, FRAMES};
+use crate::frames::{BlockSet, FRAMES, PAGE};
 use crate::lifecycle::{self, Born};
 use crate::recipe::{Recipe, Until};
 use crate::scenario::Failed;
@@ -62,6 +63,12 @@ impl Guest {
         self.limit
     }
 
+    /// How much memory it has in each life.
+    pub fn pages(&self) -> usize {
+        let Range { start, end } = self.recipe.memory();
+        (end - start) as usize / PAGE
+    }
+
     /// Whether it is in the middle of a life, or at its end.
     pub fn lives(&self) -> bool {
         self.limit.is_some()
@@ -105,7 +112,8 @@ impl Guest {
                 }
                 self.memory = memory;
                 lifecycle::start_hosted(id, key, recipe);
-                self.limit = Some(recipe.limit().map_or(NEVER, |limit| clock::now().saturating_add(limit)));
+                self.limit =
+                    Some(recipe.limit(life).map_or(NEVER, |limit| clock::now().saturating_add(limit)));
                 return Ok(());
             }
             Born::Failed => note(format_args!("the secure world does not want {id}")),

@@ -66,9 +66,13 @@ pub fn run() -> Result<(), Failed> {
                 continue;
             }
             result = result.and(guest.end());
-            if living(&guests) == 0 {
-                result = result.and(start.check());
-            }
+            result = result.and(match living(&guests) {
+                0 => start.check(),
+                alive => {
+                    let living = guests.iter().flatten().filter(|guest| guest.lives());
+                    start.check_beside(alive, living.map(Guest::pages).sum())
+                }
+            });
             let guest = guests[index].as_mut().expect("it is there");
             if guest.has_another_life() {
                 result = result.and(guest.begin());
