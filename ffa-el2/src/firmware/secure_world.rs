@@ -27,13 +27,14 @@ pub trait SecureWorld: Send {
 static SECURE_WORLD: Mutex<Option<Box<dyn SecureWorld>>> = Mutex::new(None);
 
 /// Sets up the secure world before the normal world starts: that of the scenario `opt/ffa/scenario`, or else one of well
-/// behaved partitions. `opt/ffa/spmc` names another preset than it has, or `none` for a machine without FF-A.
+/// behaved partitions: where guests are hosted, those that they need, or with `many` in `opt/ffa/partitions` those that there are
+/// otherwise. `opt/ffa/spmc` names another preset than it has, or `none` for a machine without FF-A.
 pub fn start() {
     let (mut scenario, mut spmc) = ([0; 64], [0; 64]);
     let scenario = fw_cfg::text("opt/ffa/scenario", &mut scenario).and_then(Scenario::find);
     let (preset, partitions): (_, Vec<SpConfig>) = match scenario {
         Some(scenario) => (scenario.preset, scenario.partitions().collect()),
-        None if fw_cfg::is("opt/ffa/scenario", "hosting") => {
+        None if fw_cfg::is("opt/ffa/scenario", "hosting") && !fw_cfg::is("opt/ffa/partitions", "many") => {
             (Preset::Strict, partitions::for_hosting().into())
         }
         None => (Preset::Strict, partitions::default().into()),

@@ -49,6 +49,11 @@ fn count(class: u64, attempt: impl FnOnce()) -> u64 {
     TAKEN.load(Relaxed)
 }
 
+/// Whether `attempt`, one load or store, is aborted.
+pub fn is_aborted(attempt: impl FnOnce()) -> bool {
+    count(DATA_ABORT, attempt) > 0
+}
+
 /// The performance monitor, and a lock of limited-ordering regions.
 pub fn of_undefined_instruction() -> bool {
     let taken = count(UNKNOWN, || {

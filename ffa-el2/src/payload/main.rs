@@ -1,16 +1,19 @@
 //! What an operating system relies on in a guest that has a board, one check each: the smallest thing that boots there.
 //!
 //! It is an arm64 `Image`, linked for the place where the memory of such a guest begins. If all is well it turns its VM off;
-//! else it jumps to where there is nothing, which ends the VM in another way.
+//! else it jumps to where there is nothing, which ends the VM in another way. With the kernel argument `soak` it checks nothing
+//! of this, but [shares memory](soak) until its VM is killed.
 
 #![no_std]
 #![no_main]
 
 mod calls;
+mod device_tree;
 mod devices;
 mod exceptions;
 mod floating_point;
 mod interrupts;
+mod soak;
 
 use core::arch::{asm, global_asm};
 use core::panic::PanicInfo;
@@ -83,11 +86,15 @@ const CHECKS: &[(&str, Check)] = &[
     ("floating-point registers are kept while others run", floating_point::is_kept),
 ];
 
-/// The argument is the device tree: this knows already what is in it.
-fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
+/// The argument is the device tree: but for the kernel's argument, this knows already what is in it.
+fn main(tree: u64, _: u64, _: u64, _: u64) -> ! {
     console::start();
     clock::start();
     interrupts::start();
+    if device_tree::has_argument(tree, soak::ARGUMENT) {
+        soak::run();
+        fail();
+    }
     let mut passed = 0;
     for (name, check) in CHECKS {
         let good = check();
