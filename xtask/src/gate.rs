@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::image::Profile;
 use crate::linux::Choice;
 use crate::toolchain::Toolchain;
-use crate::{firmware, firmware_test, images_test, linux, linux_run, process, setup, workspace};
+use crate::{firmware, firmware_test, images_test, linux, linux_run, process, setup, soak, workspace};
 
 /// The published libraries, which need no allocator.
 const LIBRARIES: [&str; 4] = ["ffa-abi", "ffa-mem", "ffa-teardown", "ffa-hyp-glue"];
@@ -43,6 +43,7 @@ pub fn run() -> Result<ExitCode> {
     gate.check("libraries without std and alloc", || libraries(&toolchain));
     gate.check("images in QEMU", || images_test::run().map(|()| Outcome::Passed));
     gate.check("TF-A and OP-TEE in QEMU", on_real_firmware);
+    gate.check("guests that are killed over and over", || soak::test().map(|()| Outcome::Passed));
     gate.check("Linux in QEMU", linux_in_guests);
     Ok(gate.close())
 }

@@ -73,6 +73,8 @@ pub struct Guest {
     pub lives: usize,
     /// When each life is ended by force, in virtual time since it began.
     pub limit: Option<Duration>,
+    /// How much later some lives are ended, each at another time.
+    pub spread: Duration,
     /// What else ends a life by force.
     pub until: Option<Until>,
 }
@@ -99,7 +101,7 @@ impl Guest {
     /// One that boots `image` once, with so many MiB.
     pub fn new(image: PathBuf, memory: u64) -> Self {
         let (initrd, arguments) = (None, vec![String::new()]);
-        Self { image, initrd, memory, arguments, lives: 1, limit: None, until: None }
+        Self { image, initrd, memory, arguments, lives: 1, limit: None, spread: Duration::ZERO, until: None }
     }
 
     /// The same with as many lives as there are kernel arguments.
@@ -167,7 +169,7 @@ impl Guest {
         add("device-trees", Place { bytes, ..shelf.put(&file)? }, trees_at);
         recipe += &format!(" trees={:#x} lives={:#x}", self.arguments.len(), self.lives);
         if let Some(limit) = self.limit {
-            recipe += &format!(" limit={:#x}", limit.as_millis());
+            recipe += &format!(" limit={:#x} spread={:#x}", limit.as_millis(), self.spread.as_nanos());
         }
         recipe += match self.until {
             Some(Until::Ready) => " until=ready",

@@ -25,6 +25,7 @@ mod progress;
 mod qemu;
 mod run;
 mod setup;
+mod soak;
 mod toolchain;
 mod workspace;
 
@@ -87,6 +88,8 @@ enum Command {
     },
     /// Boot Linux in guests that share memory with a trusted OS, die, and are born again.
     Linux(linux_run::Options),
+    /// Kill a guest over and over, and see that nothing of it is left each time.
+    Soak(soak::Options),
     /// Boot the images in QEMU and show what they print.
     Run(run::Options),
 }
@@ -121,6 +124,7 @@ fn obey(command: Command) -> Result<ExitCode> {
             println!("{}\n{}", linux.image.display(), initrd.display());
         }
         Command::Linux(options) => return linux_run::run(&options),
+        Command::Soak(options) => return soak::run(&options),
         Command::Run(options) => return run::run(options),
     }
     Ok(ExitCode::SUCCESS)
