@@ -79,7 +79,8 @@ impl Run {
         let Some((mut bytes, first_len)) = self.describe(act) else { return false };
         spoil(&mut bytes, flaw);
         self.write(of, &bytes[..first_len]);
-        let smcs = self.hypervisor.smcs();
+        // What others have left half-sent may be cancelled first.
+        let sends = self.hypervisor.sends();
         let reached = self.reached(of);
         let w0 = u64::from(ffa_abi::FunctionId::smc32(how.function()).w0());
         let Some(answer) = self.call(of, 0, &[w0, bytes.len() as u64, first_len as u64]) else {
@@ -92,7 +93,7 @@ impl Run {
         }
         let Some(handle) = handle_of(&answer) else {
             let (alone, free) = (!self.is_raced(), self.can_send(of, &offer));
-            if alone && !free && first_len == bytes.len() && self.hypervisor.smcs() > smcs {
+            if alone && !free && first_len == bytes.len() && self.hypervisor.sends() > sends {
                 self.wrong("pages that cannot be sent reached the secure world".into());
             }
             self.refused(of, status_of(&answer), &reached);
@@ -101,7 +102,7 @@ impl Run {
         if !self.can_send(of, &offer) {
             self.wrong(format!("sent what cannot be sent: {act:?}: {offer:x?}"));
         }
-        if offer.is_to_vms() && !self.is_raced() && self.hypervisor.smcs() > smcs {
+        if offer.is_to_vms() && !self.is_raced() && self.hypervisor.sends() > sends {
             self.wrong("the secure world heard of what is between VMs".into());
         }
         self.sent(of, Sent { handle, how, offer });

@@ -140,6 +140,7 @@ impl ModelHypervisor {
             oracle: Oracle::new(subscribers),
             owed: Owed::default(),
             smcs: 0,
+            sends: 0,
             questions: 0,
             smc_log: VecDeque::new(),
             events: VecDeque::new(),
@@ -593,6 +594,12 @@ impl ModelHypervisor {
     #[must_use]
     pub fn smcs(&self) -> u64 {
         self.world.borrow().smcs
+    }
+
+    /// SMCs so far that began to send memory.
+    #[must_use]
+    pub fn sends(&self) -> u64 {
+        self.world.borrow().sends
     }
 
     /// Ticks so far, and the most SMCs that one of them made.

@@ -113,6 +113,8 @@ pub(super) struct World {
     pub oracle: Oracle,
     pub owed: Owed,
     pub smcs: u64,
+    /// Those that begin to send memory.
+    pub sends: u64,
     /// Those of them by which the hypervisor asked what a handle names: a tick makes them beside its budget.
     pub questions: u64,
     pub smc_log: VecDeque<Smc>,
@@ -182,11 +184,10 @@ impl World {
         self.oracle.smc(regs, &answer);
         self.check_owners(regs);
         self.smcs += 1;
-        let asks = |function| {
-            matches!(function, Function::MemRetrieveReq | Function::MemFragRx | Function::RxRelease)
-        };
-        if FunctionId::from_w0(regs.w::<0>()).is_ok_and(|id| asks(id.function())) {
-            self.questions += 1;
+        match FunctionId::from_w0(regs.w::<0>()).map(FunctionId::function) {
+            Ok(Function::MemRetrieveReq | Function::MemFragRx | Function::RxRelease) => self.questions += 1,
+            Ok(Function::MemShare | Function::MemLend | Function::MemDonate) => self.sends += 1,
+            _ => {}
         }
         let smc = Smc { at: self.now, cpu, regs: *regs, answer };
         keep(&mut self.smc_log, self.kept, smc);
