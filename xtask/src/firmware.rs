@@ -28,7 +28,9 @@ const OPTEE: Source = Source {
 };
 
 /// OP-TEE as an SPMC that knows guests, without the trusted applications that come with it.
-const OPTEE_OPTIONS: [&str; 14] = [
+const OPTEE_OPTIONS: [&str; 15] = [
+    // One more than `cargo xtask linux` has; without it, two.
+    "CFG_VIRT_GUEST_COUNT=4",
     // Without it, that of the repository around it is taken.
     "TEE_IMPL_VERSION=4.10.0",
     "PLATFORM=vexpress-qemu_armv8a",

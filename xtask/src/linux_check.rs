@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ffa_test_utils::timeline::{Parsed, ParsedSummary};
 
-use crate::linux_run::{ENDINGS, HELD_PAGES, MEMORY, PAYLOAD_LIVES};
+use crate::linux_run::{ENDINGS, MEMORY, PAYLOAD_LIVES};
 
 /// What every guest with Linux prints in each of its lives.
 const IN_EACH_LIFE: [(Source, &str); 5] = [
@@ -40,18 +40,20 @@ pub struct SecureWorld {
     /// It says how much it has of a VM.
     pub is_counted: bool,
     pub has_notifications: bool,
+    /// Pages that the first guest shares with it at a time.
+    pub pages: usize,
 }
 
 /// All that is wrong with `lines`, in words; nothing if all is well.
 pub fn wrongs(lines: &[String], world: SecureWorld) -> Vec<String> {
     let run = Run::new(lines);
-    let mut wrongs = run.lines_missing();
+    let mut wrongs = run.lines_missing(world.pages);
     wrongs.extend(run.complaints(world));
-    wrongs.extend((0..ENDINGS.len()).filter_map(|life| run.end_of_life(life).err()));
+    wrongs.extend((0..ENDINGS.len()).filter_map(|life| run.end_of_life(life, world.pages).err()));
     wrongs.extend(run.others().err());
     wrongs.extend(run.note(AS_IT_WAS, 0).err());
     if world.is_counted {
-        wrongs.extend(run.held_when_killed().err());
+        wrongs.extend(run.held_when_killed(world.pages).err());
         wrongs.extend(run.left_behind());
     }
     wrongs.extend(run.balance().err());
@@ -112,14 +114,14 @@ impl<'a> Run<'a> {
     }
 
     /// What a guest does not say, or says too often.
-    fn lines_missing(&self) -> Vec<String> {
+    fn lines_missing(&self, pages: usize) -> Vec<String> {
         let of_lives = IN_EACH_LIFE.iter().flat_map(|(source, line)| {
             [("vm1", *source, line.to_string(), ENDINGS.len()), ("vm2", *source, line.to_string(), 1)]
         });
         let program = Source::Program;
         let others = [
-            ("vm1", program, format!("client: {HELD_PAGES} pages are shared, and stay so"), 2),
-            ("vm1", program, format!("client: {HELD_PAGES} pages were shared, and are back"), 1),
+            ("vm1", program, format!("client: {pages} pages are shared, and stay so"), 2),
+            ("vm1", program, format!("client: {pages} pages were shared, and are back"), 1),
             ("vm3", program, "payload: all is well".to_owned(), PAYLOAD_LIVES),
         ];
         let wrong = of_lives.chain(others).filter_map(|(by, source, line, times)| {
@@ -165,7 +167,7 @@ impl<'a> Run<'a> {
     }
 
     /// The teardown of the first guest must be seen to its end, and it must be born again where it was.
-    fn end_of_life(&self, life: usize) -> Result<(), String> {
+    fn end_of_life(&self, life: usize, pages: usize) -> Result<(), String> {
         let range = self.teardown(life)?;
         let entries = self.timeline.iter().filter_map(|(position, parsed)| match parsed {
             Parsed::Entry(entry) if entry.vm == Some(1) && range.contains(position) => Some(entry),
@@ -174,7 +176,7 @@ impl<'a> Run<'a> {
         let then: Vec<&str> = entries.map(|entry| entry.then.as_str()).collect();
         let mut wanted = vec!["VM is gone, its ID is free".to_owned()];
         if ENDINGS[life] != "tidy" {
-            wanted.push(format!("{HELD_PAGES} pages back"));
+            wanted.push(format!("{pages} pages back"));
         }
         for wanted in wanted {
             if !then.contains(&wanted.as_str()) {
@@ -192,7 +194,7 @@ impl<'a> Run<'a> {
     }
 
     /// When the first guest is killed, the secure world has what it shared.
-    fn held_when_killed(&self) -> Result<(), String> {
+    fn held_when_killed(&self, shared: usize) -> Result<(), String> {
         let position = self.note("vm1 is killed", 0)?;
         let killed = self.timeline.iter().find_map(|(at, parsed)| match parsed {
             Parsed::Note { text, .. } if *at == position => Some(text),
@@ -200,7 +202,7 @@ impl<'a> Run<'a> {
         });
         let pages =
             killed.and_then(|text| text.split_once(" handles, ")?.1.split_once(" pages")?.0.parse().ok());
-        if pages.is_some_and(|pages: usize| pages >= HELD_PAGES) {
+        if pages.is_some_and(|pages: usize| pages >= shared) {
             return Ok(());
         }
         Err(format!("the secure world has too little of vm1 when it is killed: {killed:?}"))
@@ -303,7 +305,7 @@ mod tests {
         ]
     }
 
-    const STRICT: SecureWorld = SecureWorld { is_counted: true, has_notifications: true };
+    const STRICT: SecureWorld = SecureWorld { is_counted: true, has_notifications: true, pages: 1024 };
     const HELD: &str = "the secure world has 2 handles, 1025 pages and 1 records of it";
     const PAYLOAD: &str = "vm3: payload: all is well";
 

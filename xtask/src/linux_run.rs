@@ -37,6 +37,12 @@ pub struct Options {
     /// Use this flash image for firmware, in place of ours.
     #[arg(long, value_name = "PATH", conflicts_with = "spmc")]
     bios: Option<PathBuf>,
+    /// How much the first guest shares at a time, in pages; the second shares a quarter of that.
+    #[arg(long, value_name = "N", default_value_t = PAGES, value_parser = clap::value_parser!(u16).range(4..=4096))]
+    pages: u16,
+    /// Number of CPUs of the machine.
+    #[arg(long, value_name = "N", visible_alias = "smp", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
+    cpus: u8,
     /// Stop QEMU after this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -49,10 +55,8 @@ pub const MEMORY: u64 = 128;
 const PAYLOAD_MEMORY: u64 = 4;
 /// How the first guest ends, life by life.
 pub const ENDINGS: [&str; 3] = ["killed", "careless", "tidy"];
-/// How much memory it shares then.
-pub const HELD_PAGES: usize = 1024;
-/// How much memory the second guest shares at a time.
-const LOOP_PAGES: usize = 256;
+/// How much memory it shares then, unless somebody wants it otherwise.
+const PAGES: u16 = 1024;
 /// How often the payload is made, which ends itself.
 pub const PAYLOAD_LIVES: usize = 10;
 
@@ -62,19 +66,20 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let limit = Duration::from_secs(options.limit.into());
     let images = image::build(Profile::from_flag(!options.debug))?;
     let mut machine = Machine::new(setup::qemu()?, images, limit);
+    machine.cpus = options.cpus;
     machine.flash = options.bios.clone();
     if machine.flash.is_none() {
         machine.told.push(("spmc", options.spmc.clone()));
     }
     let log_level = if options.verbose { "loglevel=7" } else { LOG_LEVEL };
     let events = if options.events { Events::All } else { Events::Teardown };
-    let guests = guests(&linux, &machine.images, log_level)?;
+    let guests = guests(&linux, &machine.images, log_level, options.pages)?;
     guests::prepare(&mut machine, &guests, events)?;
     let mut output = Output::new(false);
     let (ended, lines) = play(&machine, |line| output.line(line))?;
     if ended == Ended::Exited(0) {
         let preset = options.bios.is_none().then(|| Preset::from_name(&options.spmc)).flatten();
-        agree(&lines, preset)?;
+        agree(&lines, preset, options.pages)?;
         println!("{WELL}");
     }
     run::exit_code(ended, options.limit)
@@ -90,10 +95,10 @@ const WELL: &str = "linux: guests probed, shared, died and were born again, and 
 pub fn test(linux: &Linux) -> Result<()> {
     let mut machine = Machine::new(setup::qemu()?, image::build(Profile::Release)?, TEST_LIMIT);
     machine.told.push(("spmc", Preset::Strict.name().into()));
-    let guests = guests(linux, &machine.images, LOG_LEVEL)?;
+    let guests = guests(linux, &machine.images, LOG_LEVEL, PAGES)?;
     guests::prepare(&mut machine, &guests, Events::Teardown)?;
     let (ended, lines) = play(&machine, |_| ())?;
-    let agreed = agree(&lines, Some(Preset::Strict));
+    let agreed = agree(&lines, Some(Preset::Strict), PAGES);
     if ended != Ended::Exited(0) || agreed.is_err() {
         lines.iter().for_each(|line| println!("{line}"));
     }
@@ -114,9 +119,9 @@ fn play(machine: &Machine, mut show: impl FnMut(&str)) -> Result<(Ended, Vec<Str
 }
 
 /// Whether these lines are what a run prints, over our firmware with this preset or over any other.
-fn agree(lines: &[String], preset: Option<Preset>) -> Result<()> {
+fn agree(lines: &[String], preset: Option<Preset>, pages: u16) -> Result<()> {
     let has_notifications = preset.is_some_and(|preset| preset.config().notifications.is_some());
-    let world = SecureWorld { is_counted: preset.is_some(), has_notifications };
+    let world = SecureWorld { is_counted: preset.is_some(), has_notifications, pages: pages.into() };
     let wrongs = linux_check::wrongs(lines, world);
     ensure!(wrongs.is_empty(), "{}", wrongs.join("\n"));
     Ok(())
@@ -128,17 +133,17 @@ const LOG_LEVEL: &str = "loglevel=5";
 const NO_DEVICE_MEMORY: &str = "cma=0";
 
 /// One that is killed and born again, one that shares memory as long as the others are there, and one of our own.
-pub fn guests(linux: &Linux, images: &Images, log_level: &str) -> Result<[Guest; 3]> {
+pub fn guests(linux: &Linux, images: &Images, log_level: &str, pages: u16) -> Result<[Guest; 3]> {
     let initrd = Some(linux.write_initrd(images)?);
     let linux = Guest { initrd, ..Guest::new(linux.image.clone(), MEMORY) };
-    let lives = |endings: &[&str], pages: usize| -> Vec<String> {
+    let lives = |endings: &[&str], pages: u16| -> Vec<String> {
         endings
             .iter()
             .map(|ending| format!("{NO_DEVICE_MEMORY} {log_level} ending={ending} pages={pages}"))
             .collect()
     };
-    let mortal = Guest { until: Some(Until::Ready), ..linux.clone().with_lives(lives(&ENDINGS, HELD_PAGES)) };
-    let lasting = Guest { until: Some(Until::Others), ..linux.with_lives(lives(&["never"], LOOP_PAGES)) };
+    let mortal = Guest { until: Some(Until::Ready), ..linux.clone().with_lives(lives(&ENDINGS, pages)) };
+    let lasting = Guest { until: Some(Until::Others), ..linux.with_lives(lives(&["never"], pages / 4)) };
     let payload = Guest { lives: PAYLOAD_LIVES, ..Guest::new(images.flat_payload()?, PAYLOAD_MEMORY) };
     Ok([mortal, lasting, payload])
 }
