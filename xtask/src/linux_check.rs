@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ffa_test_utils::timeline::{Parsed, ParsedSummary};
+use ffa_test_utils::timeline::Parsed;
 
 use crate::linux_run::{ENDINGS, MEMORY, PAYLOAD_LIVES};
 
@@ -29,7 +29,7 @@ const UNEXPECTED: [&str; 6] = ["WARNING", "BUG", "Oops", "Call trace", "Kernel p
 /// What of a VM that is gone the secure world has, if it says it.
 const NOTHING: &str = "the secure world has nothing of it";
 /// The hypervisor found its memory, its page tables, the mediator's slots and the secure world as they were.
-const AS_IT_WAS: &str = "no VM is left, and everything is as it was before the first one";
+pub const AS_IT_WAS: &str = "no VM is left, and everything is as it was before the first one";
 
 /// What Linux says, in addition, of a secure world without notifications.
 const WITHOUT_NOTIFICATIONS: &str = "ARM FF-A: Notification setup failed -95, not enabled";
@@ -254,19 +254,7 @@ impl<'a> Run<'a> {
             _ => None,
         });
         let summary = summary.ok_or("there is no summary")?;
-        let ParsedSummary { ref scenario, shares, smcs, .. } = *summary;
-        let good = ParsedSummary {
-            scenario: scenario.clone(),
-            shares,
-            reclaimed: shares,
-            smcs,
-            ..ParsedSummary::default()
-        };
-        if *summary == good && shares > 0 {
-            Ok(())
-        } else {
-            Err(format!("not everything came back: {summary:?}"))
-        }
+        if summary.all_came_back() { Ok(()) } else { Err(format!("not everything came back: {summary:?}")) }
     }
 }
 

@@ -70,6 +70,16 @@ pub struct ParsedSummary {
     pub violations: u64,
 }
 
+impl ParsedSummary {
+    /// Whether something was shared, all of it was reclaimed, and there is nothing else to tell.
+    #[must_use]
+    pub fn all_came_back(&self) -> bool {
+        let Self { ref scenario, shares, smcs, .. } = *self;
+        let good = Self { scenario: scenario.clone(), shares, reclaimed: shares, smcs, ..Self::default() };
+        shares > 0 && *self == good
+    }
+}
+
 /// A line that claims to be one of ours, and is not.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("field {field:?} of a timeline line is missing or makes no sense: {line}")]

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use ffa_test_utils::timeline::{Parsed, ParsedSummary};
 
+use crate::linux_check::AS_IT_WAS;
+
 const KILLED: &str = "vm1 is killed, ";
 const GONE: &str = "vm1 is gone after ";
 /// How a note ends that a VM is gone.
 const NOTHING_LEFT: &str = " ms, 0 of its pages are held; the secure world has nothing of it";
-/// The last word on the guests: memory, page tables, the mediator's slots and the secure world.
-const AS_IT_WAS: &str = "no VM is left, and everything is as it was before the first one";
 /// What the guest says that is not killed.
 const ROUNDS: (&str, &str) = ("vm2: soak: ", " rounds");
 
@@ -139,17 +139,7 @@ impl Lives {
             "the other guest did {rounds} rounds in {cycles} lives"
         );
         let summary = self.summary.as_ref();
-        let all_came_back = summary.is_some_and(|summary| {
-            let ParsedSummary { ref scenario, shares, smcs, .. } = *summary;
-            let good = ParsedSummary {
-                scenario: scenario.clone(),
-                shares,
-                reclaimed: shares,
-                smcs,
-                ..ParsedSummary::default()
-            };
-            *summary == good && shares > 0
-        });
+        let all_came_back = summary.is_some_and(ParsedSummary::all_came_back);
         ensure!(all_came_back, "not everything came back: {summary:?}");
         Ok(format!("{cycles} lives left nothing behind, {}; the other guest did {rounds} rounds", self.how()))
     }
